@@ -1,0 +1,202 @@
+/* spec: sluice.yaml -> struct app_spec, and back.
+ *
+ * Runs in the command line (reads the user's file) and in the controller (reads the canonical JSON
+ * that the command line sent, which is parsed by the same code, since JSON is YAML). Pure: no file is
+ * opened here except through the caller's callback, nothing is contacted.
+ *
+ * Invariants of a struct app_spec that came out of spec_parse() without errors: every default is
+ * filled in, every cross-field rule holds, every string is NUL-terminated UTF-8 without NUL inside,
+ * arrays and counts agree. It is immutable and owns all it points to (one arena); free it with
+ * spec_free().
+ */
+#ifndef SLUICE_SPEC_SPEC_H
+#define SLUICE_SPEC_SPEC_H
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SPEC_MAX_PROCESSES = 8, SPEC_MAX_ROUTES = 64, SPEC_MAX_STEPS = 32, SPEC_MAX_MATCH = 8 };
+
+/* A command: argv, NULL-terminated. A string of the file is {"sh", "-c", text}. `$NAME` and
+ * `${NAME}` in argv elements (not in sh text) are expanded at start by whoever runs it. */
+struct command {
+    const char *const *argv;
+    size_t argc;
+    bool shell; /* was a string */
+};
+
+struct env_var {
+    const char *name, *value;
+};
+
+enum probe_kind { PROBE_NONE, PROBE_HTTP, PROBE_TCP, PROBE_EXEC };
+
+struct probe_spec {
+    enum probe_kind kind;
+    const char *http_path;
+    struct command exec;
+    int64_t delay_ms, period_ms, timeout_ms;
+    uint32_t successes, failures;
+};
+
+struct process_spec {
+    const char *name; /* "web" where `run` is not a map */
+    struct command run;
+    uint32_t replicas;
+    bool routed; /* gets the routes; at most one process does */
+};
+
+/* A header or cookie that must have this value; value NULL: that must be there. */
+struct match_item {
+    bool cookie; /* else header; header names are lower case */
+    const char *name, *value;
+};
+struct match_spec {
+    struct match_item items[SPEC_MAX_MATCH];
+    size_t len; /* 0: matches everything */
+};
+
+struct route_spec {
+    const char *host; /* lower case, "" any, may start with "*." */
+    const char *path; /* starts with '/', a prefix on segment borders */
+    struct match_spec match;
+    int64_t timeout_ms;
+    uint32_t retries;
+};
+
+enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };
+
+/* An amount that may be absolute or a share of the replicas. */
+struct amount {
+    bool percent;
+    uint32_t value; /* count, or whole percent */
+};
+
+struct canary_step {
+    uint32_t weight_ppm; /* of 1,000,000 */
+    int64_t hold_ms;
+    bool approve;
+    const struct command *smoke;
+    size_t smoke_len;
+};
+
+struct judge_spec {
+    double alpha;     /* chance of a false roll back per rollout, 0.001 */
+    double max_worse; /* "no worse than (1 + this) x stable" to promote, 1.0 */
+};
+
+struct strategy_spec {
+    enum strategy_kind kind;
+    int64_t hold_requests_ms;                 /* recreate */
+    struct amount max_surge, max_unavailable; /* rolling */
+    int64_t min_ready_ms;                     /* rolling; also a process without routes or probe */
+    struct match_spec preview;                /* blue-green; len 0: none */
+    const struct command *smoke;              /* blue-green */
+    size_t smoke_len;
+    bool approve;    /* blue-green */
+    int64_t keep_ms; /* blue-green */
+    struct canary_step steps[SPEC_MAX_STEPS]; /* canary; rising, the last is 1,000,000 */
+    size_t steps_len;
+    uint32_t instances; /* canary; 0: proportional */
+    struct match_spec match; /* canary; len 0: none */
+    bool sticky;             /* canary: by cookie */
+    struct judge_spec judge;
+};
+
+struct slo_spec {
+    bool has_error_rate, has_latency;
+    double error_rate;       /* 0..1 */
+    double latency_quantile; /* 0.95 */
+    int64_t latency_ms;
+    uint32_t min_requests;
+    int64_t window_ms;
+};
+
+struct stop_spec {
+    const struct command *before;
+    size_t before_len;
+    int signal;
+    int64_t drain_ms, grace_ms;
+};
+
+struct app_spec {
+    const char *app, *environment; /* environment: "production" unless -e */
+    const char *version;           /* NULL: none given */
+    const char *source;            /* as written; NULL: none given (the file's own folder) */
+    const struct command *build, *release;
+    size_t build_len, release_len;
+    struct process_spec processes[SPEC_MAX_PROCESSES];
+    size_t processes_len;
+    uint16_t port; /* 0: auto */
+    const struct env_var *env;
+    size_t env_len;
+    const char *user; /* NULL: absent */
+    uint32_t cpu_milli; /* 0: no limit */
+    uint64_t memory_bytes;
+    struct probe_spec readiness, liveness, startup;
+    struct stop_spec stop;
+    struct route_spec routes[SPEC_MAX_ROUTES];
+    size_t routes_len;
+    int64_t hold_ms;
+    uint32_t hold_requests;
+    struct strategy_spec strategy;
+    struct slo_spec slo;
+    int64_t deadline_ms;
+    uint32_t history;
+    bool pause_on_failure;
+    struct arena_block *memory; /* what it owns; spec's own business */
+};
+
+/* ---- reading -------------------------------------------------------------------------------------- */
+
+struct diagnostic {
+    bool warning;
+    uint32_t line, column, length; /* from 1; line 0: the file as a whole */
+    char *text;                    /* "unknown key `replica`" */
+    char *hint;                    /* "did you mean `replicas`?", or NULL */
+};
+struct diagnostics {
+    struct diagnostic *items;
+    size_t len, cap;
+};
+void diagnostics_release(struct diagnostics *d);
+bool diagnostics_failed(const struct diagnostics *d); /* any that is not a warning */
+/* "sluice.yaml:3:1: error: unknown key `replica`\n  3 | replica: 3\n    | ^~~~~~~\n  did you mean ...",
+ * each of them. color: with terminal colours. */
+void diagnostics_render(const struct diagnostics *d, const char *filename, const char *text,
+                        size_t len, bool color, struct buf *out);
+
+struct spec_source {
+    const char *text; /* the whole file; need not be NUL-terminated */
+    size_t len;
+    const char *environment; /* NULL: production */
+    /* Looks up ${NAME}; NULL answer: not set. A NULL callback: ${...} is left alone (the controller). */
+    const char *(*getenv)(void *arg, const char *name);
+    /* Reads an env-file named by the spec into out; NULL callback: env-files is an error. */
+    int (*read_file)(void *arg, const char *path, struct buf *out, struct error *err);
+    void *arg;
+};
+
+/* Gives NULL when there is any error; all errors (and warnings) of the file are added to diags. */
+struct app_spec *spec_parse(const struct spec_source *source, struct diagnostics *diags);
+void spec_free(struct app_spec *spec);
+
+/* The canonical JSON of the effective spec (environment merged, ${} and env-files resolved): parsing
+ * it gives an equal spec. What the command line sends and the store keeps. */
+void spec_to_json(const struct app_spec *spec, struct buf *out);
+
+/* Another strategy by its word with its defaults (`deploy --strategy`); NULL and an error in diags
+ * (line 0) where it is unknown or does not fit (port fixed and not recreate ...). */
+struct app_spec *spec_with_strategy(const struct app_spec *spec, const char *word,
+                                    struct diagnostics *diags);
+
+/* What differs between two specs, a line per key: "replicas: 2 -> 3". For `plan` and events. */
+void spec_diff(const struct app_spec *old, const struct app_spec *new, struct buf *out);
+
+const char *strategy_name(enum strategy_kind kind); /* "rolling", ... */
+
+#endif

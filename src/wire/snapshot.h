@@ -1,0 +1,110 @@
+/* The routing snapshot: all that a gateway knows, as one versioned message.
+ *
+ * The controller builds it and sends it whole; it is also kept as a file (two of them), from which a
+ * gateway can start alone. Pure codec. The decoder trusts nothing: every length, count and index is
+ * checked, and what it gives is safe to use without further checks.
+ *
+ * Wire form: magic "SLSN", format u32, total length u32, CRC-32C of what follows u32, then the body;
+ * little endian; strings are u16 length + bytes + NUL. Written with snapshot_encode(), read with
+ * snapshot_decode(), which makes a struct snapshot that owns one block of memory.
+ */
+#ifndef SLUICE_WIRE_SNAPSHOT_H
+#define SLUICE_WIRE_SNAPSHOT_H
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SNAPSHOT_FORMAT = 1,
+    SNAPSHOT_MAX_BYTES = 64 << 20,
+    SNAPSHOT_MAX_SPLIT = 3, /* pools behind one route: stable, candidate, one left over */
+};
+
+struct snapshot_match {
+    bool cookie; /* else header, whose name is lower case */
+    const char *name, *value; /* value NULL: must be present */
+};
+
+/* One instance that may get traffic. `slot` is its place in the metrics (metrics.h). */
+struct snapshot_instance {
+    const char *id;
+    uint32_t slot;
+    uint16_t port; /* on 127.0.0.1 */
+    uint32_t keepalive_ms; /* idle upstream connections older than this are not used; 4000 */
+};
+
+/* The ready instances of one release: what a route's share goes to. */
+struct snapshot_pool {
+    uint32_t release;
+    const char *version;
+    uint32_t first_instance, instances; /* range in snapshot.instances; may be empty */
+};
+
+struct snapshot_share {
+    uint32_t pool;       /* index in snapshot.pools */
+    uint32_t weight_ppm; /* the shares of a route sum to 1,000,000 (or there are none) */
+    uint32_t slot;       /* route x release: its place in the metrics */
+};
+
+/* Requests with these items always go to this share's pool (preview, canary match). Its numbers go
+ * to a slot of its own, so that they do not enter the judge. */
+struct snapshot_pin {
+    struct snapshot_share share; /* weight_ppm is 0 */
+    uint32_t first_match, matches;
+};
+
+struct snapshot_route {
+    uint32_t app; /* index in snapshot.apps */
+    const char *host; /* lower case; "" any; "*.example.org" */
+    const char *path; /* prefix on segment borders */
+    uint32_t first_match, matches; /* range in snapshot.match; all must hold */
+    uint32_t timeout_ms;
+    uint32_t retries;
+    uint32_t shares_len, pins_len;
+    struct snapshot_share shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */
+    struct snapshot_pin pins[2];
+    /* Sticky: name of the cookie with the bucket 0..9999; the LAST share with a weight is the
+     * candidate and takes bucket < weight_ppm/100. "" none. */
+    const char *sticky_cookie;
+};
+
+struct snapshot_app {
+    const char *name, *environment;
+    bool hold;           /* keep new requests waiting although there may be instances (recreate) */
+    uint32_t hold_ms;    /* how long a request waits for an instance at most */
+    uint32_t hold_limit; /* how many may wait */
+    uint32_t drain_ms;   /* upgraded connections of a leaving instance live so long at most */
+    uint32_t slot;       /* the app's own place in the metrics */
+};
+
+/* An instance that is leaving: no new requests; what runs on it (also upgraded connections) goes on
+ * until `deadline_ms` (CLOCK_BOOTTIME milliseconds), then it is cut. */
+struct snapshot_draining {
+    uint32_t slot;
+    uint64_t deadline_ms;
+};
+
+struct snapshot {
+    uint64_t version;   /* rises with each; never repeats within a data folder */
+    bool rollback_ahead; /* traffic went back to stable before the store knew: read by a starting controller */
+    uint32_t request_slots, instance_slots; /* highest slot in use + 1 (metrics.h) */
+    struct snapshot_app *apps;
+    struct snapshot_route *routes;
+    struct snapshot_pool *pools;
+    struct snapshot_instance *instances;
+    struct snapshot_match *matches;
+    struct snapshot_draining *draining;
+    uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
+};
+
+void snapshot_encode(const struct snapshot *s, struct buf *out);
+/* NULL with *err (ERROR_USAGE) where it is not a valid snapshot. Strings point into the result, not
+ * into data. */
+struct snapshot *snapshot_decode(const void *data, size_t len, struct error *err);
+void snapshot_free(struct snapshot *s); /* one that snapshot_decode() made */
+
+#endif
