@@ -1,0 +1,128 @@
+/* observe/exposition: the Prometheus text format (version 0.0.4), out of what the others know.
+ *
+ * In the controller, at each GET /metrics. Pure. Samples may be given in any order (app by app):
+ * they are gathered per family, since the format wants a family's samples together.
+ *
+ *   struct exposition e; exposition_init(&e);
+ *   struct buf labels = BUF_INIT;
+ *   exposition_label(&labels, "app", "shop"); exposition_label(&labels, "version", "1.2");
+ *   exposition_count(&e, FAMILY_REQUESTS, buf_str(&labels), 42);
+ *   exposition_finish(&e, out);      writes all, releases e
+ */
+#ifndef SLUICE_OBSERVE_EXPOSITION_H
+#define SLUICE_OBSERVE_EXPOSITION_H
+
+#include "base/buf.h"
+#include "wire/metrics.h"
+
+#include <stdint.h>
+
+/* X(name, metric, type, labels beyond app and environment, help) */
+#define EXPOSITION_FAMILIES(X)                                                                     \
+    /* per release: app, environment, release, version */                                          \
+    X(FAMILY_REQUESTS, "sluice_requests_total", "counter", "release,version",                      \
+      "Requests that an instance was chosen for, each counted once, at its end.")                  \
+    X(FAMILY_RESPONSES_5XX, "sluice_responses_5xx_total", "counter", "release,version",            \
+      "Answers 500 to 599 of the instances themselves.")                                           \
+    X(FAMILY_RESPONSES_4XX, "sluice_responses_4xx_total", "counter", "release,version",            \
+      "Answers 400 to 499 of the instances themselves.")                                           \
+    X(FAMILY_FAILED, "sluice_requests_failed_total", "counter", "release,version",                 \
+      "Requests answered 502 or 504 by the gateway after an instance was chosen.")                 \
+    X(FAMILY_CUT, "sluice_responses_cut_total", "counter", "release,version",                      \
+      "Answers that ended before their end, not by the client.")                                   \
+    X(FAMILY_CLIENT_LEFT, "sluice_requests_client_left_total", "counter", "release,version",       \
+      "Requests whose client went away before the answer was over.")                               \
+    X(FAMILY_SPILLED, "sluice_requests_spilled_total", "counter", "release,version",               \
+      "Requests served here because the release meant for them had no ready instance.")            \
+    X(FAMILY_RETRIED, "sluice_requests_retried_total", "counter", "release,version",               \
+      "Attempts beyond the first.")                                                                \
+    X(FAMILY_BYTES_IN, "sluice_request_bytes_total", "counter", "release,version",                 \
+      "Bytes of requests sent to instances.")                                                      \
+    X(FAMILY_BYTES_OUT, "sluice_response_bytes_total", "counter", "release,version",               \
+      "Bytes of answers sent to clients.")                                                         \
+    X(FAMILY_DURATION, "sluice_request_duration_seconds", "histogram", "release,version",          \
+      "Time from the request's head to the end of the answer's head.")                             \
+    X(FAMILY_WEIGHT, "sluice_release_weight_ratio", "gauge", "release,version",                    \
+      "Share of the app's traffic that goes to the release, 0 to 1.")                              \
+    X(FAMILY_READY, "sluice_release_instances_ready", "gauge", "release,version",                  \
+      "Ready instances of the release.")                                                           \
+    X(FAMILY_WANTED, "sluice_release_instances_wanted", "gauge", "release,version",                \
+      "Instances that the release should have.")                                                   \
+    /* per app: app, environment */                                                                \
+    X(FAMILY_HELD, "sluice_requests_held_total", "counter", "",                                    \
+      "Requests that waited for an instance.")                                                     \
+    X(FAMILY_WAITING, "sluice_requests_waiting", "gauge", "",                                      \
+      "Requests that wait for an instance now.")                                                   \
+    X(FAMILY_UNSERVED, "sluice_requests_unserved_total", "counter", "",                            \
+      "Requests answered 503 by the gateway: no instance in time, or too many were waiting.")      \
+    X(FAMILY_BAD, "sluice_requests_bad_total", "counter", "",                                      \
+      "Requests that the gateway refused as malformed.")                                           \
+    X(FAMILY_APP_STATE, "sluice_app_state", "gauge", "state",                                      \
+      "1 for the state that the app is in: steady, rolling-out, paused, degraded, stopped.")       \
+    X(FAMILY_ROLLOUT_STEP, "sluice_rollout_step", "gauge", "strategy",                             \
+      "Number of the present step of a running rollout, from 1.")                                  \
+    X(FAMILY_ROLLOUTS, "sluice_rollouts_total", "counter", "result",                               \
+      "Rollouts that ended, by result.")                                                           \
+    X(FAMILY_LAST_ROLLOUT, "sluice_last_rollout_duration_seconds", "gauge", "result",              \
+      "How long the last rollout took.")                                                           \
+    /* per instance: app, environment, release, version, instance */                               \
+    X(FAMILY_INSTANCE_READY, "sluice_instance_ready", "gauge", "release,version,instance",         \
+      "1 while the instance is ready.")                                                            \
+    X(FAMILY_INSTANCE_IN_FLIGHT, "sluice_instance_in_flight", "gauge", "release,version,instance", \
+      "Requests at the instance now.")                                                             \
+    X(FAMILY_INSTANCE_REQUESTS, "sluice_instance_requests_total", "counter",                       \
+      "release,version,instance", "Requests that the instance was chosen for.")                    \
+    X(FAMILY_INSTANCE_ERRORS, "sluice_instance_errors_total", "counter",                           \
+      "release,version,instance", "Answers 5xx, failures and cut answers of the instance.")        \
+    X(FAMILY_INSTANCE_CONNECT_ERRORS, "sluice_instance_connect_errors_total", "counter",           \
+      "release,version,instance", "Connections to the instance that failed.")                      \
+    X(FAMILY_INSTANCE_RESTARTS, "sluice_instance_restarts_total", "counter",                       \
+      "release,version,instance", "Starts of the instance after its first.")                       \
+    X(FAMILY_INSTANCE_LOG_DROPPED, "sluice_instance_log_lines_dropped_total", "counter",           \
+      "release,version,instance", "Log lines dropped because the disk was full.")                  \
+    /* the server's own: no app */                                                                 \
+    X(FAMILY_BUILD, "sluice_build_info", "gauge", "version", "1, with the version of the server.") \
+    X(FAMILY_STARTED, "sluice_controller_start_time_seconds", "gauge", "",                         \
+      "When this controller started, seconds since 1970.")                                         \
+    X(FAMILY_DEGRADED, "sluice_controller_degraded", "gauge", "",                                  \
+      "1 while the controller cannot do all of its work (see GET /v1/server).")                    \
+    X(FAMILY_APPS, "sluice_apps", "gauge", "", "Apps that the server knows.")                      \
+    X(FAMILY_GATEWAYS, "sluice_gateway_generations", "gauge", "",                                  \
+      "Gateways that live, draining ones too.")                                                    \
+    X(FAMILY_CONNECTIONS, "sluice_gateway_connections", "gauge", "generation",                     \
+      "Client connections that are open.")                                                         \
+    X(FAMILY_CONNECTIONS_TOTAL, "sluice_gateway_connections_total", "counter", "generation",       \
+      "Client connections that were accepted.")                                                    \
+    X(FAMILY_SNAPSHOT, "sluice_gateway_snapshot_version", "gauge", "generation",                   \
+      "Version of the routing snapshot in use.")                                                   \
+    X(FAMILY_EVENTS, "sluice_events_total", "counter", "", "Events recorded.")                     \
+    X(FAMILY_STORE_ERRORS, "sluice_store_errors_total", "counter", "",                             \
+      "Writes to the store that failed.")
+
+enum exposition_family {
+#define X(name, metric, type, labels, help) name,
+    EXPOSITION_FAMILIES(X)
+#undef X
+        EXPOSITION_FAMILIES_COUNT
+};
+
+struct exposition {
+    struct buf samples[EXPOSITION_FAMILIES_COUNT];
+};
+
+void exposition_init(struct exposition *e);
+/* Appends name="value", escaped, to labels. */
+void exposition_label(struct buf *labels, const char *name, const char *value);
+/* labels: as exposition_label() made them; NULL or "": none. */
+void exposition_sample(struct exposition *e, enum exposition_family family, const char *labels,
+                       double value);
+void exposition_count(struct exposition *e, enum exposition_family family, const char *labels,
+                      uint64_t value);
+/* A latency histogram of the gateway: buckets become octaves from 0.5 ms to 67 s, whose edges are
+ * exact. */
+void exposition_latency(struct exposition *e, enum exposition_family family, const char *labels,
+                        const uint64_t buckets[METRICS_BUCKETS], uint64_t sum_us);
+/* Appends families that have samples, each with HELP and TYPE; releases e. */
+void exposition_finish(struct exposition *e, struct buf *out);
+
+#endif
