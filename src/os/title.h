@@ -1,0 +1,12 @@
+/* What our processes are called: "sluice: ROLE DATA" in ps (argv[0], set by who starts them), and
+ * the short name (prctl) that top shows. */
+#ifndef SLUICE_OS_TITLE_H
+#define SLUICE_OS_TITLE_H
+
+/* "sluice: guardian /var/lib/sluice"; the caller frees. */
+char *title_make(const char *role, const char *rest);
+/* The rest of argv0 behind "sluice: ROLE " where it is the title of that role, else NULL. */
+const char *title_match(const char *argv0, const char *role);
+void title_short(const char *role); /* "sluice-gateway" */
+
+#endif
