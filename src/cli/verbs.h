@@ -1,0 +1,129 @@
+/* The verbs and their options: two tables, from which dispatch, parsing, help, completion and the
+ * manual page come. A verb is a function `int cmd_NAME(int argc, char **argv)` in NAME.c (argv[0]
+ * is the verb); it gives the exit status. `--help` is answered before it is called. */
+#ifndef SLUICE_CLI_VERBS_H
+#define SLUICE_CLI_VERBS_H
+
+#include <stdint.h>
+
+/* X(id, letter, word, value, text); letter 0: none; value NULL: a switch. Letters need to differ
+ * only within one verb. */
+#define OPTIONS(X)                                                                                 \
+    X(OPTION_ENV, 'e', "env", "ENV", "environment of the app (default production)")                \
+    X(OPTION_JSON, 0, "json", NULL,                                                                \
+      "one JSON document, or one JSON object per line for what streams")                           \
+    X(OPTION_NO_COLOR, 0, "no-color", NULL, "no colours")                                          \
+    X(OPTION_API, 0, "api", "ADDRESS",                                                             \
+      "unix:PATH or HOST:PORT of the API (SLUICE_API; default unix:DATA/api.sock)")                \
+    X(OPTION_DATA, 0, "data", "DIR",                                                               \
+      "data folder (SLUICE_DATA; default /var/lib/sluice for root, else ~/.local/share/sluice)")   \
+    X(OPTION_FILE, 'f', "file", "FILE", "the spec (default sluice.yaml)")                          \
+    X(OPTION_VERSION, 0, "version", "V",                                                           \
+      "version of the release (default: the file's, else the commit, else the number)")            \
+    X(OPTION_STRATEGY, 0, "strategy", "S",                                                         \
+      "rolling, recreate, blue-green or canary instead of the file's")                             \
+    X(OPTION_DETACH, 0, "detach", NULL, "do not wait: done when the server has accepted it")       \
+    X(OPTION_TIMEOUT, 0, "timeout", "D",                                                           \
+      "wait at most so long (exit status 4; the rollout goes on)")                                 \
+    X(OPTION_YES, 'y', "yes", NULL, "do not ask")                                                  \
+    X(OPTION_FOLLOW, 'f', "follow", NULL, "go on with what is new, until Ctrl-C")                  \
+    X(OPTION_TO, 0, "to", "N",                                                                     \
+      "release to go back to (default: the one promoted before this one)")                         \
+    X(OPTION_RELEASE, 0, "release", "N", "only lines of this release")                             \
+    X(OPTION_INSTANCE, 0, "instance", "I", "only lines of this instance")                          \
+    X(OPTION_SINCE, 0, "since", "D",                                                               \
+      "only what is not older than that (10m), or an RFC 3339 time")                               \
+    X(OPTION_LINES, 'n', "lines", "N", "of what is there, only the last N")                        \
+    X(OPTION_PROCESS, 0, "process", "NAME", "process of the app (default web)")                    \
+    X(OPTION_LISTEN, 0, "listen", "HOST:PORT",                                                     \
+      "address for the traffic; may be given again (default 127.0.0.1:8080)")                      \
+    X(OPTION_TLS_LISTEN, 0, "tls-listen", "HOST:PORT", "not in this version")                      \
+    X(OPTION_WORKERS, 0, "workers", "N", "threads of the gateway, 1 to 16 (default one per core)") \
+    X(OPTION_TRUSTED_PROXIES, 0, "trusted-proxies", "CIDR,...",                                    \
+      "whose X-Forwarded-For is believed")                                                         \
+    X(OPTION_STOP_APPS, 0, "stop-apps", NULL, "stop the apps too when the server stops")           \
+    X(OPTION_HELP, 'h', "help", NULL, "this text")
+
+enum option_id {
+#define X(id, letter, word, value, text) id,
+    OPTIONS(X)
+#undef X
+        OPTIONS_COUNT
+};
+
+#define OPT(name) (UINT64_C(1) << OPTION_##name)
+#define OPTS_OUTPUT (OPT(JSON) | OPT(NO_COLOR) | OPT(HELP))
+#define OPTS_CLIENT (OPTS_OUTPUT | OPT(API) | OPT(DATA))
+#define OPTS_APP (OPTS_CLIENT | OPT(ENV))
+#define OPTS_FOLLOWED (OPTS_APP | OPT(DETACH) | OPT(TIMEOUT))
+
+/* X(name, arguments, least, most, options, summary): least and most count the positional arguments;
+ * what stands behind "--" is not counted. */
+#define VERBS(X)                                                                                   \
+    X(serve, "", 0, 0,                                                                             \
+      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(API) | OPT(WORKERS) |          \
+          OPT(TRUSTED_PROXIES) | OPT(STOP_APPS),                                                   \
+      "run the server: guardian, controller and gateway")                                          \
+    X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \
+      "write a commented sluice.yaml for the project in this folder")                              \
+    X(check, "", 0, 0, OPTS_OUTPUT | OPT(FILE) | OPT(ENV),                                         \
+      "show all errors of the file; nothing is contacted")                                         \
+    X(plan, "", 0, 0, OPTS_APP | OPT(FILE) | OPT(STRATEGY),                                        \
+      "show what deploy would change, step by step")                                               \
+    X(deploy, "", 0, 0, OPTS_FOLLOWED | OPT(FILE) | OPT(VERSION) | OPT(STRATEGY) | OPT(YES),       \
+      "put a new version in front of its users, and watch it until the verdict")                   \
+    X(status, "[APP]", 0, 1, OPTS_APP, "show the apps, or one app with its instances and rollout") \
+    X(history, "APP", 1, 1, OPTS_APP | OPT(LINES), "show the rollouts of an app, newest first")    \
+    X(releases, "APP", 1, 1, OPTS_APP, "show the releases that are kept")                          \
+    X(events, "[APP]", 0, 1, OPTS_APP | OPT(FOLLOW) | OPT(LINES),                                  \
+      "show what happened, and who did it")                                                        \
+    X(promote, "APP", 1, 1, OPTS_APP, "approve, or skip what a rollout still waits for")           \
+    X(abort, "APP", 1, 1, OPTS_APP, "end the rollout: all traffic back to the stable release")     \
+    X(pause, "APP", 1, 1, OPTS_APP, "stop the rollout where it is")                                \
+    X(resume, "APP", 1, 1, OPTS_APP, "go on with a paused rollout")                                \
+    X(rollback, "APP", 1, 1, OPTS_FOLLOWED | OPT(TO),                                              \
+      "go back to the release before, or to another one")                                          \
+    X(logs, "APP", 1, 1,                                                                           \
+      OPTS_APP | OPT(FOLLOW) | OPT(RELEASE) | OPT(INSTANCE) | OPT(SINCE) | OPT(LINES) |            \
+          OPT(PROCESS),                                                                            \
+      "show the output of the instances")                                                          \
+    X(scale, "APP N", 2, 2, OPTS_APP | OPT(PROCESS), "change the number of instances")             \
+    X(restart, "APP", 1, 1, OPTS_FOLLOWED,                                                         \
+      "replace the instances by new ones of the same release")                                     \
+    X(stop, "APP", 1, 1, OPTS_APP, "stop all instances of an app")                                 \
+    X(start, "APP", 1, 1, OPTS_APP, "start a stopped app again")                                   \
+    X(run, "APP -- COMMAND [ARGUMENT...]", 1, 1, OPTS_APP,                                         \
+      "run a command with the code and environment of the stable release")                         \
+    X(delete, "APP", 1, 1, OPTS_APP | OPT(YES), "stop an app and forget it with its releases")     \
+    X(version, "", 0, 0, OPTS_OUTPUT, "show the version")                                          \
+    X(help, "[VERB]", 0, 1, OPTS_OUTPUT, "show the verbs, or the options of one")                  \
+    X(completion, "bash|zsh|fish", 1, 1, OPT(HELP), "write the completion of a shell")
+
+enum verb_id {
+#define X(name, arguments, least, most, options, summary) VERB_##name,
+    VERBS(X)
+#undef X
+        VERBS_COUNT
+};
+
+#define X(name, arguments, least, most, options, summary) int cmd_##name(int argc, char **argv);
+VERBS(X)
+#undef X
+
+struct verb {
+    const char *word, *arguments;
+    unsigned least, most;
+    uint64_t options;
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+const struct verb *verb_get(enum verb_id id);
+const struct verb *verb_find(const char *word); /* NULL: unknown */
+
+struct option {
+    char letter;
+    const char *word, *value, *text;
+};
+const struct option *option_get(enum option_id id);
+
+#endif
