@@ -257,6 +257,6 @@ int unixsock_peer(int fd, struct unixsock_peer *peer, struct error *err)
 
 bool unixsock_peer_allowed(int fd, uid_t owner)
 {
-    struct unixsock_peer peer;
+    struct unixsock_peer peer = {.uid = (uid_t)-1};
     return unixsock_peer(fd, &peer, NULL) == 0 && (peer.uid == 0 || peer.uid == owner);
 }
