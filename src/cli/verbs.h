@@ -97,7 +97,7 @@ enum option_id {
     X(delete, "APP", 1, 1, OPTS_APP | OPT(YES), "stop an app and forget it with its releases")     \
     X(version, "", 0, 0, OPTS_OUTPUT, "show the version")                                          \
     X(help, "[VERB]", 0, 1, OPTS_OUTPUT, "show the verbs, or the options of one")                  \
-    X(completion, "bash|zsh|fish", 1, 1, OPT(HELP), "write the completion of a shell")
+    X(completion, "bash|zsh|fish", 1, 1, OPTS_OUTPUT, "write the completion of a shell")
 
 enum verb_id {
 #define X(name, arguments, least, most, options, summary) VERB_##name,
