@@ -1,0 +1,106 @@
+/* What differs between two specs, a line per key, driven by the table of keys. */
+#include "spec/reader.h"
+
+#include <string.h>
+
+static void diff_mapping(enum mapping in, const void *old, const void *new, struct buf *path,
+                         struct buf *out);
+
+/* Words and numbers without their quotes; what holds others keeps its JSON. */
+static void put_value(struct buf *out, const struct buf *json)
+{
+    const char *s = buf_str(json);
+    if (s[0] == '"' && strchr(s, '\\') == NULL && json->len > 2)
+        buf_append(out, s + 1, json->len - 2);
+    else
+        buf_append(out, s, json->len);
+}
+
+static const char *value_of(const struct app_spec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->env_len; i++)
+        if (strcmp(spec->env[i].name, name) == 0)
+            return spec->env[i].value;
+    return NULL;
+}
+
+/* Names only: what a variable holds may be a secret, and this goes into events. */
+static void diff_env(const struct app_spec *old, const struct app_spec *new, struct buf *out)
+{
+    for (size_t i = 0; i < old->env_len; i++) {
+        const char *now = value_of(new, old->env[i].name);
+        if (now == NULL)
+            buf_printf(out, "env.%s: removed\n", old->env[i].name);
+        else if (strcmp(now, old->env[i].value) != 0)
+            buf_printf(out, "env.%s: changed\n", old->env[i].name);
+    }
+    for (size_t i = 0; i < new->env_len; i++)
+        if (value_of(old, new->env[i].name) == NULL)
+            buf_printf(out, "env.%s: added\n", new->env[i].name);
+}
+
+static bool has_route(const struct app_spec *spec, const struct buf *json)
+{
+    bool found = false;
+    for (size_t i = 0; i < spec->routes_len && !found; i++) {
+        cleanup_buf struct buf other = BUF_INIT;
+        write_mapping(IN_ROUTE, &spec->routes[i], &other);
+        found = other.len == json->len && memcmp(other.data, json->data, json->len) == 0;
+    }
+    return found;
+}
+
+static void diff_routes(const struct app_spec *spec, const struct app_spec *other, const char *word,
+                        struct buf *out)
+{
+    for (size_t i = 0; i < spec->routes_len; i++) {
+        cleanup_buf struct buf json = BUF_INIT;
+        write_mapping(IN_ROUTE, &spec->routes[i], &json);
+        if (!has_route(other, &json))
+            buf_printf(out, "routes: %s %s\n", word, buf_str(&json));
+    }
+}
+
+static void diff_key(const struct key *key, const void *old, const void *new, struct buf *path,
+                     struct buf *out)
+{
+    cleanup_buf struct buf before = BUF_INIT, after = BUF_INIT;
+    bool had = write_value(key, old, &before), has = write_value(key, new, &after);
+    if ((!had && !has) || (had && has && strcmp(buf_str(&before), buf_str(&after)) == 0))
+        return;
+    if (key->in == IN_TOP && strcmp(key->name, "env") == 0) {
+        diff_env(old, new, out);
+    } else if (key->in == IN_TOP && strcmp(key->name, "routes") == 0) {
+        diff_routes(old, new, "removed", out);
+        diff_routes(new, old, "added", out);
+    } else if (had && has && key->type->nested != IN_NONE) {
+        diff_mapping(key->type->nested, const_field_at(old, key->offset),
+                     const_field_at(new, key->offset), path, out);
+    } else {
+        buf_printf(out, "%s: ", buf_str(path));
+        had ? put_value(out, &before) : buf_puts(out, "none");
+        buf_puts(out, " -> ");
+        has ? put_value(out, &after) : buf_puts(out, "none");
+        buf_putc(out, '\n');
+    }
+}
+
+static void diff_mapping(enum mapping in, const void *old, const void *new, struct buf *path,
+                         struct buf *out)
+{
+    for (size_t i = 0; i < spec_keys_len; i++) {
+        if (spec_keys[i].in != in)
+            continue;
+        size_t mark = path->len;
+        buf_printf(path, "%s%s", mark > 0 ? "." : "", spec_keys[i].name);
+        diff_key(&spec_keys[i], old, new, path, out);
+        path->len = mark;
+        path->data[mark] = '\0';
+    }
+}
+
+void spec_diff(const struct app_spec *old, const struct app_spec *new, struct buf *out)
+{
+    cleanup_buf struct buf path = BUF_INIT;
+    diff_mapping(IN_TOP, old, new, &path, out);
+}

@@ -1,0 +1,163 @@
+/* What keys must be together: within a mapping, and over the whole file. */
+#include "base/assert.h"
+#include "base/units.h"
+#include "spec/reader.h"
+
+#include <string.h>
+
+static void finish_probe(struct reader *r, const struct node *node)
+{
+    int kinds = (tree_get(node, "http") != NULL) + (tree_get(node, "tcp") != NULL) +
+                (tree_get(node, "exec") != NULL);
+    if (kinds == 0)
+        reader_fail(r, node, "for example {http: /ready}, {tcp: true} or {exec: [\"./check\"]}",
+                    "needs one of `http`, `tcp`, `exec`");
+    else if (kinds > 1)
+        reader_fail(r, node, "remove the others", "has more than one of `http`, `tcp`, `exec`");
+}
+
+static void finish_rolling(struct reader *r, const struct node *node, const struct strategy_spec *s)
+{
+    const struct node *at = tree_key(node, "max-unavailable");
+    if (at == NULL)
+        at = tree_key(node, "max-surge");
+    if (at != NULL && s->max_surge.value == 0 && s->max_unavailable.value == 0)
+        reader_fail(r, at, "let one of them be at least 1",
+                    "`max-surge` and `max-unavailable` are both 0: nothing could ever be replaced");
+}
+
+void finish_mapping(struct reader *r, enum mapping in, const struct node *node, void *base)
+{
+    switch (in) {
+    case IN_PROBE: finish_probe(r, node); break;
+    case IN_ROLLING: finish_rolling(r, node, base); break;
+    case IN_STEP:
+        if (tree_get(node, "weight") == NULL)
+            reader_fail(r, node, "for example {weight: 25, hold: 2m}", "`weight` is missing");
+        break;
+    default: break;
+    }
+}
+
+/* ---- the whole file
+ * ------------------------------------------------------------------------------- */
+
+/* The deepest key of the path that is in the file, for its place. */
+static const struct node *place(const struct node *root, const char *a, const char *b,
+                                const char *c)
+{
+    const struct node *at = root;
+    const char *const path[] = {a, b, c};
+    for (int i = 0; i < 3 && path[i] != NULL; i++) {
+        const struct node *key = tree_key(root, path[i]);
+        if (key == NULL)
+            break;
+        at = key;
+        root = tree_get(root, path[i]);
+    }
+    return at;
+}
+
+static void check_required(struct reader *r, const struct node *root)
+{
+    if (tree_get(root, "app") == NULL)
+        report_add(r->diags, false, (struct spot){0, 0, 0}, "`app` is missing",
+                   "name what is deployed: `app: shop`");
+    if (tree_get(root, "run") == NULL)
+        report_add(r->diags, false, (struct spot){0, 0, 0}, "`run` is missing",
+                   "say how an instance is started: `run: [\"./shop\", \"--port\", \"$PORT\"]`");
+}
+
+static struct process_spec *web_of(struct app_spec *spec)
+{
+    for (size_t i = 0; i < spec->processes_len; i++)
+        if (strcmp(spec->processes[i].name, "web") == 0)
+            return &spec->processes[i];
+    return NULL;
+}
+
+static void check_routed(struct reader *r, const struct node *root)
+{
+    struct app_spec *spec = r->spec;
+    struct process_spec *web = web_of(spec);
+    bool wants_routes = spec->routes_len > 0;
+    if (web != NULL)
+        web->routed = wants_routes;
+    const struct node *run = tree_get(root, "run");
+    if (wants_routes && web == NULL && run != NULL && run->kind == NODE_MAP &&
+        tree_get(run, "web") == NULL)
+        reader_fail(r, place(root, "run", NULL, NULL),
+                    "the process that is to answer requests is called `web`",
+                    "there are routes, but no process `web` to get them");
+    if (web != NULL && wants_routes && web->replicas == 0)
+        reader_warn(r, place(root, "replicas", NULL, NULL), "`sluice scale` brings them back",
+                    "no instance: requests wait for the hold and are then answered with 503");
+}
+
+static void check_port(struct reader *r, const struct node *root)
+{
+    struct app_spec *spec = r->spec;
+    if (spec->port == 0 || spec->processes_len == 0)
+        return;
+    const struct node *at = tree_get(root, "port");
+    at = at != NULL ? at : root;
+    const struct process_spec *p = web_of(spec) != NULL ? web_of(spec) : &spec->processes[0];
+    if (p->replicas > 1)
+        reader_fail(r, at, "remove `port`: each instance then gets a free one as $PORT",
+                    "`port`: a fixed port fits one replica, not %u", p->replicas);
+    if (spec->strategy.kind != STRATEGY_RECREATE)
+        reader_fail(r, at, "write `strategy: recreate`, or remove `port`",
+                    "`port`: with a fixed port the old instance must be gone before the new one "
+                    "starts, which %s does not do",
+                    strategy_name(spec->strategy.kind));
+}
+
+/* The defaults of recreate do not fit in the worst case either; only what the file says itself is
+ * worth a warning. */
+static void check_recreate_hold(struct reader *r, const struct node *root)
+{
+    const struct app_spec *spec = r->spec;
+    const struct node *stop = tree_get(root, "stop");
+    const struct node *recreate = tree_get(tree_get(root, "strategy"), "recreate");
+    if (spec->strategy.kind != STRATEGY_RECREATE || spec->routes_len == 0 ||
+        (tree_get(stop, "drain") == NULL && tree_get(stop, "grace") == NULL &&
+         tree_get(recreate, "hold-requests") == NULL))
+        return;
+    int64_t start = spec->startup.kind != PROBE_NONE ? spec->startup.delay_ms : 0;
+    start += spec->readiness.kind != PROBE_NONE ? spec->readiness.delay_ms : 0;
+    int64_t longest = spec->stop.drain_ms + spec->stop.grace_ms + start;
+    if (longest <= spec->strategy.hold_requests_ms)
+        return;
+    char all[32], hold[32];
+    reader_warn(r, place(root, "strategy", "recreate", "hold-requests"),
+                "raise `strategy.recreate.hold-requests`, or lower `stop.drain` and `stop.grace`",
+                "drain, grace and start-up may take %s, but requests wait for %s only",
+                format_duration_ms(longest, all, sizeof all),
+                format_duration_ms(spec->strategy.hold_requests_ms, hold, sizeof hold));
+}
+
+static void check_waits(struct reader *r, const struct node *root)
+{
+    const struct app_spec *spec = r->spec;
+    int64_t delay = spec->readiness.delay_ms;
+    if (spec->startup.kind != PROBE_NONE)
+        delay += spec->startup.delay_ms;
+    if (spec->deadline_ms > 0 && delay >= spec->deadline_ms)
+        reader_fail(r, place(root, "deadline", NULL, NULL), "raise `deadline`",
+                    "the delays of the probes alone are longer than the deadline");
+    bool splits = spec->strategy.kind == STRATEGY_CANARY;
+    if (splits && spec->routes_len == 0 && tree_get(root, "routes") == NULL)
+        reader_warn(r, place(root, "strategy", NULL, NULL),
+                    "`rolling` does the same and is quicker",
+                    "there are no routes: a canary has no requests to split or to judge");
+}
+
+void check_rules(struct reader *r, const struct node *root)
+{
+    ASSERT(r->path.len == 0);
+    check_required(r, root);
+    check_routed(r, root);
+    check_port(r, root);
+    check_recreate_hold(r, root);
+    check_waits(r, root);
+}
