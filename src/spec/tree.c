@@ -320,8 +320,9 @@ static void on_event(struct builder *b, struct fy_event *e)
 static const struct {
     const char *part, *text, *hint;
 } explained[] = {
-    {"multiline plain key", "this line does not continue the one above and is no key of its own",
-     "check the indentation, and that a key is followed by a colon and a space"},
+    {"multiline plain key",
+     "the next line is indented as if it went on with this, but looks like a key",
+     "check the indentation of the next line"},
     {"invalid mapping in plain multiline",
      "this line is indented neither like its neighbours nor below one",
      "keys of one map start in the same column"},
@@ -356,6 +357,16 @@ static uint32_t tab_line(const char *text, size_t len, uint32_t line, uint32_t *
     return 0;
 }
 
+/* The innermost [ or { that is open: it says more than the end of the file, where it was missed. */
+static void point_at_opener(const struct builder *b, struct spot *spot)
+{
+    for (size_t i = b->depth; i > 0; i--)
+        if (b->stack[i - 1].node->length == 1) {
+            *spot = spot_of(b->stack[i - 1].node);
+            return;
+        }
+}
+
 static void syntax_error(struct builder *b, struct fy_diag *diag, const char *text, size_t len)
 {
     void *at = NULL;
@@ -373,6 +384,8 @@ static void syntax_error(struct builder *b, struct fy_diag *diag, const char *te
              "two spaces per level");
         return;
     }
+    if (strstr(message, "without a closing") != NULL)
+        point_at_opener(b, &spot);
     for (size_t i = 0; i < COUNT_OF(explained); i++)
         if (strstr(message, explained[i].part) != NULL) {
             message = explained[i].text;

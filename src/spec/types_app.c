@@ -295,10 +295,12 @@ static void read_processes(struct reader *r, const struct key *key, const struct
         const struct node *name = node->pairs[i].key;
         struct process_spec *p = &spec->processes[spec->processes_len];
         size_t mark = path_push(r, name->text);
-        if (!is_name(name->text) || strlen(name->text) > 30)
+        if (!is_name(name->text) || strlen(name->text) > 30) {
             reader_fail(r, name, "lower case letters, digits and dashes, at most 30",
                         "this is no name for a process");
-        else if (read_command(r, key, node->pairs[i].value, &p->run)) {
+        } else {
+            /* One whose command is wrong is known too, or `replicas` would complain about it. */
+            read_command(r, key, node->pairs[i].value, &p->run);
             p->name = arena_strdup(r->arena, name->text);
             p->replicas = 1;
             spec->processes_len++;

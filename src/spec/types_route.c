@@ -337,7 +337,10 @@ static void read_routes(struct reader *r, const struct key *key, const struct no
             reader_expected(r, items[i], "a map such as {host: shop.example, path: /}", NULL);
             continue;
         }
+        size_t faults = r->diags->len;
         read_mapping(r, IN_ROUTE, items[i], route);
+        if (r->diags->len != faults)
+            continue; /* what is wrong was left at its default: no ground for a comparison */
         size_t same = 0;
         while (same < spec->routes_len && !same_route(&spec->routes[same], route))
             same++;
