@@ -120,6 +120,15 @@ uint64_t metrics_request(const struct metrics_view *v, uint32_t slot, enum reque
     return m == REQUESTS_WAITING ? never_negative(sum) : sum;
 }
 
+uint64_t metrics_latency_us(const struct metrics_view *v, uint32_t slot)
+{
+    ASSERT(slot < METRICS_REQUEST_SLOTS);
+    uint64_t sum = 0;
+    for (uint32_t w = 0; w < v->workers_len; w++)
+        sum += read_metric(&v->workers[w].requests[slot].latency_us_sum);
+    return sum;
+}
+
 void metrics_buckets(const struct metrics_view *v, uint32_t slot, uint64_t out[METRICS_BUCKETS])
 {
     ASSERT(slot < METRICS_REQUEST_SLOTS);

@@ -111,6 +111,7 @@ void metrics_view_close(struct metrics_view *v);
 /* Sums over the workers. */
 uint64_t metrics_request(const struct metrics_view *v, uint32_t slot, enum request_metric m);
 void metrics_buckets(const struct metrics_view *v, uint32_t slot, uint64_t out[METRICS_BUCKETS]);
+uint64_t metrics_latency_us(const struct metrics_view *v, uint32_t slot); /* sum */
 /* Gauges may be negative in one worker for a moment, not in the sum; a negative sum reads as 0. */
 uint64_t metrics_instance(const struct metrics_view *v, uint32_t slot, enum instance_metric m);
 /* Every worker has seen this version (or a later one), or is offline. */
