@@ -1,0 +1,31 @@
+/* What concerns the server as a whole. */
+#include "api/connection.h"
+
+#include <string.h>
+
+void handle_server(struct connection *c, const struct request *r)
+{
+    reply_json(c, 200, control_server(r->control));
+}
+
+void handle_metrics(struct connection *c, const struct request *r)
+{
+    struct buf text = BUF_INIT;
+    control_metrics(r->control, &text);
+    reply_text(c, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+}
+
+void handle_health(struct connection *c, const struct request *r)
+{
+    (void)r;
+    reply_json(c, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+void handle_ready(struct connection *c, const struct request *r)
+{
+    if (control_ready(r->control))
+        reply_json(c, 200, json_pack("{s:s}", "status", "ready"));
+    else
+        reply_problem(c, 503, "Retry-After: 1\r\n",
+                      "the gateway has no snapshot yet, or instances are still being adopted");
+}
