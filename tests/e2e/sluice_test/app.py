@@ -1,7 +1,6 @@
 """An app of a test: writes its sluice.yaml (as JSON, which is YAML) and deploys versions of hello."""
 
 import json
-import os
 import shutil
 
 from .build import HELLO

@@ -1,0 +1,231 @@
+"""A disk that is full, a database that cannot be read: traffic goes on, nothing is forgotten."""
+
+import os
+import sqlite3
+import subprocess
+
+import pytest
+from sluice_test import App, wait_until
+from sluice_test import proc
+
+
+@pytest.fixture
+def small_disk(make_server):
+    """A server whose data folder is a file system of 64 MiB of its own. Needs root (mount)."""
+    server = make_server(start=False)
+    server.data.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "sluice-test",
+                              str(server.data)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
+    server.start()
+    yield server
+    leftovers = server.close()
+    subprocess.run(["umount", "-l", str(server.data)], check=False)
+    assert not leftovers, leftovers
+
+
+def fill(server, leave=0):
+    """Fills the disk to the last byte; gives the file that does it."""
+    hog = server.data / "hog"
+    with open(hog, "wb") as file:
+        try:
+            while True:
+                file.write(b"x" * 65536)
+                file.flush()
+        except OSError:
+            pass
+        try:
+            while True:
+                os.write(file.fileno(), b"x" * 512)
+        except OSError:
+            pass
+    if leave:
+        os.truncate(hog, max(0, hog.stat().st_size - leave))
+    return hog
+
+
+@pytest.mark.root
+def test_full_disk_traffic_goes_on_and_a_deploy_says_why(small_disk):
+    server, app = small_disk, App(small_disk)
+    app.deploy(1, ok=True, faults={"log_requests": 1})
+    with app.load() as load:
+        load.wait_version(1)
+        hog = fill(server)
+        load.wait_flowing(2)
+        done = app.deploy(2)
+        assert done.status in (1, 2), done
+        assert "space" in done.text.lower() or "full" in done.text.lower(), done
+        assert {i["version"] for i in app.ready()} == {"1"}
+        hog.unlink()
+        wait_until(lambda: app.deploy(3).status == 0, 60, "a deploy works again", every=1)
+        load.wait_only(3)
+    load.assert_none_lost()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("strategy", ["canary", "blue-green", "rolling"])
+def test_disk_fills_up_in_a_rollout(small_disk, strategy):
+    """The way back does not wait for the disk: traffic returns to stable, the store follows."""
+    server, app = small_disk, App(small_disk)
+    app.deploy(1, ok=True)
+    with app.load(connections=32) as load:
+        load.wait_version(1)
+        changes = {"canary": dict(strategy={"canary": {"steps": [{"weight": 40, "approve": True}]}}),
+                   "blue-green": dict(strategy={"blue-green": {"approve": True}}),
+                   "rolling": dict(replicas=3, faults={"ready_delay": "5s"})}[strategy]
+        child = app.deploy_in_background(2, **changes)
+        if strategy == "canary":
+            load.wait_version(2)
+        else:
+            wait_until(lambda: app.status()["candidate"], 20, "the candidate is there")
+        hog = fill(server)
+        app.cli("abort")  # may be refused (not stored), or done out of the ballast
+        if strategy == "canary":
+            app.cli("abort")
+        hog.unlink()
+        wait_until(lambda: app.cli("abort").returncode >= 0 and app.status()["state"] == "steady",
+                   60, "back on stable", every=0.5)
+        app.wait_steady(version=1)
+        load.wait_only(1)
+        server.end_cli(child)
+    load.assert_none_lost()
+    with sqlite3.connect(f"file:{server.data}/state.db?mode=ro", uri=True) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.root
+def test_judge_takes_a_bad_version_back_on_a_full_disk(small_disk):
+    server, app = small_disk, App(small_disk)
+    app.deploy(1, ok=True)
+    with app.load(connections=32) as load:
+        load.wait_version(1)
+        child = app.deploy_in_background(2, faults={"error_rate": "20%"},
+                                         strategy={"canary": {"steps": [30], "hold": "5m"}})
+        load.wait_version(2)
+        hog = fill(server)
+        load.wait_only(1, 60)
+        hog.unlink()
+        status, out, err = server.end_cli(child)
+        assert status == 1, out + err
+        app.wait_steady(version=1, ready=2, deadline=60)
+    load.assert_none_lost()
+
+
+@pytest.mark.root
+def test_controller_restarts_on_a_full_disk(small_disk):
+    server, app = small_disk, App(small_disk)
+    app.deploy(1, ok=True)
+    with app.load() as load:
+        load.wait_version(1)
+        hog = fill(server)
+        old = server.kill("controller")
+        wait_until(lambda: server.pid("controller") != old, 20, "a new controller")
+        load.wait_flowing(2)
+        hog.unlink()
+        server.wait_ready(30)
+        wait_until(lambda: len(app.ready()) == 2, 30, "both are ready")
+    load.assert_none_lost()
+
+
+@pytest.mark.root
+def test_logs_of_an_app_do_not_block_it_on_a_full_disk(small_disk):
+    """The shim drains stdout and drops: the app never waits for the disk."""
+    server, app = small_disk, App(small_disk)
+    app.deploy(1, ok=True, faults={"log_requests": 1})
+    hog = fill(server)
+    with app.load(rate=0, connections=8) as load:
+        load.wait_flowing(3)
+    load.assert_none_lost()
+    hog.unlink()
+
+
+@pytest.mark.parametrize("harm", ["garbage", "truncated", "unreadable", "folder"])
+def test_unreadable_database(make_server, harm):
+    """The server comes up degraded and says why and what to do; the traffic goes on."""
+    server = make_server()
+    app = App(server)
+    app.deploy(1, ok=True)
+    pids = {i["pid"] for i in app.ready()}
+    for role in ("guardian", "controller", "gateway"):
+        server.kill(role)
+    server.wait_dead()
+    server.process.wait()
+    database = server.data / "state.db"
+    for extra in ("state.db-wal", "state.db-shm"):
+        (server.data / extra).unlink(missing_ok=True)
+    saved = database.with_name("saved")
+    database.rename(saved)
+    if harm == "garbage":
+        database.write_bytes(os.urandom(64 * 1024))
+    elif harm == "truncated":
+        database.write_bytes(saved.read_bytes()[:5000])
+    elif harm == "folder":
+        database.mkdir()
+    else:  # a database of something else
+        with sqlite3.connect(database) as db:
+            db.execute("PRAGMA user_version = 9999")
+            db.execute("CREATE TABLE other (x)")
+    server.start(wait=False)
+    wait_until(lambda: server.get("/").version == "1", 30, "the traffic goes on, from the snapshot")
+    info = wait_until(lambda: server.info(), 20, "the controller answers")
+    assert info["degraded"], info
+    assert "state.db" in json_text(info["degraded"]), info
+    done = app.deploy(2)
+    assert done.status in (1, 3) and "state.db" in done.text, done
+    assert all(proc.alive(p) for p in pids), "no instance may be touched"
+    # Put right, it goes on as if nothing had been.
+    server.stop_apps = False
+    server.stop()
+    if database.is_dir():
+        database.rmdir()
+    else:
+        database.unlink(missing_ok=True)
+    for extra in ("state.db-wal", "state.db-shm"):
+        (server.data / extra).unlink(missing_ok=True)
+    saved.rename(database)
+    server.stop_apps = True
+    server.start()
+    app.wait_steady(ready=2)
+    assert {i["pid"] for i in app.ready()} == pids
+    app.deploy(3, ok=True)
+
+
+def json_text(value):
+    import json
+    return json.dumps(value)
+
+
+def test_data_folder_that_cannot_be_made(make_server):
+    server = make_server(start=False)
+    (server.root / "file").write_text("")
+    run = server.run("serve", "--data", server.root / "file" / "data", "--listen", "127.0.0.1:0", limit=20)
+    assert run.returncode in (1, 2)
+    assert "file" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_listen_address_that_is_taken(make_server):
+    import socket
+    server = make_server(start=False)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = server.run("serve", "--data", server.data, "--listen", f"127.0.0.1:{port}", limit=20)
+    assert run.returncode == 1 and str(port) in run.stderr, run.stderr
+    assert not proc.of_data_folder(server.data)
+
+
+def test_long_data_path(make_server):
+    """Longer than a Unix socket's address may be."""
+    server = make_server(start=False)
+    server.data = server.root / ("d" * 90) / ("e" * 90)
+    server.data.parent.mkdir()
+    server.give(server.root)
+    server.start()
+    app = App(server)
+    app.deploy(1, ok=True)
+    with app.load() as load:
+        load.wait_version(1)
+        app.deploy(2, ok=True)
+    load.assert_none_lost()
