@@ -63,6 +63,7 @@ typedef void command_done(void *arg, const struct error *err, json_t *body);
 /* ---- commands (change something) ----------------------------------------------------------------- */
 
 struct deploy_request {
+    const char *environment; /* NULL: production; the canonical spec does not name it */
     const char *spec_json; /* canonical spec (spec_to_json); parsed and checked again */
     const char *source;    /* absolute folder to pack, read with the caller's uid; NULL: none */
     const char *version;   /* overrides the spec's; NULL: none */
@@ -113,7 +114,8 @@ json_t *control_releases(struct control *c, const struct app_name *name, struct 
 json_t *control_history(struct control *c, const struct app_name *name, uint32_t limit,
                         struct error *err); /* finished and running rollouts, newest first */
 /* {"steps":[{"kind","text"},..],"changes":["replicas: 2 -> 3"],"least_ms","strategy","from","warnings":[..]} */
-json_t *control_plan(struct control *c, const char *spec_json, struct error *err);
+json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
+                     struct error *err);
 /* Events after `after`, oldest first, at most limit; app NULL: of all. Each as in `event_json`. */
 json_t *control_events(struct control *c, const struct app_name *name, uint64_t after,
                        uint32_t limit, struct error *err);
