@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-_Static_assert(BOOT_LISTENER_SOCKETS == LISTENER_SOCKETS, "one number, two rooms");
+_Static_assert((int)BOOT_LISTENER_SOCKETS == (int)LISTENER_SOCKETS, "one number, two rooms");
 
 enum { MAX_PEERS = 8 };
 
