@@ -26,6 +26,15 @@ ifeq ($(SAN),tsan)
 OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 endif
 CFLAGS  = -std=gnu11 -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(EXTRA_CFLAGS)
+ifeq ($(SAN),fuzz)
+CC      := clang
+OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+endif
+ifeq ($(SAN),lint)
+CC      := clang
+WARN    += -Weverything $(addprefix -Wno-,$(shell sed 's/\#.*//' packaging/lint-off))
+OPT     := -O0
+endif
 ifeq ($(SAN),)
 CFLAGS += -D_FORTIFY_SOURCE=2
 endif
@@ -125,9 +134,9 @@ $(O)/packages.stamp: packaging/build-packages
 	@mkdir -p $(@D)
 	@packaging/install-packages packaging/build-packages
 	@touch $@
-$(O)/test-packages.stamp: packaging/test-packages
+$(O)/%-packages.stamp: packaging/%-packages
 	@mkdir -p $(@D)
-	@packaging/install-packages packaging/test-packages
+	@packaging/install-packages $<
 	@touch $@
 
 # ---- tests -----------------------------------------------------------------------------------------
@@ -146,6 +155,77 @@ unit-bins: $(UNIT_BINS)
 unit: unit-bins
 	@tests/run-unit $(UNIT_BINS)
 $(foreach r,$(ROOMS),$(eval unit-$r: $(filter $(O)/unit/$r/%,$(UNIT_BINS)) ; @tests/run-unit $(filter $(O)/unit/$r/%,$(UNIT_BINS))))
+
+# ---- what people type ------------------------------------------------------------------------------
+.PHONY: demo e2e test bench lint tsan fuzz sim soak install help
+demo: $(O)/sluice $(O)/hello $(O)/load $(O)/demo-packages.stamp ## shows the whole loop in under a minute: good canary, bad canary
+	@demo/run
+
+# The load generator is never built with a sanitizer: it measures, it is not what is tested.
+e2e: $(O)/sluice build/hello build/load $(O)/test-packages.stamp ## end-to-end tests; E2E='tests/e2e/test_cli.py -k usage' picks some
+	@SLUICE_BUILD=$(O) tests/run-e2e $(E2E)
+ifneq ($(SAN),)
+build/hello build/load:
+	@$(MAKE) --no-print-directory SAN= $@
+endif
+
+test: ## unit and end-to-end tests, with the normal build and under ASan + UBSan
+	@tests/run-all
+
+soak: $(O)/sluice $(O)/hello $(O)/load $(O)/test-packages.stamp ## long kill storms and long requests
+	@SLUICE_SOAK=1 SLUICE_BUILD=$(O) tests/run-e2e tests/e2e/test_killstorm.py tests/e2e/test_deploy.py
+
+tsan: ## the threads of gateway and store, and a short end-to-end run, under ThreadSanitizer
+	@$(MAKE) --no-print-directory SAN=tsan unit-gateway unit-store unit-wire
+	@$(MAKE) --no-print-directory SAN=tsan e2e E2E="tests/e2e/test_deploy.py -k 'test_deploy_and_rollback_under_load or test_websocket_lives'"
+
+bench: $(O)/sluice $(O)/hello $(O)/load $(O)/bench-packages.stamp ## gateway against HAProxy and nginx; deploys and memory
+	@bench/gateway
+	@bench/deploy
+
+# Everything is compiled once more, by clang with its warnings; then the form, then clang-tidy.
+LINT_C := $(shell find src tests fuzz bench examples -name '*.c' 2>/dev/null | sort)
+LINT_H := $(shell find src tests fuzz -name '*.h' 2>/dev/null | sort)
+lint: $(O)/lint-packages.stamp $(O)/packages.stamp $(O)/test-packages.stamp ## clang, clang-format, clang-tidy, no "../" in includes
+	@tests/run-lint includes $(LINT_C) $(LINT_H)
+	@tests/run-lint format $(LINT_C) $(LINT_H)
+	@$(MAKE) --no-print-directory -k -j$(JOBS) SAN=lint lint-build
+	@tests/run-lint tidy $(filter src/%,$(LINT_C))
+.PHONY: lint-build
+lint-build: $(foreach r,$(ROOMS),$(call lib,$r)) $(O)/obj/main.o
+
+# fuzz/fuzz_NAME.c, each for FUZZ_SECONDS; seeds in fuzz/corpus/NAME, what is found new stays in build/.
+FUZZ_SECONDS ?= 60
+FUZZ_ROOMS   := judge core spec wire base
+FUZZ_NAMES   := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
+fuzz: $(O)/fuzz-packages.stamp $(O)/packages.stamp ## fuzzers of what reads from outside, FUZZ_SECONDS=60 each
+	@$(MAKE) --no-print-directory -j$(JOBS) SAN=fuzz fuzz-bins
+	@tests/run-fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
+.PHONY: fuzz-bins
+fuzz-bins: $(FUZZ_NAMES:%=$(O)/fuzz_%)
+$(O)/fuzz_%: fuzz/fuzz_%.c $(foreach r,$(FUZZ_ROOMS),$(call lib,$r))
+	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -fsanitize=fuzzer -iquote src -o $@ $< \
+	    -Wl,--start-group $(foreach r,$(FUZZ_ROOMS),$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
+
+# tests/sim/*.c is one program over the pure core: rollouts with faults, from a seed.
+SIM_ARGS ?=
+$(O)/simulator: $(wildcard tests/sim/*.c tests/sim/*.h) $(foreach r,core judge spec base,$(call lib,$r)) $(O)/inc/control/.made
+	@mkdir -p $(@D)
+	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -iquote $(O)/inc/control -iquote tests/sim -o $@ $(filter %.c,$^) \
+	    -Wl,--start-group $(foreach r,core judge spec base,$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
+sim: $(O)/simulator ## simulated rollouts with faults, from a seed; SIM_ARGS passes arguments
+	@$(O)/simulator $(SIM_ARGS)
+
+# DESTDIR and PREFIX as everywhere.
+install: $(O)/sluice ## installs the binary, the systemd unit and the manual page; PREFIX, DESTDIR
+	install -D -m 755 $(O)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/bin|$(PREFIX)/bin|g' packaging/sluice.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluice.service
+	$(if $(wildcard packaging/sluice.1),install -D -m 644 packaging/sluice.1 $(DESTDIR)$(PREFIX)/share/man/man1/sluice.1)
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | sort | awk -F'\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@echo "  SAN=asan|tsan builds a variant into its own folder; V=1 shows the commands"
 
 .PHONY: clean
 clean:
