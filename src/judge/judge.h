@@ -64,7 +64,9 @@ struct judge {
     struct eprocess latency[JUDGE_EDGES];
     struct ceiling slo_errors, slo_latency; /* slo_latency: share of requests above the SLO's latency */
     uint32_t min_requests; /* the slo's */
-    uint64_t silent_batches;
+    bool has_stable;
+    uint64_t stable_above_slo; /* of errors.stable_requests */
+    uint64_t silent_batches;   /* those in which an arm had no request */
 };
 struct judge_config {
     double alpha;
@@ -77,6 +79,10 @@ struct judge_config {
 };
 void judge_init(struct judge *j, const struct judge_config *config);
 
+/* The edges, where judge_init() was given none: once stable has history enough. Only batches after that
+ * enter the latency test. Copied; len <= JUDGE_EDGES. */
+void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len);
+
 /* What one tick brought, per route: errors = the instance's 5xx + the gateway's 502/504 + cut. */
 struct judge_arm {
     uint64_t requests, errors;
@@ -87,9 +93,10 @@ struct judge_arm {
 void judge_batch(struct judge *j, const struct judge_arm *candidate, const struct judge_arm *stable);
 
 enum judgement { JUDGEMENT_CONTINUE, JUDGEMENT_NO_DATA, JUDGEMENT_ERRORS, JUDGEMENT_LATENCY, JUDGEMENT_SLO };
-/* Roll back at E >= 1/alpha, E the weighted mean of the metrics' E. The slo's ceilings count only
- * where stable is not better to compare with: no stable, or stable itself breaks them. text: one
- * sentence with both arms' numbers in words, also for CONTINUE and NO_DATA. */
+/* Roll back at E >= 1/alpha, E the weighted mean of the metrics' E (weights fixed at init). The slo's
+ * ceilings count only where stable is not better to compare with: no stable, no request to it, or it
+ * breaks the ceiling itself and the candidate is no better than it; and from min_requests on. text: one
+ * sentence with both arms' numbers in words, also for CONTINUE and NO_DATA; appended. */
 enum judgement judge_look(const struct judge *j, struct buf *text);
 
 void judge_to_json(const struct judge *j, struct buf *out);
