@@ -60,7 +60,8 @@ static int optional_text(const json_t *body, const char *member, const char **ou
 
 static int deploy(struct connection *c, const struct request *r, struct error *err)
 {
-    struct deploy_request d = {.idempotency_key = r->idempotency_key};
+    struct deploy_request d = {.idempotency_key = r->idempotency_key,
+                               .environment = query_get(&r->query, "environment")};
     if (check_members(r->body, "spec,source,version", err) != 0 ||
         optional_text(r->body, "source", &d.source, err) != 0 ||
         optional_text(r->body, "version", &d.version, err) != 0)
@@ -95,7 +96,7 @@ void handle_plan(struct connection *c, const struct request *r)
     cleanup_free char *spec =
         check_members(r->body, "spec,source,version", &err) == 0 ? spec_text(r, &err) : NULL;
     if (spec != NULL)
-        plan = control_plan(r->control, spec, &err);
+        plan = control_plan(r->control, query_get(&r->query, "environment"), spec, &err);
     if (plan != NULL)
         reply_json(c, 200, plan);
     else

@@ -42,9 +42,10 @@ typedef void handler(struct connection *c, const struct request *r);
     X(GET, "/v1/apps/{app}", "environment", handle_status, 0, "The status of one app")             \
     X(DELETE, "/v1/apps/{app}", "environment", handle_command, COMMAND_DELETE,                     \
       "Stop an app, then forget it with its releases")                                             \
-    X(POST, "/v1/apps/{app}/deploy", "", handle_deploy, 0,                                         \
+    X(POST, "/v1/apps/{app}/deploy", "environment", handle_deploy, 0,                              \
       "Begin a deploy; acknowledged means stored. Idempotency-Key: the same key, the same answer") \
-    X(POST, "/v1/apps/{app}/plan", "", handle_plan, 0, "What a deploy would change, step by step") \
+    X(POST, "/v1/apps/{app}/plan", "environment", handle_plan, 0,                                  \
+      "What a deploy would change, step by step")                                                  \
     X(POST, "/v1/apps/{app}/promote", "environment", handle_command, COMMAND_PROMOTE,              \
       "Approve, or skip what the rollout still waits for")                                         \
     X(POST, "/v1/apps/{app}/abort", "environment", handle_command, COMMAND_ABORT,                  \

@@ -9,7 +9,7 @@
 /* X(id, letter, word, value, text); letter 0: none; value NULL: a switch. Letters need to differ
  * only within one verb. */
 #define OPTIONS(X)                                                                                 \
-    X(OPTION_ENV, 'e', "env", "ENV", "environment of the app (default production)")                \
+    X(OPTION_ENV, 'e', "environment", "ENV", "environment of the app (default production)")        \
     X(OPTION_JSON, 0, "json", NULL,                                                                \
       "one JSON document, or one JSON object per line for what streams")                           \
     X(OPTION_NO_COLOR, 0, "no-color", NULL, "no colours")                                          \
@@ -120,10 +120,10 @@ struct verb {
 const struct verb *verb_get(enum verb_id id);
 const struct verb *verb_find(const char *word); /* NULL: unknown */
 
-struct option {
+struct verb_option {
     char letter;
     const char *word, *value, *text;
 };
-const struct option *option_get(enum option_id id);
+const struct verb_option *option_get(enum option_id id);
 
 #endif

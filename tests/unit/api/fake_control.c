@@ -335,9 +335,11 @@ json_t *control_history(struct control *c, const struct app_name *name, uint32_t
                      "duration_ms", 4200, "actor", "alice");
 }
 
-json_t *control_plan(struct control *c, const char *spec_json, struct error *err)
+json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
+                     struct error *err)
 {
     (void)c;
+    (void)environment;
     (void)spec_json;
     (void)err;
     return json_pack("{s:[{s:s, s:s}, {s:s, s:s}], s:[s], s:i, s:s, s:i, s:[s]}", "steps", "kind",
