@@ -38,8 +38,9 @@ void eprocess_update(struct eprocess *e, uint64_t candidate_events, uint64_t can
     double share =
         (double)candidate_requests / ((double)candidate_requests + (double)stable_requests);
     double log_ratio = log(RATIO_LEAST), step = log(RATIO_MOST / RATIO_LEAST) / (JUDGE_GRID - 1);
-    for (int i = 0; i < JUDGE_GRID; i++, log_ratio += step)
-        e->log_likelihood[i] += c * log_ratio - all * log1p(share * expm1(log_ratio));
+    double ratio = RATIO_LEAST, growth = exp(step);
+    for (int i = 0; i < JUDGE_GRID; i++, log_ratio += step, ratio *= growth)
+        e->log_likelihood[i] += c * log_ratio - all * log1p(share * (ratio - 1));
 }
 
 double eprocess_log(const struct eprocess *e)
