@@ -123,21 +123,18 @@ void proc_descendants(const struct proc_list *all, pid_t root, struct pid_list *
     }
 }
 
-bool proc_environ_has(pid_t pid, const char *entry)
+int proc_environ_get(pid_t pid, const char *name, char *value, size_t size)
 {
     enum { MOST = 4 << 20 }; /* the kernel's own bound is a quarter of the stack limit, 2 MiB */
     char path[40];
     snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
     cleanup_buf struct buf env = BUF_INIT;
     if (file_read(AT_FDCWD, path, MOST, &env, NULL) < 0)
-        return false;
-    size_t len = strlen(entry);
+        return -1;
+    size_t len = strlen(name);
     const char *at = buf_str(&env), *end = at + env.len;
-    while (at < end) {
-        size_t n = strnlen(at, (size_t)(end - at));
-        if (n == len && memcmp(at, entry, len) == 0)
-            return true;
-        at += n + 1;
-    }
-    return false;
+    for (; at < end; at += strlen(at) + 1)
+        if (strncmp(at, name, len) == 0 && at[len] == '=' && strlen(at + len + 1) < size)
+            return strcpy(value, at + len + 1), 0;
+    return -1;
 }

@@ -39,9 +39,10 @@ int proc_list_all(struct proc_list *out, struct error *err);
  * found as its children. */
 void proc_descendants(const struct proc_list *all, pid_t root, struct pid_list *out);
 
-/* Is `entry` ("NAME=value") one of the process's environment, as it was at its exec? No for what
- * we may not read, for zombies and for kernel threads. */
-bool proc_environ_has(pid_t pid, const char *entry);
+/* The value of an environment variable of the process, as it was at its exec; -1 where it has none,
+ * for what we may not read, for zombies, for kernel threads, and where it does not fit. A process
+ * may have written over its environment, so "none" proves nothing. */
+int proc_environ_get(pid_t pid, const char *name, char *value, size_t size);
 
 /* Walks the numeric names of an open /proc (or /proc/PID/fd) folder; -1 at the end. Internal to the
  * proc_*.c files and their tests. */
