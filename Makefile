@@ -108,7 +108,7 @@ $(O)/obj/embedded.o: src/embedded.S $(O)/shim $(O)/guardian
 	$(quiet_CC)$(CC) -c -DSHIM_FILE='"$(O)/shim"' -DGUARDIAN_FILE='"$(O)/guardian"' $< -o $@
 
 # ---- the binary ------------------------------------------------------------------------------------
-LIBS_STATIC := -Wl,-Bstatic -luv -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
+LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
 LINK_ORDER  := api cli control observe engine pack store judge core spec gateway guardian shim wire os base
 $(O)/inc/main/.made: Makefile
 	@rm -rf $(O)/inc/main && mkdir -p $(O)/inc/main
