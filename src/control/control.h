@@ -1,7 +1,7 @@
 /* control: the controller's heart. Joins spec, core, judge, store, engine and the gateway's link.
  *
- * One thread, one libuv loop; nothing here blocks (packing, builds, deletion, SQLite's writes are in
- * children or in the store's writer thread). It knows no HTTP: src/api translates.
+ * One thread, one libuv loop; nothing here blocks (packing, builds, deletion, SQLite's writes are
+ * in children or in the store's writer thread). It knows no HTTP: src/api translates.
  *
  *   commands ─▶ app_state ─┐                        ┌─▶ store (state first)
  *   probes, engine,        ├─▶ decide() ─▶ decision ┼─▶ gateway (snapshot, acknowledged)
@@ -34,9 +34,10 @@ struct control_config {
     void *arg;
 };
 
-/* Opens store and engine, adopts runs and gateways, starts its timers. A store that cannot be opened
- * does not fail this: the control is degraded (traffic goes on), commands answer ERROR_UNAVAILABLE with
- * the reason. NULL only where the process cannot be what it should be (locks, memory, descriptors). */
+/* Opens store and engine, adopts runs and gateways, starts its timers. A store that cannot be
+ * opened does not fail this: the control is degraded (traffic goes on), commands answer
+ * ERROR_UNAVAILABLE with the reason. NULL only where the process cannot be what it should be
+ * (locks, memory, descriptors). */
 struct control *control_open(const struct control_config *config, struct error *err);
 /* Begins to leave: apps go on unless stop_apps. on_leave comes when it is done. */
 void control_leave(struct control *c, bool stop_apps);
@@ -60,13 +61,14 @@ struct app_name {
  * (and is stored), then body is a JSON object (borrowed, may be NULL). */
 typedef void command_done(void *arg, const struct error *err, json_t *body);
 
-/* ---- commands (change something) ----------------------------------------------------------------- */
+/* ---- commands (change something)
+ * ----------------------------------------------------------------- */
 
 struct deploy_request {
     const char *environment; /* NULL: production; the canonical spec does not name it */
-    const char *spec_json; /* canonical spec (spec_to_json); parsed and checked again */
-    const char *source;    /* absolute folder to pack, read with the caller's uid; NULL: none */
-    const char *version;   /* overrides the spec's; NULL: none */
+    const char *spec_json;   /* canonical spec (spec_to_json); parsed and checked again */
+    const char *source;      /* absolute folder to pack, read with the caller's uid; NULL: none */
+    const char *version;     /* overrides the spec's; NULL: none */
     const char *idempotency_key; /* NULL: none; the same key gives the same answer, nothing twice */
 };
 /* body: {"app","environment","release","version","rollout","event"}: `event` is the id of the last
@@ -87,13 +89,13 @@ void control_deploy(struct control *c, const struct deploy_request *request,
     X(COMMAND_RESTART, "restart")   /* body as of deploy */                                        \
     X(COMMAND_STOP, "stop")                                                                        \
     X(COMMAND_START, "start")                                                                      \
-    X(COMMAND_DELETE, "delete")     /* stops all, then forgets the app and its releases */
+    X(COMMAND_DELETE, "delete") /* stops all, then forgets the app and its releases */
 
 enum control_command {
 #define X(name, word) name,
     CONTROL_COMMANDS(X)
 #undef X
-    CONTROL_COMMANDS_COUNT
+        CONTROL_COMMANDS_COUNT
 };
 void control_command(struct control *c, enum control_command command, const struct app_name *name,
                      const json_t *arguments, const struct caller *caller, command_done *done,
@@ -105,26 +107,32 @@ void control_command(struct control *c, enum control_command command, const stru
 void control_run(struct control *c, const struct app_name *name, const char *const *argv,
                  const struct caller *caller, command_done *done, void *arg);
 
-/* ---- questions: a new reference, or NULL with *err ------------------------------------------------- */
+/* ---- questions: a new reference, or NULL with *err
+ * ------------------------------------------------- */
 
-json_t *control_server(struct control *c); /* {"version","pids":{..},"listeners":[..],"data","ready","degraded":null|text,"generations":[..]} */
-json_t *control_apps(struct control *c);   /* [status, ...] */
-json_t *control_status(struct control *c, const struct app_name *name, struct error *err); /* SPEC's status */
+json_t *control_server(struct control *c); /* {"version","pids":{..},"listeners":[..],"data","ready","degraded":null|text,"generations":[..]}
+                                            */
+json_t *control_apps(struct control *c); /* [status, ...] */
+json_t *control_status(struct control *c, const struct app_name *name,
+                       struct error *err); /* SPEC's status */
 json_t *control_releases(struct control *c, const struct app_name *name, struct error *err);
 json_t *control_history(struct control *c, const struct app_name *name, uint32_t limit,
                         struct error *err); /* finished and running rollouts, newest first */
-/* {"steps":[{"kind","text"},..],"changes":["replicas: 2 -> 3"],"least_ms","strategy","from","warnings":[..]} */
+/* {"steps":[{"kind","text"},..],"changes":["replicas: 2 ->
+ * 3"],"least_ms","strategy","from","warnings":[..]} */
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
                      struct error *err);
 /* Events after `after`, oldest first, at most limit; app NULL: of all. Each as in `event_json`. */
 json_t *control_events(struct control *c, const struct app_name *name, uint64_t after,
                        uint32_t limit, struct error *err);
-/* Folder with the log files of the app (INSTANCE.log, INSTANCE.log.1), malloc'ed; NULL: no such app. */
+/* Folder with the log files of the app (INSTANCE.log, INSTANCE.log.1), malloc'ed; NULL: no such
+ * app. */
 char *control_logs_dir(struct control *c, const struct app_name *name, struct error *err);
 /* Prometheus text format of everything (GET /metrics). */
 void control_metrics(struct control *c, struct buf *out);
 
-/* ---- events, as they become durable ------------------------------------------------------------------ */
+/* ---- events, as they become durable
+ * ------------------------------------------------------------------ */
 
 /* {"id","at","app","environment","kind","actor","text","release","data"} as one JSON text. */
 struct control_event {

@@ -5,20 +5,20 @@
  *   spec --strategy--> plan (steps)      struct app_state + struct observations + now
  *                                          --decide()--> next state + actions
  *
- * decide() is level-triggered: it is called on every tick and event, says what to do NOW given what is
- * observed, and may be called again with the same observations (actions are idempotent: an instance
- * that is already stopping is not told again; the caller creates instances synchronously in its
- * observations before the next call).
+ * decide() is level-triggered: it is called on every tick and event, says what to do NOW given what
+ * is observed, and may be called again with the same observations (actions are idempotent: an
+ * instance that is already stopping is not told again; the caller creates instances synchronously
+ * in its observations before the next call).
  *
- * Pools: an app has up to CORE_MAX_POOLS pools: the stable one, the candidate of a rollout, and left
- * over ones (a superseded candidate, the one kept after blue-green) that go away. A pool belongs to a
- * release; `restart` makes a new pool of the same release. All logic speaks of pools.
+ * Pools: an app has up to CORE_MAX_POOLS pools: the stable one, the candidate of a rollout, and
+ * left over ones (a superseded candidate, the one kept after blue-green) that go away. A pool
+ * belongs to a release; `restart` makes a new pool of the same release. All logic speaks of pools.
  *
- * Invariants (property-tested): traffic weights sum to 1,000,000 or there are none; an instance is told
- * to stop only after it was drained, or was never routed, or the drain timeout is over; ready instances
- * of routed pools never fall under what the strategy allows by an action of ours; instances never more
- * than replicas + surge (canary and blue-green: + the candidate's); recreate never has two releases
- * running; a decided rollback always ends on stable; every rollout ends.
+ * Invariants (property-tested): traffic weights sum to 1,000,000 or there are none; an instance is
+ * told to stop only after it was drained, or was never routed, or the drain timeout is over; ready
+ * instances of routed pools never fall under what the strategy allows by an action of ours;
+ * instances never more than replicas + surge (canary and blue-green: + the candidate's); recreate
+ * never has two releases running; a decided rollback always ends on stable; every rollout ends.
  */
 #ifndef SLUICE_CORE_CORE_H
 #define SLUICE_CORE_CORE_H
@@ -34,38 +34,52 @@
 
 enum { CORE_MAX_POOLS = 4, INSTANCE_ID_MAX = 100, REASON_TEXT_MAX = 512 };
 
-/* ---- plans ---------------------------------------------------------------------------------------- */
+/* ---- plans
+ * ---------------------------------------------------------------------------------------- */
 
-enum side { SIDE_STABLE, SIDE_CANDIDATE };
+/* X(name, word): whom a step is about. Left over: what a superseded rollout left behind. */
+#define SIDES(X)                                                                                   \
+    X(SIDE_STABLE, "stable")                                                                       \
+    X(SIDE_CANDIDATE, "candidate")                                                                 \
+    X(SIDE_LEFT_OVER, "left-over")
+
+enum side {
+#define X(name, word) name,
+    SIDES(X)
+#undef X
+        SIDES_COUNT
+};
+const char *side_word(enum side side);
 
 /* X(name, word): the closed set of steps. */
 #define STEP_KINDS(X)                                                                              \
-    X(STEP_HOOK, "release")       /* run the spec's `release` commands of the candidate */          \
-    X(STEP_SCALE, "scale")        /* wanted count of one process of one side */                     \
-    X(STEP_WAIT_READY, "wait-ready") /* wanted instances of that process and side are ready */      \
-    X(STEP_HOLD, "hold")          /* requests wait at the gateway: count 1 on, 0 off */             \
-    X(STEP_WEIGHT, "weight")      /* the candidate's share */                                       \
-    X(STEP_PAUSE_FOR, "pause-for") /* time at a weight, judged all the while */                     \
-    X(STEP_JUDGE, "judge")        /* wait for a verdict other than continue, at most that long */   \
-    X(STEP_SMOKE, "smoke")        /* commands against a ready candidate instance; must exit 0 */    \
-    X(STEP_APPROVE, "approve")    /* wait for promote */                                            \
-    X(STEP_DRAIN, "drain")        /* excess instances of that side are drained */                   \
-    X(STEP_STOP, "stop")          /* excess instances of that side (all processes) are gone */      \
-    X(STEP_FINISH, "finish")      /* the candidate becomes stable */
+    X(STEP_HOOK, "release")          /* run the spec's `release` commands of the candidate */      \
+    X(STEP_SCALE, "scale")           /* wanted count of one process of one side */                 \
+    X(STEP_WAIT_READY, "wait-ready") /* wanted instances of that process and side are ready */     \
+    X(STEP_HOLD, "hold")             /* requests wait at the gateway: count 1 on, 0 off */         \
+    X(STEP_WEIGHT, "weight")         /* the candidate's share */                                   \
+    X(STEP_PAUSE_FOR, "pause-for")   /* time at a weight, judged all the while */                  \
+    X(STEP_JUDGE, "judge")     /* wait for a verdict other than continue, at most that long */     \
+    X(STEP_SMOKE, "smoke")     /* commands against a ready candidate instance; must exit 0 */      \
+    X(STEP_APPROVE, "approve") /* wait for promote */                                              \
+    X(STEP_DRAIN, "drain")     /* excess instances of that side are drained */                     \
+    X(STEP_STOP, "stop")       /* excess instances of that side (all processes) are gone */        \
+    X(STEP_FINISH, "finish")   /* the candidate becomes stable */
 
 enum step_kind {
 #define X(name, word) name,
     STEP_KINDS(X)
 #undef X
-    STEP_KINDS_COUNT
+        STEP_KINDS_COUNT
 };
 const char *step_kind_word(enum step_kind kind);
 
 struct step {
     enum step_kind kind;
     enum side side;
-    uint8_t process;     /* index in spec.processes */
-    uint32_t count;      /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's */
+    uint8_t process; /* index in spec.processes */
+    uint32_t
+        count; /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's */
     uint32_t weight_ppm; /* weight */
     int64_t duration_ms; /* pause-for, judge */
     bool best_effort;    /* wait-ready: passes too when that side cannot become ready (crashing,
@@ -80,17 +94,50 @@ struct plan {
 /* What a person reads: "scale candidate to 3", "weight 25%". */
 void step_describe(const struct step *step, const struct app_spec *candidate, struct buf *out);
 
-/* ---- state (persistent, small, all of it in state_to_json) --------------------------------------- */
+/* ---- state (persistent, small, all of it in state_to_json)
+ * --------------------------------------- */
 
-enum rollout_kind { ROLLOUT_DEPLOY, ROLLOUT_ROLLBACK, ROLLOUT_RESTART };
-enum rollout_phase {
-    PHASE_NONE,    /* no rollout: steady */
-    PHASE_FORWARD, /* the plan runs */
-    PHASE_BACK,    /* going back to stable */
-    PHASE_PAUSED   /* by a person or on-failure: pause; nothing moves, crashed instances still come back */
+#define ROLLOUT_KINDS(X)                                                                           \
+    X(ROLLOUT_DEPLOY, "deploy")                                                                    \
+    X(ROLLOUT_ROLLBACK, "rollback")                                                                \
+    X(ROLLOUT_RESTART, "restart")
+
+enum rollout_kind {
+#define X(name, word) name,
+    ROLLOUT_KINDS(X)
+#undef X
+        ROLLOUT_KINDS_COUNT
 };
+const char *rollout_kind_word(enum rollout_kind kind);
+
+#define ROLLOUT_PHASES(X)                                                                          \
+    X(PHASE_NONE, "none")       /* no rollout: steady */                                           \
+    X(PHASE_FORWARD, "forward") /* the plan runs */                                                \
+    X(PHASE_BACK, "back")       /* going back to stable */                                         \
+    X(PHASE_PAUSED, "paused")   /* by a person or on-failure: pause; nothing moves, but crashed    \
+                                   instances still come back */
+
+enum rollout_phase {
+#define X(name, word) name,
+    ROLLOUT_PHASES(X)
+#undef X
+        ROLLOUT_PHASES_COUNT
+};
+const char *rollout_phase_word(enum rollout_phase phase);
+
+#define ROLLOUT_RESULTS(X)                                                                         \
+    X(RESULT_NONE, "")                                                                             \
+    X(RESULT_PROMOTED, "promoted")                                                                 \
+    X(RESULT_ROLLED_BACK, "rolled-back")                                                           \
+    X(RESULT_ABORTED, "aborted")                                                                   \
+    X(RESULT_SUPERSEDED, "superseded")                                                             \
+    X(RESULT_PAUSED, "paused")
+
 enum rollout_result {
-    RESULT_NONE, RESULT_PROMOTED, RESULT_ROLLED_BACK, RESULT_ABORTED, RESULT_SUPERSEDED, RESULT_PAUSED
+#define X(name, word) name,
+    ROLLOUT_RESULTS(X)
+#undef X
+        ROLLOUT_RESULTS_COUNT
 };
 const char *rollout_result_word(enum rollout_result result); /* "rolled-back" */
 
@@ -117,7 +164,7 @@ enum reason_code {
 #define X(name, code) name,
     REASONS(X)
 #undef X
-    REASONS_COUNT
+        REASONS_COUNT
 };
 const char *reason_code_word(enum reason_code code);
 
@@ -138,23 +185,26 @@ struct rollout_state {
     uint64_t id; /* 0: none */
     enum rollout_kind kind;
     enum rollout_phase phase, resume_phase; /* resume_phase: what a pause interrupted */
-    struct plan plan;                       /* of the present direction */
+    enum rollout_phase told_phase;          /* the phase that decide() last spoke of */
+    bool exclusive;           /* recreate: never two releases at once, in this rollout */
+    uint32_t ignored_reasons; /* bit per reason_code that a person said to go on in spite of */
+    struct plan plan;         /* of the present direction */
     uint32_t cursor;
     int64_t started_ms, step_since_ms, progress_ms; /* wall clock milliseconds */
-    int64_t step_done_ms; /* pause-for: time already waited before a pause */
-    bool promote_all;     /* skip what only waits */
+    int64_t step_done_ms;       /* pause-for: time already waited before a pause */
+    bool promote_all;           /* skip what only waits */
     enum rollout_result ending; /* PHASE_BACK: what it will be called when it is done */
     struct reason reason;
-    uint32_t ready_best;  /* progress is measured by this rising */
-    uint32_t drained_best;
+    uint32_t ready_best;   /* progress is measured by these rising within a step */
+    uint32_t drained_best; /* UINT32_MAX: nothing left to drain or stop */
 };
 
 struct app_state {
     uint32_t next_pool;
     uint32_t stable, candidate; /* pool ids; 0: none */
     struct pool_state pools[CORE_MAX_POOLS];
-    bool hold;    /* the gateway holds the app's requests */
-    bool stopped; /* by `stop` */
+    bool hold;                 /* the gateway holds the app's requests */
+    bool stopped;              /* by `stop` */
     bool previewing, matching; /* the candidate gets its preview / match traffic */
     uint32_t replicas_override[SPEC_MAX_PROCESSES]; /* `scale`: count + 1; 0: none */
     struct rollout_state rollout;
@@ -168,23 +218,24 @@ void app_state_to_json(const struct app_state *s, struct buf *out);
 int app_state_from_json(struct app_state *s, const char *text, struct error *err);
 const struct pool_state *app_pool(const struct app_state *s, uint32_t id); /* NULL: none */
 
-/* ---- what is observed ----------------------------------------------------------------------------- */
+/* ---- what is observed
+ * ----------------------------------------------------------------------------- */
 
 /* X(name, word): states of an instance as users see them. */
 #define INSTANCE_STATES(X)                                                                         \
-    X(INSTANCE_STARTING, "starting")     /* no successful readiness yet */                          \
-    X(INSTANCE_READY, "ready")                                                                      \
-    X(INSTANCE_UNREADY, "unready")       /* was ready, readiness fails now */                       \
-    X(INSTANCE_DRAINING, "draining")     /* unrouted, in-flight not yet zero */                     \
-    X(INSTANCE_STOPPING, "stopping")     /* told to stop */                                         \
-    X(INSTANCE_BACKING_OFF, "backing-off") /* exited, will be started again */                      \
+    X(INSTANCE_STARTING, "starting") /* no successful readiness yet */                             \
+    X(INSTANCE_READY, "ready")                                                                     \
+    X(INSTANCE_UNREADY, "unready")         /* was ready, readiness fails now */                    \
+    X(INSTANCE_DRAINING, "draining")       /* unrouted, in-flight not yet zero */                  \
+    X(INSTANCE_STOPPING, "stopping")       /* told to stop */                                      \
+    X(INSTANCE_BACKING_OFF, "backing-off") /* exited, will be started again */                     \
     X(INSTANCE_EXITED, "exited")
 
 enum instance_state {
 #define X(name, word) name,
     INSTANCE_STATES(X)
 #undef X
-    INSTANCE_STATES_COUNT
+        INSTANCE_STATES_COUNT
 };
 const char *instance_state_word(enum instance_state state);
 
@@ -193,15 +244,16 @@ struct instance_obs {
     uint32_t pool;
     uint8_t process;
     enum instance_state state;
-    bool drained;      /* DRAINING: acknowledged by every gateway and counted to zero, or timed out */
-    bool running;      /* a process (or container) exists */
+    bool drained; /* DRAINING: acknowledged by every gateway and counted to zero, or timed out */
+    bool running; /* a process (or container) exists */
+    bool coming_back;  /* STOPPING only in order to be started again (liveness): keeps its place */
     uint32_t restarts; /* starts after the first */
     uint32_t fast_crashes; /* exits in a row without 10 min up between them */
-    int64_t since_ms;  /* when it came into this state */
-    int64_t exited_ms; /* BACKING_OFF, EXITED: when */
-    bool start_failed; /* its last start could not exec: no point in many tries */
-    bool port_taken;   /* a stranger holds its port */
-    const char *detail; /* the probe's last error or exit status in words, or NULL */
+    int64_t since_ms;      /* when it came into this state */
+    int64_t exited_ms;     /* BACKING_OFF, EXITED: when */
+    bool start_failed;     /* its last start could not exec: no point in many tries */
+    bool port_taken;       /* a stranger holds its port */
+    const char *detail;    /* the probe's last error or exit status in words, or NULL */
 };
 
 enum verdict { VERDICT_CONTINUE, VERDICT_ROLL_BACK, VERDICT_NO_DATA };
@@ -220,7 +272,8 @@ struct observations {
     bool traffic_applied; /* every gateway uses the weights, hold, pins of the present app_state */
 };
 
-/* ---- deciding ------------------------------------------------------------------------------------- */
+/* ---- deciding
+ * ------------------------------------------------------------------------------------- */
 
 enum action_kind {
     ACTION_CREATE, /* a new instance of pool, process: start it */
@@ -230,7 +283,7 @@ enum action_kind {
     ACTION_REMOVE, /* instance: it is over and not wanted: forget it */
     ACTION_HOOK,   /* run the hook of the present step (release commands / smoke) */
     ACTION_CANCEL_HOOK,
-    ACTION_EVENT,  /* tell and record: event, text */
+    ACTION_EVENT, /* tell and record: event, text */
 };
 
 struct action {
@@ -251,7 +304,7 @@ struct decision {
     bool rollout_ended;   /* state.rollout is now NONE; `ended` has the last one (result, reason) */
     struct rollout_state ended;
     enum rollout_result result;
-    int64_t next_ms;      /* call again at this time at the latest; INT64_MAX: only on events */
+    int64_t next_ms; /* call again at this time at the latest; INT64_MAX: only on events */
 };
 
 /* The specs of the pools' releases. */
@@ -266,8 +319,9 @@ void decide(struct app_state *s, const struct specs *specs, const struct observa
 /* Exponential back-off of a crashed instance: 1 s doubling to 5 min. fast_crashes >= 1. */
 int64_t back_off_ms(uint32_t fast_crashes);
 
-/* ---- what people do: each changes the state only; the next decide() acts. They answer in every state:
- * 0, or -1 with ERROR_CONFLICT and a sentence that says what the state is and what can be done. ------ */
+/* ---- what people do: each changes the state only; the next decide() acts. They answer in every
+ * state: 0, or -1 with ERROR_CONFLICT and a sentence that says what the state is and what can be
+ * done. ------ */
 
 struct rollout_request {
     uint64_t id;
@@ -287,7 +341,8 @@ int core_pause(struct app_state *s, int64_t now_ms, struct error *err);
 int core_resume(struct app_state *s, int64_t now_ms, struct error *err);
 int core_scale(struct app_state *s, const struct app_spec *stable, uint8_t process, uint32_t count,
                struct error *err);
-int core_stop(struct app_state *s, struct error *err);  /* ends a rollout as aborted, then all to 0 */
+int core_stop(struct app_state *s,
+              struct error *err); /* ends a rollout as aborted, then all to 0 */
 int core_start(struct app_state *s, struct error *err);
 
 /* The plan that a deploy would have (also for `sluice plan`). stable NULL: the first deploy. Counts

@@ -1,5 +1,5 @@
-/* A user of the machine by name, with all that is needed to become that user. Not in src/os, because
- * the name service does not work in the small static programs. */
+/* A user of the machine by name, with all that is needed to become that user. Not in src/os,
+ * because the name service does not work in the small static programs. */
 #ifndef SLUICE_ENGINE_USER_H
 #define SLUICE_ENGINE_USER_H
 

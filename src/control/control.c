@@ -1,0 +1,406 @@
+/* The controller's heart: opening, the loop's phases, leaving. */
+#include "control/control_internal.h"
+
+#include "os/clock.h"
+#include "os/durable.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAINTAIN_MS = 60000, STOP_APPS_TICK_MS = 50 };
+
+void control_handle_opened(struct control *c)
+{
+    c->open_handles++;
+}
+
+void control_handle_closed(struct control *c)
+{
+    ASSERT(c->open_handles > 0);
+    c->open_handles--;
+}
+
+/* ---- the tick
+ * ------------------------------------------------------------------------------------- */
+
+static bool draining(const struct app *a)
+{
+    for (size_t i = 0; i < a->instances.len; i++) {
+        const struct instance *in = a->instances.items[i];
+        if (in->draining && !in->stopping && in->life == LIFE_RUNNING)
+            return true;
+    }
+    return false;
+}
+
+/* An app whose delete has stopped everything goes: row, folders, memory. */
+static void finish_delete(struct app *a)
+{
+    struct control *c = a->control;
+    if (!a->deleting || a->instances.len > 0 || a->state.rollout.id != 0 || a->phase != PIPE_IDLE ||
+        a->deploy != NULL || c->store == NULL)
+        return;
+    struct store_batch *batch = store_batch_new(c->store);
+    cleanup_free char *text = xasprintf("app %s is deleted", a->key);
+    batch_delete_app(batch, a->key);
+    event_add(c, batch, a, "deleted", NULL, 0, text, NULL);
+    control_submit(c, batch, NULL, NULL);
+    cleanup_folder(c, a->dir);
+    app_forget(a);
+    control_mark_routes(c);
+}
+
+static void leave_when_stopped(struct control *c);
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct control *c = timer->data;
+    int64_t now = control_now();
+    uint64_t next = TICK_IDLE_MS;
+    if (c->leaving) {
+        leave_when_stopped(c);
+        return;
+    }
+    for (size_t i = c->apps.len; i-- > 0;) {
+        struct app *a = c->apps.items[i];
+        rates_sample(a, now);
+        watch_tick(a);
+        if (draining(a)) {
+            next = TICK_DRAIN_MS;
+            control_mark(a);
+        } else if (a->state.rollout.id != 0 || a->deleting) {
+            next = next < TICK_ROLLOUT_MS ? next : TICK_ROLLOUT_MS;
+            control_mark(a);
+        }
+        finish_delete(a);
+    }
+    if (c->store != NULL && now - c->last_maintain_ms > MAINTAIN_MS) {
+        c->last_maintain_ms = now;
+        store_maintain(c->store);
+    }
+    uv_timer_start(&c->tick, on_tick, next, 0);
+}
+
+void control_tick_soon(struct control *c)
+{
+    if (!c->leaving && !uv_is_closing((uv_handle_t *)&c->tick))
+        uv_timer_start(&c->tick, on_tick, 0, 0);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct control *c = prepare->data;
+    if (c->leaving)
+        return;
+    bool had_rollout = uv_timer_get_due_in(&c->tick) <= TICK_ROLLOUT_MS;
+    pipeline_run_marked(c);
+    for (size_t i = 0; !had_rollout && i < c->apps.len; i++)
+        if (c->apps.items[i]->state.rollout.id != 0) {
+            control_tick_soon(c); /* a rollout has begun: the tick quickens */
+            return;
+        }
+}
+
+/* ---- descriptors
+ * ---------------------------------------------------------------------------------- */
+
+static void on_engine(uv_poll_t *poll, int status, int events)
+{
+    struct control *c = poll->data;
+    (void)status, (void)events;
+    c->engine->ops->poll(c->engine);
+}
+
+static void on_store(uv_poll_t *poll, int status, int events)
+{
+    struct control *c = poll->data;
+    (void)status, (void)events;
+    store_dispatch(c->store);
+}
+
+static void on_guardian(uv_poll_t *poll, int status, int events)
+{
+    struct control *c = poll->data;
+    (void)status, (void)events;
+    guardian_link_poll(c->guardian);
+}
+
+static void watch_fd(struct control *c, uv_poll_t *poll, int fd, uv_poll_cb cb)
+{
+    uv_poll_init(c->loop, poll, fd);
+    poll->data = c;
+    control_handle_opened(c);
+    uv_poll_start(poll, UV_READABLE, cb);
+}
+
+static void on_run_change(void *arg, const char *id, const struct run_status *status)
+{
+    struct control *c = arg;
+    struct run_owner *owner = map_get(&c->runs, id);
+    if (owner == NULL)
+        return;
+    if (owner->instance != NULL)
+        instance_on_run(owner->instance, status);
+    else
+        hook_on_run(owner->hook, status);
+}
+
+/* ---- the guardian
+ * --------------------------------------------------------------------------------- */
+
+static void on_gateway_up(void *arg, uint64_t generation, pid_t pid, bool previous_snapshot)
+{
+    struct control *c = arg;
+    if (previous_snapshot)
+        log_warn("gateway %llu serves the routes before the newest: gateways died of those",
+                 (unsigned long long)generation);
+    gateway_connect(c, generation, pid);
+}
+
+static void on_gateway_ready(void *arg, uint64_t generation, pid_t pid)
+{
+    gateway_connect(arg, generation, pid);
+}
+
+static void on_gateway_down(void *arg, uint64_t generation)
+{
+    gateway_gone(arg, generation);
+}
+
+static void on_leave(void *arg, bool stop_apps, bool hurry)
+{
+    (void)hurry;
+    control_leave(arg, stop_apps);
+}
+
+static const struct guardian_link_events guardian_events = {
+    .gateway_up = on_gateway_up,
+    .gateway_ready = on_gateway_ready,
+    .gateway_down = on_gateway_down,
+    .leave = on_leave,
+};
+
+/* ---- opening
+ * -------------------------------------------------------------------------------------- */
+
+static void open_store(struct control *c)
+{
+    struct error err = ERROR_INIT;
+    cleanup_free char *path = xasprintf("%s/state.db", c->data);
+    cleanup_free char *ballast = xasprintf("%s/ballast", c->data);
+    struct store_options options = {.path = path, .ballast_path = ballast};
+    c->store = store_open(&options, &err);
+    if (c->store != NULL && control_restore(c, &err) < 0) {
+        store_close(c->store);
+        c->store = NULL;
+    }
+    if (c->store == NULL) {
+        snprintf(c->degraded, sizeof c->degraded, "%.500s", err.text);
+        log_error("degraded, the traffic goes on as it was: %s", err.text);
+        return;
+    }
+    watch_fd(c, &c->store_poll, store_fd(c->store), on_store);
+    c->publishing_allowed = true;
+    control_mark_routes(c);
+}
+
+static int open_engine(struct control *c, struct error *err)
+{
+    cleanup_free char *run_dir = xasprintf("%s/run/instances", c->data);
+    if (make_folders(AT_FDCWD, run_dir, 0700, err) < 0)
+        return -1;
+    struct engine_config config = {
+        .run_dir = run_dir,
+        .data_dir = c->data,
+        .shim_fd = c->boot->shim_fd,
+        .on_change = on_run_change,
+        .arg = c,
+    };
+    c->engine = process_engine_open(&config, err);
+    if (c->engine == NULL)
+        return -1;
+    watch_fd(c, &c->engine_poll, c->engine->ops->fd(c->engine), on_engine);
+    return 0;
+}
+
+/* Gateways that live already: their sockets are in DATA/run. */
+static void find_gateways(struct control *c)
+{
+    cleanup_free char *run = xasprintf("%s/run", c->data);
+    DIR *d = opendir(run);
+    if (d == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        unsigned long long generation;
+        int used = 0;
+        if (sscanf(e->d_name, "gateway-%llu.sock%n", &generation, &used) == 1 &&
+            e->d_name[used] == '\0' && used > 0)
+            gateway_connect(c, generation, 0);
+    }
+    closedir(d);
+}
+
+struct control *control_open(const struct control_config *config, struct error *err)
+{
+    struct control *c = xcalloc(1, sizeof *c);
+    c->config = *config;
+    c->boot = config->boot;
+    c->loop = config->loop;
+    c->data = xstrdup(c->boot->data_dir);
+    c->snapshot_fd = -1;
+    c->started_ms = control_now();
+    c->ended_requests = xcalloc(METRICS_REQUEST_SLOTS, sizeof *c->ended_requests);
+    c->ended_instances = xcalloc(METRICS_INSTANCE_SLOTS, sizeof *c->ended_instances);
+    c->request_slot_used = xcalloc(METRICS_REQUEST_SLOTS, 1);
+    c->instance_slot_used = xcalloc(METRICS_INSTANCE_SLOTS, 1);
+    cleanup_free char *run = xasprintf("%s/run", c->data);
+    c->run_dir_fd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (c->run_dir_fd < 0) {
+        error_errno(err, errno, "open %s", run);
+        free(c);
+        return NULL;
+    }
+    uv_timer_init(c->loop, &c->tick);
+    uv_prepare_init(c->loop, &c->prepare);
+    c->tick.data = c->prepare.data = c;
+    c->open_handles += 2;
+    if (boot_id_read(c->boot_id, err) < 0 || open_engine(c, err) < 0) {
+        free(c);
+        return NULL;
+    }
+    c->guardian = guardian_link_open(c->boot, &guardian_events, c, err);
+    if (c->guardian == NULL) {
+        free(c);
+        return NULL;
+    }
+    watch_fd(c, &c->guardian_poll, guardian_link_fd(c->guardian), on_guardian);
+    publish_restore(c);
+    open_store(c);
+    find_gateways(c);
+    uv_prepare_start(&c->prepare, on_prepare);
+    uv_timer_start(&c->tick, on_tick, 0, 0);
+    return c;
+}
+
+bool control_ready(const struct control *c)
+{
+    if (c->store == NULL || c->gateways.len == 0 || c->snapshot_version == 0)
+        return false;
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (!c->gateways.items[i]->dead && c->gateways.items[i]->applied > 0)
+            return true;
+    return false;
+}
+
+/* ---- leaving
+ * -------------------------------------------------------------------------------------- */
+
+static void closed(uv_handle_t *handle)
+{
+    struct control *c = handle->data;
+    control_handle_closed(c);
+}
+
+static void on_idle_closed(uv_handle_t *handle)
+{
+    struct control *c = handle->data;
+    c->config.on_leave(c->config.arg);
+}
+
+/* When every other handle is closed the loop has nothing more of ours. */
+static void on_idle(uv_idle_t *idle)
+{
+    struct control *c = idle->data;
+    if (c->open_handles > 0 || c->left)
+        return;
+    c->left = true;
+    uv_close((uv_handle_t *)idle, on_idle_closed);
+}
+
+static void let_go(struct control *c)
+{
+    if (c->store != NULL) {
+        store_flush(c->store);
+        uv_close((uv_handle_t *)&c->store_poll, closed);
+    }
+    for (size_t i = 0; i < c->apps.len; i++)
+        if (c->apps.items[i]->phase == PIPE_RETRYING)
+            log_error("app %s: its last state could not be stored", c->apps.items[i]->key);
+    while (c->apps.len > 0)
+        app_forget(c->apps.items[c->apps.len - 1]);
+    cleanups_release(c);
+    gateways_release(c);
+    uv_close((uv_handle_t *)&c->engine_poll, closed);
+    uv_close((uv_handle_t *)&c->guardian_poll, closed);
+    uv_close((uv_handle_t *)&c->prepare, closed);
+    uv_close((uv_handle_t *)&c->tick, closed);
+    uv_idle_init(c->loop, &c->idle); /* keeps the loop turning until all is closed */
+    c->idle.data = c;
+    uv_idle_start(&c->idle, on_idle);
+}
+
+/* --stop-apps: every instance is told to stop; the next serve starts them again. */
+static bool all_stopped(struct control *c)
+{
+    bool all = true;
+    for (size_t i = 0; i < c->apps.len; i++)
+        for (size_t k = 0; k < c->apps.items[i]->instances.len; k++) {
+            struct instance *in = c->apps.items[i]->instances.items[k];
+            if (in->life != LIFE_RUNNING)
+                continue;
+            instance_stop(in);
+            all = false;
+        }
+    return all;
+}
+
+static void leave_when_stopped(struct control *c)
+{
+    if (!c->stop_apps || all_stopped(c))
+        let_go(c);
+    else
+        uv_timer_start(&c->tick, on_tick, STOP_APPS_TICK_MS, 0);
+}
+
+void control_leave(struct control *c, bool stop_apps)
+{
+    c->stop_apps = c->stop_apps || stop_apps;
+    if (c->leaving)
+        return;
+    c->leaving = true;
+    log_info("leaving%s", stop_apps ? ", the apps are stopped" : ", the apps go on");
+    uv_timer_start(&c->tick, on_tick, 0, 0);
+}
+
+void control_free(struct control *c)
+{
+    if (c == NULL)
+        return;
+    guardian_link_free(c->guardian);
+    c->engine->ops->close(c->engine);
+    store_close(c->store);
+    events_release(c);
+    for (uint32_t i = 0; i < METRICS_REQUEST_SLOTS; i++)
+        free(c->ended_requests[i]);
+    free(c->ended_requests);
+    free(c->ended_instances);
+    free(c->request_slot_used);
+    free(c->instance_slot_used);
+    const char *id;
+    void *owner;
+    for (size_t i = 0; map_next(&c->runs, &i, &id, &owner);)
+        free(owner);
+    map_release(&c->runs);
+    buf_release(&c->snapshot);
+    vec_release(&c->apps);
+    if (c->snapshot_fd >= 0)
+        close(c->snapshot_fd);
+    close(c->run_dir_fd);
+    free(c->data);
+    free(c);
+}

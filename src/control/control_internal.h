@@ -1,0 +1,489 @@
+/* control, inside: the objects that its files share, and which file does what to them.
+ *
+ *   control.c    opens, ticks, leaves            restore.c   what a starting controller finds
+ *   app.c        apps, releases' specs, slots    pipeline.c  decide -> store -> publish -> act
+ *   instance.c   start, stop, what the engine says of instances
+ *   probe.c      readiness, liveness, startup    hook.c      build, release, smoke, stop.before,
+ * run routes.c     app states -> snapshot          publish.c   snapshot -> file and gateways,
+ * acknowledged measure.c    totals over generations         watch.c     the judge of each rollout
+ *   deploy.c     accept, pack, build, begin      commands.c  what people say
+ *   ended.c      result of a rollout, releases' clean-up
+ *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
+ *
+ * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
+ * (pipeline.c, from the loop's prepare phase) looks at everything and acts.
+ */
+#ifndef SLUICE_CONTROL_INTERNAL_H
+#define SLUICE_CONTROL_INTERNAL_H
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "control/control.h"
+#include "control/gateway_link.h"
+#include "control/guardian_link.h"
+#include "core/core.h"
+#include "engine/engine.h"
+#include "judge/judge.h"
+#include "pack/pack.h"
+#include "store/store.h"
+#include "wire/metrics.h"
+#include "wire/snapshot.h"
+
+enum {
+    TICK_DRAIN_MS = 5,     /* while an instance drains: gauges are looked at so often */
+    TICK_ROLLOUT_MS = 100, /* while a rollout runs: the judge's batches */
+    TICK_IDLE_MS = 1000,
+    RATE_WINDOW_MS = 5000, /* rates and quantiles for people are over 5 to 10 s */
+    /* The slot + 1 is kept in the row's flags: gateways count in-flight requests by it, so the next
+     * controller must use the same one. */
+    INSTANCE_FLAG_SLOT_SHIFT = 8,
+    HOOK_TEXT_LINES = 5,
+    LOG_TAIL_LINES = 10,
+};
+
+/* ---- probes
+ * --------------------------------------------------------------------------------------- */
+
+enum probe_role { PROBE_STARTUP, PROBE_READINESS, PROBE_LIVENESS, PROBE_ROLES };
+
+struct probe {
+    struct instance *instance;
+    enum probe_role role;
+    const struct probe_spec
+        *spec;        /* kind NONE: a readiness probe that waits for the port or min-ready */
+    uv_timer_t timer; /* the next attempt, or the time limit of the present one */
+    struct probe_attempt *attempt; /* under way, or NULL */
+    uint32_t successes, failures;  /* in a row */
+    int64_t fast_ms; /* pause before the next attempt while never ready: 20 ms, growing */
+    bool passed;     /* startup: over; readiness: ready; liveness: alive */
+    char error[200]; /* the last failure in words; "" none */
+};
+
+/* ---- instances
+ * ------------------------------------------------------------------------------------ */
+
+enum life {
+    LIFE_PLANNED, /* in the store soon; the engine was not told yet */
+    LIFE_RUNNING, /* the engine runs it */
+    LIFE_EXITED   /* its last run is over */
+};
+
+struct instance {
+    struct app *app; /* gone before it, while its handles close: use control then */
+    struct control *control;
+    char id[INSTANCE_ID_MAX];
+    uint32_t pool, release;
+    uint8_t process;
+    uint32_t run; /* number of its present or last start, unique in the app */
+    char run_id[RUN_ID_MAX + 1];
+    enum life life;
+    bool stopping;  /* told to stop (or its stop.before runs) */
+    bool signalled; /* the engine was told */
+    bool draining;
+    bool routed; /* was in a published snapshot since its start: must be drained before a stop */
+    bool restart_wanted;        /* liveness failed: is being stopped in order to be started again */
+    bool adopted_ready;         /* last known readiness, until a probe contradicts */
+    uint64_t undrained_version; /* first snapshot version without it; 0: not published yet */
+    int64_t drain_deadline_ms;  /* wall clock */
+    uint64_t drain_deadline_boot_ms;
+    bool drain_timed_out;
+    uint16_t port;
+    uint32_t slot; /* in the metrics; UINT32_MAX: none (its process has no routes) */
+    uint32_t restarts, fast_crashes;
+    int64_t created_ms, since_ms, started_ms, exited_ms;
+    enum instance_state last_state;
+    bool start_failed, port_taken, ever_ready;
+    pid_t pid;
+    struct probe probes[PROBE_ROLES];
+    int probes_open; /* uv handles that are not closed yet */
+    bool gone;       /* removed; freed when probes_open is 0 */
+    struct hook *stop_hook;
+    char detail[REASON_TEXT_MAX];
+    /* Totals when the slot was given to it. */
+    uint64_t base[INSTANCE_METRICS];
+};
+
+/* ---- releases and apps
+ * ---------------------------------------------------------------------------- */
+
+struct release {
+    uint32_t number;
+    struct app_spec *spec; /* parsed; NULL while it was never needed */
+    char *version, *spec_json, *digest, *commit, *author, *branch, *created_by, *dir;
+    bool dirty;
+    int64_t created_ms;
+    enum release_status status;
+};
+
+/* A request slot in the metrics: app (route NULL), or route x pool. */
+struct slot {
+    uint32_t index;
+    char *route; /* key of the route, "" for the app's own */
+    uint32_t pool;
+    bool pinned;                             /* preview or match: not for the judge */
+    uint64_t base[REQUEST_METRICS], base_us; /* totals when the slot became its own */
+    uint64_t base_buckets[METRICS_BUCKETS];
+    bool seen; /* mark and sweep while a snapshot is built */
+    /* What the judge has seen of it. */
+    uint64_t judged[REQUEST_METRICS];
+    uint64_t judged_buckets[METRICS_BUCKETS];
+};
+
+/* Two samples of a pool's totals, for rates. */
+struct pool_rate {
+    uint32_t pool;
+    struct rate_sample {
+        int64_t at_ms;
+        uint64_t requests, errors, buckets[METRICS_BUCKETS];
+    } old, young;
+};
+
+enum pipeline_phase { PIPE_IDLE, PIPE_STORING, PIPE_RETRYING };
+
+struct pending_deploy; /* deploy.c */
+
+struct app {
+    struct control *control;
+    char *key, *name, *environment, *dir;
+    struct app_state state;
+    struct {
+        struct release *items;
+        size_t len, cap;
+    } releases;
+    uint32_t next_release;
+    uint32_t next_run;
+    int64_t created_ms;
+    struct {
+        struct instance **items;
+        size_t len, cap;
+    } instances;
+    struct {
+        struct slot **items;
+        size_t len, cap;
+    } slots;
+    struct {
+        struct pool_rate *items;
+        size_t len, cap;
+    } rates;
+
+    /* pipeline.c */
+    enum pipeline_phase phase;
+    bool marked;              /* a step is due */
+    uint64_t traffic_version; /* the snapshot that has its present weights; 0: not published yet */
+    struct arena decision_memory;
+    struct decision decision; /* PIPE_STORING: its actions come when it is stored */
+    uv_timer_t wake;
+    struct {
+        uint64_t rollout;
+        uint32_t cursor;
+        struct hook *hook;
+        enum hook_state state;
+        char text[REASON_TEXT_MAX];
+    } step_hook; /* release commands or smoke of the present step */
+    json_t *end; /* result of a rollout that is not in the store yet */
+
+    /* rollouts */
+    struct judge judge;
+    bool judging;
+    enum judgement judgement;
+    struct buf judge_text;
+    char *rollout_actor;
+    struct pending_deploy *deploy;
+    struct {
+        struct hook **items;
+        size_t len, cap;
+    } hooks;
+    struct rollout_start {
+        uint64_t id;
+        uint32_t from_release, release, stable_pool, candidate_pool;
+        int64_t at_ms;                    /* the deploy was accepted */
+        uint64_t failed, stable_requests; /* totals then */
+        /* Counted by controllers before this one. */
+        uint64_t failed_before, stable_before, candidate_before;
+    } start;
+    int64_t judged_ms;
+    uint64_t failed_before; /* app_failed() of slots that were given back */
+    bool paused_told;       /* "ended" with "paused" was told for this rollout */
+    bool deleting;
+    struct {
+        struct waiting_delete {
+            command_done *done;
+            void *arg;
+        } * items;
+        size_t len, cap;
+    } delete_waiters;
+};
+
+/* ---- gateways
+ * ------------------------------------------------------------------------------------- */
+
+struct gateway {
+    struct control *control;
+    uint64_t generation;
+    struct gateway_link *link;
+    uv_poll_t poll;
+    bool dead;
+    pid_t pid;
+    uint64_t applied; /* version */
+};
+
+/* ---- the whole
+ * ------------------------------------------------------------------------------------ */
+
+/* Who gets told what becomes of a run. */
+struct run_owner {
+    struct instance *instance; /* or */
+    struct hook *hook;
+};
+
+struct control {
+    struct control_config config;
+    const struct boot *boot;
+    uv_loop_t *loop;
+    char *data;
+    char boot_id[64];
+    struct store *store; /* NULL: degraded */
+    char degraded[512];  /* why; "" not */
+    bool store_failing;  /* the last write failed */
+    struct engine *engine;
+    struct guardian_link *guardian;
+    uv_prepare_t prepare;
+    uv_timer_t tick;
+    uv_poll_t engine_poll, store_poll, guardian_poll;
+    uv_idle_t idle; /* while leaving */
+    int open_handles;
+    int64_t last_maintain_ms;
+
+    struct {
+        struct app **items;
+        size_t len, cap;
+    } apps;
+    struct map runs; /* run id -> struct run_owner */
+
+    struct {
+        struct gateway **items;
+        size_t len, cap;
+    } gateways;
+    uint64_t snapshot_version; /* the last one made */
+    uint32_t snapshot_file;    /* which of the two is written next */
+    bool routes_marked;        /* a new snapshot is due */
+    struct buf snapshot;       /* the last one, encoded */
+    int snapshot_fd;           /* it as a memfd; -1: not made yet */
+    int run_dir_fd;
+    bool snapshot_file_failing, rollback_ahead_found;
+    char gateway_error[300]; /* the last refusal */
+    uint32_t request_slots_used,
+        request_slot_next;   /* given out in a ring, so that none is reused soon */
+    bool publishing_allowed; /* false until all was adopted */
+
+    /* Metrics of generations that ended, by slot; pages are made when needed. */
+    struct slot_totals **ended_requests; /* [METRICS_REQUEST_SLOTS] */
+    uint64_t (*ended_instances)[INSTANCE_METRICS];
+    uint8_t *request_slot_used, *instance_slot_used;
+
+    struct control_listener *listeners;
+    struct queued_event *queued_events; /* in batches that are not stored yet */
+    uint64_t submissions, events_recorded, store_errors;
+    char store_error[256];
+    int64_t started_ms;
+    uint64_t rollouts_ended[RESULT_PAUSED + 1];
+    bool ready, leaving, stop_apps, left;
+    struct {
+        struct cleanup **items;
+        size_t len, cap;
+    } cleanups; /* folders being deleted */
+};
+
+struct slot_totals {
+    uint64_t counters[REQUEST_METRICS], latency_us, buckets[METRICS_BUCKETS];
+};
+
+int64_t control_now(void); /* wall clock, ms */
+
+/* control.c */
+void control_tick_soon(struct control *c);
+void control_handle_opened(struct control *c);
+void control_handle_closed(struct control *c);
+
+/* app.c */
+struct app *app_find(struct control *c, const struct app_name *name, struct error *err);
+struct app *app_by_key(struct control *c, const char *key);
+struct app *app_create(struct control *c, const char *name, const char *environment,
+                       int64_t now_ms);
+void app_forget(struct app *a); /* out of the list, freed; its folders stay */
+struct release *app_release(struct app *a, uint32_t number); /* NULL: none */
+struct release *app_add_release(struct app *a, const struct store_release *row);
+void app_drop_release(struct app *a, uint32_t number);
+const struct app_spec *release_spec(struct app *a,
+                                    struct release *r); /* NULL only for a broken row */
+const struct app_spec *pool_spec(struct app *a, uint32_t pool);
+void app_specs(struct app *a, struct specs *out);
+char *app_path(const struct app *a, const char *below); /* DIR/below, malloc'ed */
+void app_put_row(struct app *a, struct store_batch *batch);
+void app_put_release(struct app *a, const struct release *r, struct store_batch *batch);
+struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned);
+void app_free_slot(struct app *a, size_t index);
+uint32_t app_stable_release(const struct app *a); /* 0: none */
+
+/* pipeline.c */
+void control_mark(struct app *a);
+void pipeline_run_marked(struct control *c);
+void pipeline_release(struct app *a);
+void app_observe(struct app *a, struct arena *arena, struct observations *out);
+
+/* instance.c */
+struct instance *instance_new(struct app *a, uint32_t pool, uint32_t release, uint8_t process);
+void instance_plan_run(struct instance *in); /* gives it a new run number, port */
+void instance_put_row(const struct instance *in, struct store_batch *batch);
+void instance_start(struct instance *in); /* the engine is told */
+void instance_adopt(struct instance *in); /* the engine runs it already */
+void instance_stop(struct instance *in);
+void instance_drain(struct instance *in);
+void instance_remove(struct instance *in);
+void instance_on_run(struct instance *in, const struct run_status *status);
+void instance_kill_for_restart(struct instance *in, const char *why);
+enum instance_state instance_state(const struct instance *in);
+bool instance_ready(const struct instance *in);
+bool instance_drained(struct instance *in);
+const struct process_spec *instance_process(const struct instance *in,
+                                            const struct app_spec **spec);
+void instance_free_if_closed(struct instance *in);
+
+/* environment.c */
+struct run_env {
+    struct arena memory;
+    const char **envp;
+    const char *state_dir;
+};
+/* For an instance (in not NULL) or a job of a release. */
+void run_env_make(struct run_env *env, struct app *a, const struct release *r,
+                  const struct app_spec *spec, const struct instance *in, const char *extra_name,
+                  const char *extra_value);
+const char *const *run_env_expand(struct run_env *env, const struct command *command);
+void run_env_release(struct run_env *env);
+const char *app_user(const struct app *a, const struct app_spec *spec); /* NULL: stay */
+/* Fills what is the same for instances and jobs. */
+void run_spec_fill(struct run_spec *spec, struct app *a, const struct release *r,
+                   const struct app_spec *as);
+
+/* probe.c */
+void probes_start(struct instance *in);
+void probes_stop(struct instance *in);
+void probes_close(struct instance *in);
+
+/* hook.c */
+enum hook_kind { HOOK_BUILD, HOOK_RELEASE, HOOK_SMOKE, HOOK_STOP_BEFORE, HOOK_RUN };
+typedef void hook_done_fn(void *arg, struct hook *hook, bool ok, const char *text);
+struct hook_config {
+    enum hook_kind kind;
+    const struct command *commands;
+    size_t commands_len;
+    const char *id; /* of its runs: ID.0, ID.1, ... */
+    uint32_t release;
+    const char *event;                    /* kind of the output events; NULL: none are told */
+    const char *extra_name, *extra_value; /* one more variable */
+    const struct instance *instance;      /* env of this one; may be NULL */
+    int64_t timeout_ms;
+    hook_done_fn *done; /* exactly once, unless hook_cancel() */
+    void *arg;
+};
+/* Starts, or goes on with what an earlier controller began under the same id. */
+struct hook *hook_start(struct app *a, const struct hook_config *config);
+void hook_cancel(struct hook *h); /* kills and forgets; NULL is fine */
+void hook_on_run(struct hook *h, const struct run_status *status);
+const char *hook_log_path(const struct hook *h);
+void hooks_release(struct app *a);
+
+/* routes.c, publish.c */
+void control_mark_routes(struct control *c);
+void routes_build(struct control *c, struct snapshot *s, struct arena *arena);
+void publish_if_due(struct control *c);
+void publish_now(struct control *c, bool rollback_ahead);
+bool publish_applied(const struct control *c, uint64_t version); /* by every live gateway */
+bool publish_seen(const struct control *c, uint64_t version);    /* by every worker of each */
+void publish_restore(struct control *c);
+void gateway_connect(struct control *c, uint64_t generation, pid_t pid);
+void gateway_gone(struct control *c, uint64_t generation);
+void gateways_release(struct control *c);
+
+/* measure.c */
+uint64_t measure_request(const struct control *c, uint32_t slot, enum request_metric m);
+uint64_t measure_latency_us(const struct control *c, uint32_t slot);
+void measure_buckets(const struct control *c, uint32_t slot, uint64_t out[METRICS_BUCKETS]);
+uint64_t measure_instance(const struct control *c, uint32_t slot, enum instance_metric m);
+uint64_t measure_in_flight(const struct control *c, uint32_t slot); /* live generations only */
+void measure_keep_ended(struct control *c, const struct metrics_view *view);
+/* Totals since the slot is this owner's. */
+uint64_t slot_value(const struct control *c, const struct slot *s, enum request_metric m);
+void slot_buckets(const struct control *c, const struct slot *s, uint64_t out[METRICS_BUCKETS]);
+uint64_t pool_value(const struct app *a, uint32_t pool, enum request_metric m);
+void pool_buckets(const struct app *a, uint32_t pool, uint64_t out[METRICS_BUCKETS]);
+uint64_t app_failed(const struct app *a); /* SPEC's "failed" so far */
+void rates_sample(struct app *a, int64_t now_ms);
+/* Of the last 5 to 10 s; negative: not known. */
+struct pool_figures {
+    double requests_per_s, error_rate, p95_ms;
+};
+struct pool_figures rates_of(struct app *a, uint32_t pool);
+double buckets_quantile_ms(const uint64_t *buckets, double q); /* negative: none */
+
+/* watch.c */
+void watch_begin(struct app *a);
+void watch_tick(struct app *a);
+void watch_verdict(struct app *a, struct observations *obs);
+void watch_end(struct app *a);
+
+/* deploy.c */
+void deploy_resume(struct app *a, const json_t *pending);
+json_t *deploy_pending_json(const struct app *a); /* NULL: none */
+void deploy_cancel(struct app *a, const char *why);
+bool deploy_active(const struct app *a);
+/* Begins a rollout to a release that is there; the answer goes to done as in control.h. */
+int rollout_begin(struct app *a, enum rollout_kind kind, struct release *r, const char *actor,
+                  struct store_batch *batch, struct error *err);
+json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event);
+
+/* plan.c */
+/* Parses and checks what a client sent; *err names the first error of it. */
+struct app_spec *spec_from_client(const char *json, const char *environment, struct error *err);
+bool route_same(const struct route_spec *a, const struct route_spec *b);
+
+/* ended.c */
+/* Counts of the rollout under way, over all controllers that had it. */
+struct rollout_counts {
+    uint64_t stable, candidate, failed;
+};
+struct rollout_counts rollout_counts(const struct app *a);
+void rollout_put_end(struct app *a, struct store_batch *batch); /* app.end, again where it failed */
+void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
+                   struct store_batch *batch);
+void rollout_paused(struct app *a, struct store_batch *batch);
+void deploy_failed(struct app *a, struct release *r, enum reason_code code, const char *text,
+                   enum rollout_result result, int64_t started_ms);
+void releases_collect(struct app *a);
+void cleanup_folder(struct control *c, const char *dir);
+void cleanups_release(struct control *c);
+
+/* events.c */
+/* Records into the batch; told to listeners when the batch is stored (events_flush by id order).
+ * data is borrowed; NULL: none. */
+void event_add(struct control *c, struct store_batch *batch, struct app *a, const char *kind,
+               const char *actor, uint32_t release, const char *text, const json_t *data);
+/* One event alone. */
+void event_now(struct control *c, struct app *a, const char *kind, const char *actor,
+               uint32_t release, const char *text, const json_t *data);
+void event_json(const struct store_event *row, struct buf *out);
+void events_release(struct control *c);
+
+typedef void submitted_fn(void *arg, enum store_outcome outcome, const struct error *err);
+/* Submits; tells the batch's events to the listeners once it is stored. */
+void control_submit(struct control *c, struct store_batch *batch, submitted_fn *done, void *arg);
+
+/* restore.c */
+int control_restore(struct control *c, struct error *err);
+
+#endif

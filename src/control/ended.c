@@ -1,0 +1,305 @@
+/* The end of a rollout: its result for people and machines, what becomes of its release, and which
+ * releases are old enough to go. */
+#include "control/control_internal.h"
+
+#include "observe/logs.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- counts
+ * --------------------------------------------------------------------------------------- */
+
+struct rollout_counts rollout_counts(const struct app *a)
+{
+    const struct rollout_start *s = &a->start;
+    struct rollout_counts n = {s->stable_before, s->candidate_before, s->failed_before};
+    if (s->id == 0)
+        return n;
+    uint64_t failed = app_failed(a);
+    n.failed += failed > s->failed ? failed - s->failed : 0;
+    if (s->stable_pool != 0) {
+        uint64_t requests = pool_value(a, s->stable_pool, REQUESTS);
+        n.stable += requests > s->stable_requests ? requests - s->stable_requests : 0;
+    }
+    if (s->candidate_pool != 0)
+        n.candidate += pool_value(a, s->candidate_pool, REQUESTS);
+    return n;
+}
+
+/* ---- the result
+ * ----------------------------------------------------------------------------------- */
+
+static json_t *log_tail(const struct app *a, uint32_t release)
+{
+    cleanup_free char *dir = app_path(a, "logs");
+    bool production = strcmp(a->environment, "production") == 0;
+    json_t *lines = json_array();
+    cleanup_buf struct buf text = BUF_INIT;
+    char id[INSTANCE_ID_MAX];
+    snprintf(id, sizeof id, "%.40s%s%.40s-%u-1", a->name, production ? "" : ".",
+             production ? "" : a->environment, release);
+    if (logs_last_lines(dir, id, LOG_TAIL_LINES, &text) <= 0)
+        return lines;
+    char *save = NULL;
+    for (char *line = strtok_r(text.data, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save))
+        json_array_append_new(lines, json_string(line));
+    return lines;
+}
+
+static json_t *result_json(const struct app *a, const struct release *r, const char *result,
+                           const char *code, const char *text, int64_t duration_ms,
+                           struct rollout_counts n)
+{
+    json_t *out = json_pack("{s:s,s:s,s:i,s:s,s:s,s:{s:s,s:s},s:I,s:{s:I,s:I},s:I}", "app", a->name,
+                            "environment", a->environment, "release",
+                            r != NULL ? (int)r->number : 0, "version", r != NULL ? r->version : "",
+                            "result", result, "reason", "code", code, "text", text, "duration_ms",
+                            (json_int_t)duration_ms, "requests", "stable", (json_int_t)n.stable,
+                            "candidate", (json_int_t)n.candidate, "failed", (json_int_t)n.failed);
+    if (out == NULL) { /* a text that is not UTF-8: without it rather than not at all */
+        out = json_pack("{s:s,s:s,s:i,s:s,s:{s:s,s:s}}", "app", a->name, "environment",
+                        a->environment, "release", r != NULL ? (int)r->number : 0, "result", result,
+                        "reason", "code", code, "text", "(unreadable)");
+    }
+    bool good = strcmp(result, "promoted") == 0;
+    json_object_set_new(out, "log_tail", good || r == NULL ? json_array() : log_tail(a, r->number));
+    return out;
+}
+
+/* app.end as the rollout's row and its "ended" event. */
+void rollout_put_end(struct app *a, struct store_batch *batch)
+{
+    json_t *end = a->end;
+    if (end == NULL || batch == NULL)
+        return;
+    json_t *rollout = json_object_get(end, "rollout");
+    json_t *reason = json_object_get(end, "reason"), *n = json_object_get(end, "requests");
+    const char *result = json_string_value(json_object_get(end, "result"));
+    const char *text = json_string_value(json_object_get(reason, "text"));
+    uint32_t release = (uint32_t)json_integer_value(json_object_get(end, "release"));
+    if (rollout != NULL) {
+        cleanup_buf struct buf judge = BUF_INIT;
+        judge_to_json(&a->judge, &judge);
+        struct store_rollout row = {
+            .id = (uint64_t)json_integer_value(rollout),
+            .app = a->key,
+            .ended_ms = control_now(),
+            .result = result,
+            .reason_code = json_string_value(json_object_get(reason, "code")),
+            .reason_text = text,
+            .requests_stable = (uint64_t)json_integer_value(json_object_get(n, "stable")),
+            .requests_candidate = (uint64_t)json_integer_value(json_object_get(n, "candidate")),
+            .failed = (uint64_t)json_integer_value(json_object_get(end, "failed")),
+            .judge_json = buf_str(&judge),
+        };
+        batch_end_rollout(batch, &row);
+    }
+    cleanup_free char *line =
+        text != NULL && text[0] != '\0' ? xasprintf("%s: %s", result, text) : xstrdup(result);
+    event_add(a->control, batch, a, "ended", a->rollout_actor, release, line, end);
+}
+
+static void set_release_status(struct app *a, uint32_t number, enum release_status status,
+                               struct store_batch *batch)
+{
+    struct release *r = app_release(a, number);
+    if (r == NULL || r->status == status)
+        return;
+    /* A release that was promoted once stays so: a later roll back to it may fail by chance. */
+    if (r->status == RELEASE_PROMOTED && status == RELEASE_REJECTED)
+        return;
+    r->status = status;
+    if (batch != NULL)
+        batch_set_release_status(batch, a->key, number, status);
+}
+
+void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
+                   struct store_batch *batch)
+{
+    struct release *r = app_release(a, a->start.release);
+    json_decref(a->end);
+    a->end = result_json(a, r, rollout_result_word(result), reason_code_word(ended->reason.code),
+                         ended->reason.text, control_now() - a->start.at_ms, rollout_counts(a));
+    json_object_set_new(a->end, "rollout", json_integer((json_int_t)ended->id));
+    set_release_status(a, a->start.release,
+                       result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED, batch);
+    rollout_put_end(a, batch);
+    a->control->rollouts_ended[result]++;
+    memset(&a->start, 0, sizeof a->start);
+    watch_end(a);
+    a->paused_told = false;
+    releases_collect(a);
+}
+
+void rollout_paused(struct app *a, struct store_batch *batch)
+{
+    if (a->paused_told || batch == NULL)
+        return;
+    const struct rollout_state *s = &a->state.rollout;
+    a->paused_told = true;
+    json_t *data =
+        result_json(a, app_release(a, a->start.release), "paused", reason_code_word(s->reason.code),
+                    s->reason.text, control_now() - a->start.at_ms, rollout_counts(a));
+    json_object_set_new(data, "rollout", json_integer((json_int_t)s->id));
+    cleanup_free char *text = xasprintf("paused: %s", s->reason.text);
+    event_add(a->control, batch, a, "ended", a->rollout_actor, a->start.release, text, data);
+    json_decref(data);
+}
+
+void deploy_failed(struct app *a, struct release *r, enum reason_code code, const char *text,
+                   enum rollout_result result, int64_t started_ms)
+{
+    struct control *c = a->control;
+    if (c->store == NULL)
+        return;
+    struct store_batch *batch = store_batch_new(c->store);
+    json_t *data = result_json(a, r, rollout_result_word(result), reason_code_word(code), text,
+                               control_now() - started_ms, (struct rollout_counts){0, 0, 0});
+    r->status = RELEASE_FAILED;
+    app_put_row(a, batch);
+    app_put_release(a, r, batch);
+    if (code == REASON_BUILD)
+        event_add(c, batch, a, "build-failed", NULL, r->number, text, NULL);
+    cleanup_free char *line = xasprintf("%s: %s", rollout_result_word(result), text);
+    event_add(c, batch, a, "ended", r->created_by, r->number, line, data);
+    json_decref(data);
+    control_submit(c, batch, NULL, NULL);
+    releases_collect(a);
+}
+
+/* ---- old releases
+ * --------------------------------------------------------------------------------- */
+
+struct cleanup {
+    struct control *control;
+    struct pack_job *job;
+    uv_poll_t poll;
+};
+
+static void on_cleanup_closed(uv_handle_t *handle)
+{
+    struct cleanup *k = handle->data;
+    control_handle_closed(k->control);
+    free(k);
+}
+
+static void cleanup_end(struct cleanup *k)
+{
+    struct control *c = k->control;
+    for (size_t i = 0; i < c->cleanups.len; i++)
+        if (c->cleanups.items[i] == k) {
+            vec_remove(&c->cleanups, i);
+            break;
+        }
+    uv_close((uv_handle_t *)&k->poll, on_cleanup_closed);
+}
+
+static void on_cleanup(uv_poll_t *poll, int status, int events)
+{
+    struct cleanup *k = poll->data;
+    (void)status, (void)events;
+    if (!pack_ended(k->job))
+        return;
+    uv_poll_stop(&k->poll);
+    struct error err = ERROR_INIT;
+    if (pack_finish(k->job, NULL, &err) < 0)
+        log_warn("an old folder could not be deleted: %s", err.text);
+    cleanup_end(k);
+}
+
+void cleanup_folder(struct control *c, const char *dir)
+{
+    struct error err = ERROR_INIT;
+    struct pack_job *job = pack_remove_tree(dir, &err);
+    if (job == NULL) {
+        log_warn("%s cannot be deleted: %s", dir, err.text);
+        return;
+    }
+    struct cleanup *k = xcalloc(1, sizeof *k);
+    k->control = c;
+    k->job = job;
+    uv_poll_init(c->loop, &k->poll, pack_fd(job));
+    k->poll.data = k;
+    control_handle_opened(c);
+    *vec_push(&c->cleanups) = k;
+    uv_poll_start(&k->poll, UV_READABLE, on_cleanup);
+}
+
+void cleanups_release(struct control *c)
+{
+    while (c->cleanups.len > 0) {
+        struct cleanup *k = c->cleanups.items[c->cleanups.len - 1];
+        uv_poll_stop(&k->poll);
+        pack_cancel(k->job);
+        cleanup_end(k);
+    }
+    vec_release(&c->cleanups);
+}
+
+static void delete_logs(const struct app *a, uint32_t release)
+{
+    cleanup_free char *dir = app_path(a, "logs");
+    DIR *d = opendir(dir);
+    if (d == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        char id[NAME_MAX + 1];
+        snprintf(id, sizeof id, "%s", e->d_name);
+        char *end = strstr(id, ".log");
+        if (end == NULL)
+            continue;
+        *end = '\0';
+        if (logs_release_of(id) == release)
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    closedir(d);
+}
+
+static bool in_use(const struct app *a, uint32_t number)
+{
+    for (size_t i = 0; i < CORE_MAX_POOLS; i++)
+        if (a->state.pools[i].id != 0 && a->state.pools[i].release == number)
+            return true;
+    for (size_t i = 0; i < a->instances.len; i++)
+        if (a->instances.items[i]->release == number)
+            return true;
+    return number == a->start.release && a->start.id != 0;
+}
+
+/* Keeps the newest `history`, whatever runs, and the last two that were promoted. */
+void releases_collect(struct app *a)
+{
+    struct control *c = a->control;
+    const struct app_spec *spec = pool_spec(a, a->state.stable);
+    uint32_t keep = spec != NULL && spec->history > 0 ? spec->history : 10;
+    uint32_t stable = app_stable_release(a), previous = 0;
+    for (size_t i = 0; i < a->releases.len; i++) {
+        const struct release *r = &a->releases.items[i];
+        if (r->status == RELEASE_PROMOTED && r->number < stable && r->number > previous)
+            previous = r->number;
+    }
+    if (c->store == NULL || a->releases.len <= keep)
+        return;
+    struct store_batch *batch = store_batch_new(c->store);
+    for (size_t i = 0; i < a->releases.len && a->releases.len > keep;) {
+        struct release *r = &a->releases.items[i];
+        if (r->number == stable || r->number == previous || in_use(a, r->number) ||
+            r->status == RELEASE_BUILDING || r->status == RELEASE_READY) {
+            i++;
+            continue;
+        }
+        cleanup_folder(c, r->dir);
+        delete_logs(a, r->number);
+        batch_delete_release(batch, a->key, r->number);
+        app_drop_release(a, r->number);
+    }
+    if (store_batch_empty(batch))
+        store_batch_free(batch);
+    else
+        control_submit(c, batch, NULL, NULL);
+}

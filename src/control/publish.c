@@ -1,0 +1,272 @@
+/* The snapshot's way out: two files in turn, and every live gateway; and what came of it.
+ *
+ * The files need no fsync: they are for a gateway that starts while the machine runs. After a power
+ * cut no instance of theirs is left, and a torn file does not pass its checksum. */
+#include "control/control_internal.h"
+
+#include "os/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+void control_mark_routes(struct control *c)
+{
+    c->routes_marked = true;
+}
+
+/* ---- files
+ * ---------------------------------------------------------------------------------------- */
+
+static int write_file(int dir, const char *name, const struct buf *data, struct error *err)
+{
+    char temporary[64];
+    snprintf(temporary, sizeof temporary, "%.40s.tmp", name);
+    cleanup_close int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return error_errno(err, errno, "open %s", temporary);
+    for (size_t done = 0; done < data->len;) {
+        ssize_t n = write(fd, data->data + done, data->len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, errno, "write %s", temporary);
+        done += (size_t)n;
+    }
+    if (renameat(dir, temporary, dir, name) < 0)
+        return error_errno(err, errno, "rename %s", temporary);
+    return 0;
+}
+
+static void keep_file(struct control *c)
+{
+    char name[32];
+    struct error err = ERROR_INIT;
+    snprintf(name, sizeof name, "snapshot-%u", c->snapshot_file);
+    if (write_file(c->run_dir_fd, name, &c->snapshot, &err) < 0) {
+        if (!c->snapshot_file_failing)
+            log_error("the routes cannot be kept as a file (gateways have them): %s", err.text);
+        c->snapshot_file_failing = true;
+        return;
+    }
+    c->snapshot_file_failing = false;
+    c->snapshot_file ^= 1;
+}
+
+/* What an earlier controller left: the version goes on above it, slots are not reused at once. */
+void publish_restore(struct control *c)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "snapshot-%u", i);
+        cleanup_buf struct buf data = BUF_INIT;
+        if (file_read(c->run_dir_fd, name, SNAPSHOT_MAX_BYTES, &data, NULL) < 0)
+            continue;
+        struct snapshot *s = snapshot_decode(data.data, data.len, NULL);
+        if (s == NULL)
+            continue;
+        if (s->version > c->snapshot_version) {
+            c->snapshot_version = s->version;
+            c->snapshot_file = i ^ 1;
+            c->rollback_ahead_found = s->rollback_ahead;
+        }
+        if (s->request_slots > c->request_slot_next)
+            c->request_slot_next = s->request_slots;
+        snapshot_free(s);
+    }
+}
+
+/* ---- gateways
+ * ------------------------------------------------------------------------------------- */
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct gateway *g = handle->data;
+    struct control *c = g->control;
+    gateway_link_free(g->link);
+    free(g);
+    control_handle_closed(c);
+}
+
+static void forget(struct gateway *g)
+{
+    struct control *c = g->control;
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (c->gateways.items[i] == g) {
+            vec_remove(&c->gateways, i);
+            break;
+        }
+    uv_close((uv_handle_t *)&g->poll, on_poll_closed);
+}
+
+static void mark_all(struct control *c)
+{
+    for (size_t i = 0; i < c->apps.len; i++)
+        control_mark(c->apps.items[i]);
+}
+
+static void die(struct gateway *g, const char *why)
+{
+    if (g->dead)
+        return;
+    struct control *c = g->control;
+    const struct metrics_view *v = gateway_link_metrics(g->link);
+    g->dead = true;
+    if (v->header != NULL)
+        measure_keep_ended(c, v);
+    log_info("gateway %llu is gone: %s", (unsigned long long)g->generation, why);
+    forget(g);
+    mark_all(c);
+}
+
+static void send_to(struct gateway *g)
+{
+    struct control *c = g->control;
+    struct error err = ERROR_INIT;
+    if (c->snapshot.len == 0 || g->dead)
+        return;
+    if (c->snapshot_fd < 0)
+        c->snapshot_fd = gateway_link_snapshot(c->snapshot.data, c->snapshot.len, &err);
+    if (c->snapshot_fd < 0 ||
+        gateway_link_send(g->link, c->snapshot_version, c->snapshot_fd, c->snapshot.len, &err) < 0)
+        log_warn("gateway %llu: %s", (unsigned long long)g->generation, err.text);
+}
+
+static void on_hello(void *arg, struct gateway_link *l)
+{
+    struct gateway *g = arg;
+    g->pid = gateway_link_pid(l);
+    log_info("gateway %llu (pid %d) is connected", (unsigned long long)g->generation, (int)g->pid);
+    send_to(g);
+}
+
+static void on_applied(void *arg, struct gateway_link *l, uint64_t version)
+{
+    struct gateway *g = arg;
+    (void)l;
+    g->applied = version;
+    mark_all(g->control);
+}
+
+static void on_refused(void *arg, struct gateway_link *l, uint64_t version, const char *why)
+{
+    struct gateway *g = arg;
+    (void)l;
+    log_error("gateway %llu refused routes %llu: %s", (unsigned long long)g->generation,
+              (unsigned long long)version, why);
+    snprintf(g->control->gateway_error, sizeof g->control->gateway_error,
+             "gateway %llu refused the routes: %s", (unsigned long long)g->generation, why);
+}
+
+static void on_gone(void *arg, struct gateway_link *l, const char *why)
+{
+    (void)l;
+    die(arg, why != NULL ? why : "its connection ended");
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct gateway *g = poll->data;
+    (void)status, (void)events;
+    if (!g->dead)
+        gateway_link_poll(g->link);
+}
+
+void gateway_connect(struct control *c, uint64_t generation, pid_t pid)
+{
+    static const struct gateway_link_events link_events = {
+        .hello = on_hello, .applied = on_applied, .refused = on_refused, .gone = on_gone};
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (c->gateways.items[i]->generation == generation)
+            return;
+    struct gateway *g = xcalloc(1, sizeof *g);
+    struct error err = ERROR_INIT;
+    g->control = c;
+    g->generation = generation;
+    g->pid = pid;
+    g->link = gateway_link_open(c->run_dir_fd, generation, &link_events, g, &err);
+    if (g->link == NULL) {
+        if (err.class != ERROR_NOT_FOUND && err.class != ERROR_UNAVAILABLE)
+            log_warn("gateway %llu: %s", (unsigned long long)generation, err.text);
+        free(g);
+        return;
+    }
+    uv_poll_init(c->loop, &g->poll, gateway_link_fd(g->link));
+    g->poll.data = g;
+    control_handle_opened(c);
+    uv_poll_start(&g->poll, UV_READABLE, on_readable);
+    *vec_push(&c->gateways) = g;
+}
+
+void gateway_gone(struct control *c, uint64_t generation)
+{
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (c->gateways.items[i]->generation == generation) {
+            die(c->gateways.items[i], "its process ended");
+            return;
+        }
+}
+
+void gateways_release(struct control *c)
+{
+    while (c->gateways.len > 0)
+        forget(c->gateways.items[c->gateways.len - 1]);
+    vec_release(&c->gateways);
+}
+
+/* ---- publishing
+ * ----------------------------------------------------------------------------------- */
+
+void publish_now(struct control *c, bool rollback_ahead)
+{
+    cleanup_arena struct arena memory = ARENA_INIT;
+    struct snapshot s = {0};
+    uint64_t now = (uint64_t)control_now();
+    c->routes_marked = false;
+    if (!c->publishing_allowed)
+        return;
+    s.version = c->snapshot_version + 1 > now ? c->snapshot_version + 1 : now;
+    s.rollback_ahead = rollback_ahead;
+    routes_build(c, &s, &memory);
+    buf_clear(&c->snapshot);
+    snapshot_encode(&s, &c->snapshot);
+    c->snapshot_version = s.version;
+    if (c->snapshot_fd >= 0)
+        close(c->snapshot_fd);
+    c->snapshot_fd = -1;
+    keep_file(c);
+    for (size_t i = 0; i < c->gateways.len; i++)
+        send_to(c->gateways.items[i]);
+    for (size_t i = 0; i < c->apps.len; i++)
+        if (c->apps.items[i]->traffic_version == 0)
+            c->apps.items[i]->traffic_version = s.version;
+}
+
+void publish_if_due(struct control *c)
+{
+    if (c->routes_marked)
+        publish_now(c, false);
+}
+
+bool publish_applied(const struct control *c, uint64_t version)
+{
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (!c->gateways.items[i]->dead && c->gateways.items[i]->applied < version)
+            return false;
+    return true;
+}
+
+bool publish_seen(const struct control *c, uint64_t version)
+{
+    for (size_t i = 0; i < c->gateways.len; i++) {
+        const struct gateway *g = c->gateways.items[i];
+        if (g->dead)
+            continue;
+        const struct metrics_view *v = gateway_link_metrics(g->link);
+        if (g->applied < version || v->header == NULL || !metrics_seen(v, version))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,264 @@
+/* From the apps' states to the routing snapshot.
+ *
+ * While a rollout runs, the table has the routes of every pool that has a share: a route that
+ * several releases have is split between them by weight; one that only one release has goes to it
+ * alone. */
+#include "control/control_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { KEEP_ALIVE_MS = 4000 };
+
+struct builder {
+    struct control *control;
+    struct snapshot *s;
+    struct arena *memory;
+    uint32_t caps[6];
+};
+
+/* Room for one more in an array of the snapshot; arrays grow in the arena. */
+static void *push(struct builder *b, void **items, uint32_t *len, uint32_t *cap, size_t size)
+{
+    if (*len == *cap) {
+        uint32_t bigger = *cap != 0 ? *cap * 2 : 16;
+        void *grown = arena_alloc(b->memory, bigger * size);
+        if (*len > 0)
+            memcpy(grown, *items, *len * size);
+        *items = grown;
+        *cap = bigger;
+    }
+    return (char *)*items + (size_t)(*len)++ * size;
+}
+#define PUSH(b, field, n)                                                                          \
+    ((__typeof__((b)->s->field))push((b), (void **)&(b)->s->field, &(b)->s->field##_len,           \
+                                     &(b)->caps[n], sizeof *(b)->s->field))
+
+static uint32_t add_matches(struct builder *b, const struct match_spec *match)
+{
+    uint32_t first = b->s->matches_len;
+    for (size_t i = 0; i < match->len; i++) {
+        struct snapshot_match *m = PUSH(b, matches, 0);
+        m->cookie = match->items[i].cookie;
+        m->name = match->items[i].name;
+        m->value = match->items[i].value;
+    }
+    return first;
+}
+
+/* The pool with its ready instances. */
+static uint32_t add_pool(struct builder *b, struct app *a, const struct pool_state *p)
+{
+    uint32_t index = b->s->pools_len;
+    struct release *r = app_release(a, p->release);
+    struct snapshot_pool *pool = PUSH(b, pools, 1);
+    pool->release = p->release;
+    pool->version = r != NULL ? r->version : "";
+    pool->first_instance = b->s->instances_len;
+    for (size_t i = 0; i < a->instances.len; i++) {
+        struct instance *in = a->instances.items[i];
+        if (in->pool != p->id || in->slot == UINT32_MAX || !instance_ready(in))
+            continue;
+        struct snapshot_instance *out = PUSH(b, instances, 2);
+        out->id = in->id;
+        out->slot = in->slot;
+        out->port = in->port;
+        out->keepalive_ms = KEEP_ALIVE_MS;
+        in->routed = true;
+        in->undrained_version = 0;
+        if (in->slot + 1 > b->s->instance_slots)
+            b->s->instance_slots = in->slot + 1;
+    }
+    b->s->pools[index].instances = b->s->instances_len - b->s->pools[index].first_instance;
+    return index;
+}
+
+static void add_draining(struct builder *b, struct app *a)
+{
+    for (size_t i = 0; i < a->instances.len; i++) {
+        struct instance *in = a->instances.items[i];
+        if (!in->routed || in->slot == UINT32_MAX || instance_ready(in))
+            continue;
+        if (in->undrained_version == 0)
+            in->undrained_version = b->s->version;
+        if (!in->draining || in->life != LIFE_RUNNING)
+            continue;
+        struct snapshot_draining *d = PUSH(b, draining, 3);
+        d->slot = in->slot;
+        d->deadline_ms = in->drain_deadline_boot_ms;
+        if (in->slot + 1 > b->s->instance_slots)
+            b->s->instance_slots = in->slot + 1;
+    }
+}
+
+static void route_key(const struct route_spec *r, struct buf *out)
+{
+    buf_clear(out);
+    buf_printf(out, "%s%s", r->host, r->path);
+    for (size_t i = 0; i < r->match.len; i++)
+        buf_printf(out, " %s:%s=%s", r->match.items[i].cookie ? "cookie" : "header",
+                   r->match.items[i].name,
+                   r->match.items[i].value != NULL ? r->match.items[i].value : "*");
+}
+
+static uint32_t use_slot(struct builder *b, struct app *a, const char *key, uint32_t pool,
+                         bool pinned)
+{
+    struct slot *slot = app_slot(a, key, pool, pinned);
+    slot->seen = true;
+    if (slot->index + 1 > b->s->request_slots)
+        b->s->request_slots = slot->index + 1;
+    return slot->index;
+}
+
+/* One pool's place in the app's traffic. */
+struct arm {
+    const struct pool_state *pool;
+    const struct app_spec *spec;
+    uint32_t index; /* in snapshot.pools */
+    bool done[SPEC_MAX_ROUTES];
+};
+
+static void pin(struct builder *b, struct app *a, struct snapshot_route *route, const char *key,
+                const struct arm *candidate, const struct match_spec *match)
+{
+    if (match->len == 0 || route->pins_len == 2)
+        return;
+    struct snapshot_pin *p = &route->pins[route->pins_len++];
+    p->share.pool = candidate->index;
+    p->share.weight_ppm = 0;
+    p->share.slot = use_slot(b, a, key, candidate->pool->id, true);
+    p->first_match = add_matches(b, match);
+    p->matches = (uint32_t)match->len;
+}
+
+/* Makes the shares sum to exactly 1,000,000, also where only some pools have this route. */
+static void normalise(struct snapshot_route *r)
+{
+    uint64_t sum = 0;
+    uint32_t given = 0;
+    for (uint32_t i = 0; i < r->shares_len; i++)
+        sum += r->shares[i].weight_ppm;
+    if (sum == 0) {
+        r->shares_len = 0;
+        return;
+    }
+    for (uint32_t i = 0; i < r->shares_len; i++) {
+        r->shares[i].weight_ppm = (uint32_t)(r->shares[i].weight_ppm * 1000000ull / sum);
+        given += r->shares[i].weight_ppm;
+    }
+    r->shares[0].weight_ppm += 1000000 - given;
+}
+
+static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t n, size_t owner,
+                      size_t route_index, uint32_t app_index)
+{
+    const struct route_spec *spec = &arms[owner].spec->routes[route_index];
+    cleanup_buf struct buf key = BUF_INIT, other = BUF_INIT;
+    route_key(spec, &key);
+    struct snapshot_route *route = PUSH(b, routes, 4);
+    route->app = app_index;
+    route->host = spec->host;
+    route->path = spec->path;
+    route->first_match = add_matches(b, &spec->match);
+    route->matches = (uint32_t)spec->match.len;
+    route->timeout_ms = (uint32_t)spec->timeout_ms;
+    route->retries = spec->retries;
+    route->sticky_cookie = "";
+    for (size_t i = owner; i < n; i++) {
+        for (size_t k = 0; k < arms[i].spec->routes_len; k++) {
+            route_key(&arms[i].spec->routes[k], &other);
+            if (arms[i].done[k] || strcmp(buf_str(&key), buf_str(&other)) != 0)
+                continue;
+            arms[i].done[k] = true;
+            bool candidate = arms[i].pool->id == a->state.candidate;
+            if (arms[i].pool->weight_ppm > 0 && route->shares_len < SNAPSHOT_MAX_SPLIT) {
+                struct snapshot_share *share = &route->shares[route->shares_len++];
+                share->pool = arms[i].index;
+                share->weight_ppm = arms[i].pool->weight_ppm;
+                share->slot = use_slot(b, a, buf_str(&key), arms[i].pool->id, false);
+            }
+            if (candidate && arms[i].spec->strategy.sticky)
+                route->sticky_cookie = arena_printf(b->memory, "sluice-%s", a->name);
+            if (candidate && a->state.previewing)
+                pin(b, a, route, buf_str(&key), &arms[i], &arms[i].spec->strategy.preview);
+            if (candidate && a->state.matching)
+                pin(b, a, route, buf_str(&key), &arms[i], &arms[i].spec->strategy.match);
+        }
+    }
+    normalise(route);
+}
+
+/* Stable first, the candidate last: the order that the snapshot wants. */
+static size_t collect_arms(struct builder *b, struct app *a, struct arm arms[CORE_MAX_POOLS])
+{
+    size_t n = 0;
+    for (int pass = 0; pass < 3; pass++)
+        for (size_t i = 0; i < CORE_MAX_POOLS; i++) {
+            const struct pool_state *p = &a->state.pools[i];
+            int rank = p->id == a->state.stable ? 0 : p->id == a->state.candidate ? 2 : 1;
+            if (p->id == 0 || rank != pass)
+                continue;
+            bool pinned = rank == 2 && (a->state.previewing || a->state.matching);
+            const struct app_spec *spec = pool_spec(a, p->id);
+            if (spec == NULL || (p->weight_ppm == 0 && rank == 1 && !pinned))
+                continue;
+            if (rank == 2 && p->weight_ppm == 0 && !pinned && a->state.stable != 0)
+                continue;
+            arms[n] = (struct arm){.pool = p, .spec = spec, .index = add_pool(b, a, p)};
+            n++;
+        }
+    return n;
+}
+
+static void add_app(struct builder *b, struct app *a)
+{
+    for (size_t i = 0; i < a->slots.len; i++)
+        a->slots.items[i]->seen = false;
+    struct arm arms[CORE_MAX_POOLS];
+    size_t n = collect_arms(b, a, arms);
+    if (n > 0) {
+        uint32_t app_index = b->s->apps_len;
+        /* While one release replaces another, requests may wait as long as the new one says. */
+        const struct app_spec *spec = arms[n - 1].spec;
+        struct snapshot_app *app = PUSH(b, apps, 5);
+        app->name = a->name;
+        app->environment = a->environment;
+        app->hold = a->state.hold;
+        int64_t hold_ms = spec->hold_ms;
+        if (a->state.hold && spec->strategy.kind == STRATEGY_RECREATE &&
+            spec->strategy.hold_requests_ms > hold_ms)
+            hold_ms = spec->strategy.hold_requests_ms;
+        app->hold_ms = (uint32_t)hold_ms;
+        app->hold_limit = spec->hold_requests;
+        app->drain_ms = (uint32_t)spec->stop.drain_ms;
+        app->slot = use_slot(b, a, "", 0, false);
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < arms[i].spec->routes_len; k++)
+                if (!arms[i].done[k])
+                    add_route(b, a, arms, n, i, k, app_index);
+    }
+    add_draining(b, a);
+}
+
+/* Slots of pools that are gone are given back; what they counted stays in the app's sum. */
+static void sweep_slots(struct app *a)
+{
+    for (size_t i = 0; i < a->slots.len;) {
+        struct slot *s = a->slots.items[i];
+        if (s->seen || s->pool == 0 || app_pool(&a->state, s->pool) != NULL) {
+            i++;
+            continue;
+        }
+        app_free_slot(a, i);
+    }
+}
+
+void routes_build(struct control *c, struct snapshot *s, struct arena *arena)
+{
+    struct builder b = {.control = c, .s = s, .memory = arena};
+    for (size_t i = 0; i < c->apps.len; i++) {
+        add_app(&b, c->apps.items[i]);
+        sweep_slots(c->apps.items[i]);
+    }
+}

@@ -1,0 +1,159 @@
+/* The judge of each rollout: fed with what every tick brought, per route; asked by the pipeline.
+ *
+ * Only a deploy is judged. A roll back and a restart go to a release that people know. */
+#include "control/control_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { EDGES_NEED_REQUESTS = 200 };
+
+static void remember(struct app *a, struct slot *s)
+{
+    for (int m = 0; m < REQUEST_METRICS; m++)
+        s->judged[m] = slot_value(a->control, s, (enum request_metric)m);
+    slot_buckets(a->control, s, s->judged_buckets);
+}
+
+void watch_begin(struct app *a)
+{
+    const struct app_spec *spec = pool_spec(a, a->state.candidate);
+    if (spec == NULL)
+        return;
+    const struct slo_spec *slo = &spec->slo;
+    struct judge_config config = {
+        .alpha = spec->strategy.judge.alpha > 0 ? spec->strategy.judge.alpha : 0.001,
+        .slo_error_rate = slo->has_error_rate ? slo->error_rate : 0,
+        .slo_latency_share = slo->has_latency ? 1 - slo->latency_quantile : 0,
+        .min_requests = slo->min_requests,
+        .has_stable = a->state.stable != 0,
+    };
+    judge_init(&a->judge, &config);
+    a->judging = true;
+    a->judgement = JUDGEMENT_NO_DATA;
+    a->judged_ms = control_now();
+    buf_clear(&a->judge_text);
+    for (size_t i = 0; i < a->slots.len; i++)
+        remember(a, a->slots.items[i]);
+}
+
+void watch_end(struct app *a)
+{
+    a->judging = false;
+    a->judgement = JUDGEMENT_NO_DATA;
+    buf_clear(&a->judge_text);
+}
+
+/* The latency edges come from stable's history, once there is enough of it; batches before that
+ * have no part in the latency test, so the choice cannot favour a result. */
+static void choose_edges(struct app *a)
+{
+    if (a->judge.edges_len != 0 || a->state.stable == 0)
+        return;
+    uint64_t buckets[METRICS_BUCKETS], total = 0;
+    uint32_t edges[JUDGE_EDGES - 1];
+    pool_buckets(a, a->state.stable, buckets);
+    for (int b = 0; b < METRICS_BUCKETS; b++)
+        total += buckets[b];
+    if (total < EDGES_NEED_REQUESTS)
+        return;
+    size_t n = judge_choose_edges(buckets, METRICS_BUCKETS, edges);
+    judge_set_edges(&a->judge, edges, (uint32_t)n);
+}
+
+/* What one slot brought since the last batch. */
+static void take(struct app *a, struct slot *s, struct judge_arm *arm, uint32_t slo_bucket)
+{
+    uint64_t now[REQUEST_METRICS], buckets[METRICS_BUCKETS];
+    for (int m = 0; m < REQUEST_METRICS; m++)
+        now[m] = slot_value(a->control, s, (enum request_metric)m);
+    slot_buckets(a->control, s, buckets);
+#define SINCE(m) (now[m] > s->judged[m] ? now[m] - s->judged[m] : 0)
+    uint64_t left = SINCE(REQUESTS_CLIENT_LEFT);
+    arm->requests = SINCE(REQUESTS) > left ? SINCE(REQUESTS) - left : 0;
+    arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT);
+#undef SINCE
+    for (uint32_t b = 0; b < METRICS_BUCKETS; b++) {
+        uint64_t n = buckets[b] > s->judged_buckets[b] ? buckets[b] - s->judged_buckets[b] : 0;
+        for (uint32_t e = 0; e < a->judge.edges_len && e < JUDGE_EDGES; e++)
+            if (b >= a->judge.edges[e])
+                arm->above[e] += n;
+        if (b >= slo_bucket)
+            arm->above_slo += n;
+    }
+    /* A request is in the histogram when its head is answered, and counted when it is over. */
+    if (arm->errors > arm->requests)
+        arm->requests = arm->errors;
+    for (uint32_t e = 0; e < JUDGE_EDGES; e++)
+        if (arm->above[e] > arm->requests)
+            arm->above[e] = arm->requests;
+    if (arm->above_slo > arm->requests)
+        arm->above_slo = arm->requests;
+    memcpy(s->judged, now, sizeof now);
+    memcpy(s->judged_buckets, buckets, sizeof buckets);
+}
+
+static struct slot *slot_of(const struct app *a, const char *route, uint32_t pool)
+{
+    for (size_t i = 0; i < a->slots.len; i++) {
+        struct slot *s = a->slots.items[i];
+        if (!s->pinned && s->pool == pool && strcmp(s->route, route) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+void watch_tick(struct app *a)
+{
+    int64_t now = control_now();
+    if (!a->judging || now - a->judged_ms < TICK_ROLLOUT_MS || a->state.candidate == 0)
+        return;
+    a->judged_ms = now;
+    const struct app_spec *spec = pool_spec(a, a->state.candidate);
+    uint32_t slo_bucket = METRICS_BUCKETS;
+    if (spec != NULL && spec->slo.has_latency)
+        slo_bucket = metrics_bucket((uint64_t)spec->slo.latency_ms * 1000);
+    choose_edges(a);
+    for (size_t i = 0; i < a->slots.len; i++) {
+        struct slot *s = a->slots.items[i];
+        if (s->pinned || s->pool != a->state.candidate)
+            continue;
+        struct judge_arm candidate = {0}, stable = {0};
+        struct slot *other = slot_of(a, s->route, a->state.stable);
+        take(a, s, &candidate, slo_bucket);
+        if (other != NULL && a->state.stable != 0)
+            take(a, other, &stable, slo_bucket);
+        if (candidate.requests + stable.requests > 0)
+            judge_batch(&a->judge, &candidate, &stable);
+    }
+    buf_clear(&a->judge_text);
+    enum judgement before = a->judgement;
+    a->judgement = judge_look(&a->judge, &a->judge_text);
+    if (a->judgement != before)
+        control_mark(a);
+}
+
+void watch_verdict(struct app *a, struct observations *obs)
+{
+    obs->verdict = VERDICT_CONTINUE;
+    if (!a->judging)
+        return;
+    switch (a->judgement) {
+    case JUDGEMENT_CONTINUE: return;
+    case JUDGEMENT_NO_DATA: obs->verdict = VERDICT_NO_DATA; break;
+    case JUDGEMENT_ERRORS:
+        obs->verdict = VERDICT_ROLL_BACK;
+        obs->verdict_reason.code = REASON_ERRORS;
+        break;
+    case JUDGEMENT_LATENCY:
+        obs->verdict = VERDICT_ROLL_BACK;
+        obs->verdict_reason.code = REASON_LATENCY;
+        break;
+    case JUDGEMENT_SLO:
+        obs->verdict = VERDICT_ROLL_BACK;
+        obs->verdict_reason.code = REASON_SLO;
+        break;
+    }
+    snprintf(obs->verdict_reason.text, sizeof obs->verdict_reason.text, "%s",
+             buf_str(&a->judge_text));
+}
