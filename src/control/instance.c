@@ -170,7 +170,7 @@ static void disown_run(struct instance *in)
 static void start_failed(struct instance *in, const char *why)
 {
     struct run_status status = {.state = RUN_EXITED, .exit_code = -1, .start_failed = true};
-    snprintf(status.reason, sizeof status.reason, "%s", why);
+    snprintf(status.reason, sizeof status.reason, "%.255s", why);
     instance_on_run(in, &status);
 }
 

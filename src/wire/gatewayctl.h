@@ -2,13 +2,13 @@
  * generation), made by the guardian before the gateway starts. Fixed-size messages of this header,
  * descriptors by SCM_RIGHTS. The peer is checked with SO_PEERCRED: root or the data folder's owner.
  *
- * On accept the gateway sends HELLO with its metrics memfd. Snapshots come as a sealed memfd (so that
- * any size is one message). The gateway answers each SNAPSHOT with APPLIED once the table pointer was
- * swapped (workers' acknowledgement is read from the metrics), or REFUSED.
+ * On accept the gateway sends HELLO with its metrics memfd. Snapshots come as a sealed memfd (so
+ * that any size is one message). The gateway answers each SNAPSHOT with APPLIED once the table
+ * pointer was swapped (workers' acknowledgement is read from the metrics), or REFUSED.
  *
  * TAKE_OVER (from a new guardian): answered with one LISTENER message per listen address, each with
- * its LISTENER_SOCKETS descriptors, then DONE. DRAIN: stop accepting (EPOLL_CTL_DEL before close), end
- * when the last request is answered; connections get `Connection: close`.
+ * its LISTENER_SOCKETS descriptors, then DONE. DRAIN: stop accepting (EPOLL_CTL_DEL before close),
+ * end when the last request is answered; connections get `Connection: close`.
  */
 #ifndef SLUICE_WIRE_GATEWAYCTL_H
 #define SLUICE_WIRE_GATEWAYCTL_H
@@ -17,11 +17,12 @@
 
 enum {
     GATEWAYCTL_MAGIC = 0x53474331, /* "SGC1" */
-    LISTENER_SOCKETS = 16, /* SO_REUSEPORT sockets per listen address */
+    LISTENER_SOCKETS = 16,         /* SO_REUSEPORT sockets per listen address */
 };
 
 enum gatewayctl_type {
-    GATEWAYCTL_HELLO = 1, /* gateway -> peer: a = generation, b = pid, text = version; fd: metrics memfd */
+    GATEWAYCTL_HELLO =
+        1, /* gateway -> peer: a = generation, b = pid, text = version; fd: metrics memfd */
     GATEWAYCTL_SNAPSHOT,  /* controller -> gateway: a = version, b = bytes; fd: sealed memfd */
     GATEWAYCTL_APPLIED,   /* gateway -> controller: a = version */
     GATEWAYCTL_REFUSED,   /* gateway -> controller: a = version, text = why */

@@ -1,11 +1,11 @@
-/* The shared-memory metrics: one memfd per gateway generation, made and written by the gateway, read
- * by the controller.
+/* The shared-memory metrics: one memfd per gateway generation, made and written by the gateway,
+ * read by the controller.
  *
  * Sealed against resizing. One block per worker, and only that worker writes it (relaxed atomic
  * stores, no locked instructions); the reader sums over the workers. Numbers only rise, but for
- * gauges. The layout is fixed by the header, which the reader checks in full: magic, format, counts,
- * size = metrics_bytes(). Slots are given out by the controller in snapshots. A slot that is given to
- * another owner is not zeroed: the reader keeps a base and counts differences.
+ * gauges. The layout is fixed by the header, which the reader checks in full: magic, format,
+ * counts, size = metrics_bytes(). Slots are given out by the controller in snapshots. A slot that
+ * is given to another owner is not zeroed: the reader keeps a base and counts differences.
  */
 #ifndef SLUICE_WIRE_METRICS_H
 #define SLUICE_WIRE_METRICS_H
@@ -21,7 +21,7 @@ enum {
     METRICS_MAGIC = 0x534c4d58, /* "SLMX" */
     METRICS_FORMAT = 1,
     METRICS_MAX_WORKERS = 16,
-    METRICS_REQUEST_SLOTS = 4096,  /* app slots and route x release slots share this range */
+    METRICS_REQUEST_SLOTS = 4096, /* app slots and route x release slots share this range */
     METRICS_INSTANCE_SLOTS = 16384,
     /* Latency histogram, log-linear in microseconds: bucket 0 is [0, 64), then 8 per octave up to
      * 2^28 us (268 s), the last is everything above. */
@@ -32,19 +32,20 @@ typedef _Atomic uint64_t metric;
 
 /* Per request slot. A request is counted once, when its answer is over or it is given up. */
 enum request_metric {
-    REQUESTS,          /* answered by an instance, whole, or given up after one was chosen */
-    REQUESTS_5XX,      /* the instance's own 5xx */
-    REQUESTS_4XX,      /* the instance's own 4xx */
-    REQUESTS_FAILED,   /* the gateway's own 502/504 after an instance was chosen */
-    REQUESTS_CUT,      /* cut after the head of the answer, not by the client */
+    REQUESTS,             /* answered by an instance, whole, or given up after one was chosen */
+    REQUESTS_5XX,         /* the instance's own 5xx */
+    REQUESTS_4XX,         /* the instance's own 4xx */
+    REQUESTS_FAILED,      /* the gateway's own 502/504 after an instance was chosen */
+    REQUESTS_CUT,         /* cut after the head of the answer, not by the client */
     REQUESTS_CLIENT_LEFT, /* the client went away first */
-    REQUESTS_SPILLED,  /* meant for another pool that had no ready instance */
-    REQUESTS_RETRIED,  /* attempts beyond the first */
-    REQUESTS_HELD,     /* waited in the hold (app slots) */
-    REQUESTS_UNSERVED, /* 503: no instance after the hold, or hold full (app slots) */
-    REQUESTS_BAD,      /* 400 and the like, by the gateway (app slots) */
-    REQUESTS_WAITING,  /* gauge: in the hold now (app slots) */
-    REQUESTS_BYTES_IN, REQUESTS_BYTES_OUT,
+    REQUESTS_SPILLED,     /* meant for another pool that had no ready instance */
+    REQUESTS_RETRIED,     /* attempts beyond the first */
+    REQUESTS_HELD,        /* waited in the hold (app slots) */
+    REQUESTS_UNSERVED,    /* 503: no instance after the hold, or hold full (app slots) */
+    REQUESTS_BAD,         /* 400 and the like, by the gateway (app slots) */
+    REQUESTS_WAITING,     /* gauge: in the hold now (app slots) */
+    REQUESTS_BYTES_IN,
+    REQUESTS_BYTES_OUT,
     REQUEST_METRICS
 };
 
@@ -54,14 +55,15 @@ enum instance_metric {
     INSTANCE_ERRORS, /* 5xx, 502, 504, cut */
     INSTANCE_CONNECT_ERRORS,
     INSTANCE_LATENCY_US, /* sum */
-    INSTANCE_UPGRADED, /* gauge: upgraded connections, also counted in INSTANCE_IN_FLIGHT */
+    INSTANCE_UPGRADED,   /* gauge: upgraded connections, also counted in INSTANCE_IN_FLIGHT */
     INSTANCE_METRICS
 };
 
 struct request_slot {
     metric counters[REQUEST_METRICS];
     metric latency_us_sum;
-    metric buckets[METRICS_BUCKETS]; /* time to the end of the answer's head, answers of instances */
+    metric
+        buckets[METRICS_BUCKETS]; /* time to the end of the answer's head, answers of instances */
 };
 
 struct instance_slot {
@@ -96,7 +98,8 @@ uint32_t metrics_bucket(uint64_t us);
 uint64_t metrics_bucket_low(uint32_t bucket);
 uint64_t metrics_bucket_high(uint32_t bucket); /* of the last: UINT64_MAX */
 
-/* ---- reading (controller) ------------------------------------------------------------------------- */
+/* ---- reading (controller)
+ * ------------------------------------------------------------------------- */
 
 struct metrics_view {
     const struct metrics_header *header; /* NULL: none */
@@ -104,8 +107,8 @@ struct metrics_view {
     uint32_t workers_len;
     size_t bytes;
 };
-/* Maps fd read-only after checking seals (SHRINK and GROW must be set), size and header. fd stays the
- * caller's. */
+/* Maps fd read-only after checking seals (SHRINK and GROW must be set), size and header. fd stays
+ * the caller's. */
 int metrics_view_open(struct metrics_view *v, int fd, struct error *err);
 void metrics_view_close(struct metrics_view *v);
 /* Sums over the workers. */

@@ -1,12 +1,12 @@
 /* The routing snapshot: all that a gateway knows, as one versioned message.
  *
- * The controller builds it and sends it whole; it is also kept as a file (two of them), from which a
- * gateway can start alone. Pure codec. The decoder trusts nothing: every length, count and index is
- * checked, and what it gives is safe to use without further checks.
+ * The controller builds it and sends it whole; it is also kept as a file (two of them), from which
+ * a gateway can start alone. Pure codec. The decoder trusts nothing: every length, count and index
+ * is checked, and what it gives is safe to use without further checks.
  *
- * Wire form: magic "SLSN", format u32, total length u32, CRC-32C of what follows u32, then the body;
- * little endian; strings are u16 length + bytes + NUL. Written with snapshot_encode(), read with
- * snapshot_decode(), which makes a struct snapshot that owns one block of memory.
+ * Wire form: magic "SLSN", format u32, total length u32, CRC-32C of what follows u32, then the
+ * body; little endian; strings are u16 length + bytes + NUL. Written with snapshot_encode(), read
+ * with snapshot_decode(), which makes a struct snapshot that owns one block of memory.
  */
 #ifndef SLUICE_WIRE_SNAPSHOT_H
 #define SLUICE_WIRE_SNAPSHOT_H
@@ -25,7 +25,7 @@ enum {
 };
 
 struct snapshot_match {
-    bool cookie; /* else header, whose name is lower case */
+    bool cookie;              /* else header, whose name is lower case */
     const char *name, *value; /* value NULL: must be present */
 };
 
@@ -33,7 +33,7 @@ struct snapshot_match {
 struct snapshot_instance {
     const char *id;
     uint32_t slot;
-    uint16_t port; /* on 127.0.0.1 */
+    uint16_t port;         /* on 127.0.0.1 */
     uint32_t keepalive_ms; /* idle upstream connections older than this are not used; 4000 */
 };
 
@@ -58,14 +58,15 @@ struct snapshot_pin {
 };
 
 struct snapshot_route {
-    uint32_t app; /* index in snapshot.apps */
-    const char *host; /* lower case; "" any; "*.example.org" */
-    const char *path; /* prefix on segment borders */
+    uint32_t app;                  /* index in snapshot.apps */
+    const char *host;              /* lower case; "" any; "*.example.org" */
+    const char *path;              /* prefix on segment borders */
     uint32_t first_match, matches; /* range in snapshot.match; all must hold */
     uint32_t timeout_ms;
     uint32_t retries;
     uint32_t shares_len, pins_len;
-    struct snapshot_share shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */
+    struct snapshot_share
+        shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */
     struct snapshot_pin pins[2];
     /* Sticky: name of the cookie with the bucket 0..9999; the LAST share with a weight is the
      * candidate and takes bucket < weight_ppm/100. "" none. */
@@ -89,8 +90,9 @@ struct snapshot_draining {
 };
 
 struct snapshot {
-    uint64_t version;   /* rises with each; never repeats within a data folder */
-    bool rollback_ahead; /* traffic went back to stable before the store knew: read by a starting controller */
+    uint64_t version;    /* rises with each; never repeats within a data folder */
+    bool rollback_ahead; /* traffic went back to stable before the store knew: read by a starting
+                            controller */
     uint32_t request_slots, instance_slots; /* highest slot in use + 1 (metrics.h) */
     struct snapshot_app *apps;
     struct snapshot_route *routes;
