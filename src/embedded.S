@@ -1,4 +1,4 @@
-/* The two small static programs, as bytes inside the main binary (see embedded.h). */
+/* The two small static programs, as bytes inside the main binary (see cli/embedded.h). */
     .section .rodata
     .global embedded_shim, embedded_shim_end, embedded_guardian, embedded_guardian_end
     .balign 16

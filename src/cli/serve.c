@@ -1,0 +1,283 @@
+/* sluice serve: checks its arguments, makes the data folder, takes the lock, takes over what a
+ * server before it left alive, and becomes the guardian. */
+#include "cli/serve.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "base/vec.h"
+#include "cli/cli.h"
+#include "cli/embedded.h"
+#include "cli/place.h"
+#include "cli/verbs.h"
+
+#include "os/durable.h"
+#include "os/listen.h"
+#include "os/lockfile.h"
+#include "os/memfd.h"
+#include "os/title.h"
+#include "os/unixsock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* ---- arguments
+ * ------------------------------------------------------------------------------------ */
+
+static int read_workers(const char *value, struct boot *b, struct error *err)
+{
+    uint64_t workers;
+    if (parse_u64(value, BOOT_LISTENER_SOCKETS, &workers) < 0 || workers == 0)
+        return error_set(err, ERROR_USAGE, "--workers %s: expected a number from 1 to %d", value,
+                         BOOT_LISTENER_SOCKETS);
+    b->workers = (int64_t)workers;
+    return 0;
+}
+
+static int read_log_level(const char *value, struct boot *b, struct error *err)
+{
+    static const char *const WORDS[] = {"debug", "info", "warn", "error"};
+    for (size_t i = 0; i < COUNT_OF(WORDS); i++)
+        if (strcmp(value, WORDS[i]) == 0) {
+            b->log_level = (int64_t)i;
+            return 0;
+        }
+    return error_set(err, ERROR_USAGE, "--log-level %s: expected debug, info, warn or error",
+                     value);
+}
+
+static int read_listen(const char *value, struct serve *s, struct error *err)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    if (s->wanted_len == BOOT_MAX_LISTENERS)
+        return error_set(err, ERROR_USAGE, "--listen: at most %d addresses", BOOT_MAX_LISTENERS);
+    if (listen_parse(value, &address, &len, err) < 0)
+        return error_wrap(err, "--listen");
+    listen_format(&address, s->wanted[s->wanted_len++].text);
+    return 0;
+}
+
+static int set_option(struct serve *s, const char *name, const char *value, struct error *err)
+{
+    if (strcmp(name, "data") == 0)
+        s->data_option = value;
+    else if (strcmp(name, "api") == 0)
+        s->api_option = value;
+    else if (strcmp(name, "listen") == 0)
+        return read_listen(value, s, err);
+    else if (strcmp(name, "workers") == 0)
+        return read_workers(value, &s->boot, err);
+    else if (strcmp(name, "trusted-proxies") == 0)
+        boot_set(&s->boot.trusted_proxies, value);
+    else if (strcmp(name, "log-level") == 0)
+        return read_log_level(value, &s->boot, err);
+    else if (strcmp(name, "tls-listen") == 0)
+        return error_set(
+            err, ERROR_USAGE,
+            "--tls-listen %s: TLS is not in this version; put a TLS proxy in front, and "
+            "name it with --trusted-proxies",
+            value);
+    else
+        return error_set(err, ERROR_USAGE, "serve: unknown option --%s", name);
+    return 0;
+}
+
+static int read_arguments(struct serve *s, int argc, char **argv, struct error *err)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (strncmp(word, "--", 2) != 0 || word[2] == '\0')
+            return error_set(err, ERROR_USAGE, "serve: unexpected argument \"%s\"", word);
+        if (strcmp(word, "--stop-apps") == 0) {
+            s->boot.stop_apps = 1;
+            continue;
+        }
+        if (strcmp(word, "--json") == 0 || strcmp(word, "--no-color") == 0)
+            continue; /* every verb takes them; serve prints one plain line */
+        const char *equals = strchr(word, '=');
+        cleanup_free char *name =
+            equals != NULL ? xstrndup(word + 2, (size_t)(equals - word - 2)) : xstrdup(word + 2);
+        const char *value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
+        if (value == NULL)
+            return error_set(err, ERROR_USAGE, "serve: --%s needs a value", name);
+        if (set_option(s, name, value, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int default_workers(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : cores > BOOT_LISTENER_SOCKETS ? BOOT_LISTENER_SOCKETS : (int)cores;
+}
+
+/* The address as the other roles read it: "unix:/absolute/path" or "HOST:PORT". */
+static int set_api(struct serve *s, struct error *err)
+{
+    const char *api = s->api_option != NULL ? s->api_option : getenv("SLUICE_API");
+    if (api == NULL || api[0] == '\0') {
+        cleanup_free char *own = xasprintf("unix:%s/api.sock", s->boot.data_dir);
+        boot_set(&s->boot.api, own);
+        return 0;
+    }
+    if (strncmp(api, "unix:", 5) == 0) {
+        if (api[5] == '\0')
+            return error_set(err, ERROR_USAGE, "--api %s: expected unix:PATH", api);
+        cleanup_free char *folder = api[5] == '/' ? xstrdup("") : getcwd(NULL, 0);
+        if (folder == NULL)
+            return error_errno(err, errno, "--api %s", api);
+        cleanup_free char *whole =
+            xasprintf("unix:%s%s%s", folder, api[5] == '/' ? "" : "/", api + 5);
+        boot_set(&s->boot.api, whole);
+        return 0;
+    }
+    struct sockaddr_storage address;
+    socklen_t len;
+    if (listen_parse(api, &address, &len, err) < 0)
+        return error_wrap(err, "--api (or unix:PATH)");
+    boot_set(&s->boot.api, api);
+    return 0;
+}
+
+/* ---- the data folder and the lock
+ * ------------------------------------------------------------------ */
+
+/* 0711: the apps' user goes through to its release's folder; what may not be read has its own mode.
+ */
+static int open_folders(struct serve *s, struct error *err)
+{
+    const char *data = s->boot.data_dir;
+    if (make_folders(AT_FDCWD, data, 0711, err) < 0)
+        return error_wrap(err, "data folder %s", data);
+    s->data_fd = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat st;
+    if (s->data_fd < 0 || fstat(s->data_fd, &st) < 0)
+        return error_errno(err, errno, "data folder %s", data);
+    if (geteuid() != 0 && st.st_uid != geteuid())
+        return error_set(err, ERROR_DENIED, "data folder %s belongs to uid %u, not to you (uid %u)",
+                         data, (unsigned)st.st_uid, (unsigned)geteuid());
+    s->boot.owner_uid = st.st_uid;
+    if (make_folders(s->data_fd, "run", 0711, err) < 0)
+        return error_wrap(err, "data folder %s", data);
+    s->run_fd = openat(s->data_fd, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->run_fd < 0)
+        return error_errno(err, errno, "folder %s/run", data);
+    return 0;
+}
+
+static int take_lock(struct serve *s, struct error *err)
+{
+    pid_t holder;
+    s->boot.lock_fd = lockfile_take(s->data_fd, "guardian.lock", &holder, err);
+    if (s->boot.lock_fd >= 0)
+        return 0;
+    if (holder > 0)
+        return error_set(err, ERROR_CONFLICT, "already running, pid %d (data folder %s)",
+                         (int)holder, s->boot.data_dir);
+    return error_wrap(err, "data folder %s", s->boot.data_dir);
+}
+
+/* ---- limits and programs
+ * --------------------------------------------------------------------------- */
+
+static void raise_limits(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+static void check_backlog(void)
+{
+    cleanup_buf struct buf text = BUF_INIT;
+    uint64_t most;
+    if (file_read(AT_FDCWD, "/proc/sys/net/core/somaxconn", 64, &text, NULL) < 0)
+        return;
+    text.data[strcspn(text.data, "\n")] = '\0';
+    if (parse_u64(text.data, UINT32_MAX, &most) == 0 && most < LISTEN_BACKLOG)
+        log_warn("net.core.somaxconn is %llu: bursts of more new connections than that are slowed "
+                 "down; %d is recommended",
+                 (unsigned long long)most, LISTEN_BACKLOG);
+}
+
+static int open_programs(struct serve *s, struct error *err)
+{
+    s->boot.binary_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (s->boot.binary_fd < 0)
+        return error_errno(err, errno, "/proc/self/exe");
+    s->boot.shim_fd = memfd_program(s->run_fd, "shim.program", embedded_shim,
+                                    (size_t)(embedded_shim_end - embedded_shim), err);
+    s->boot.guardian_program_fd =
+        s->boot.shim_fd < 0
+            ? -1
+            : memfd_program(s->run_fd, "guardian.program", embedded_guardian,
+                            (size_t)(embedded_guardian_end - embedded_guardian), err);
+    return s->boot.guardian_program_fd < 0 ? -1 : 0;
+}
+
+/* Descriptor 3 is the boot file's: nothing that we open may get that number. */
+static void reserve_boot_fd(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && fd < BOOT_FD)
+        fd = open("/dev/null", O_RDONLY); /* 0, 1, 2 were closed: they are /dev/null then */
+    if (fd > BOOT_FD) {
+        dup3(fd, BOOT_FD, O_CLOEXEC);
+        close(fd);
+    }
+}
+
+static int become_guardian(struct serve *s, struct error *err)
+{
+    cleanup_close int boot_fd = boot_write(&s->boot, err);
+    if (boot_fd < 0 || boot_inherit(&s->boot, boot_fd, err) < 0)
+        return -1;
+    cleanup_free char *title = title_make("guardian", s->boot.data_dir);
+    fexecve(s->boot.guardian_program_fd, (char *[]){title, NULL}, environ);
+    return error_errno(err, errno, "start the guardian");
+}
+
+static int prepare(struct serve *s, int argc, char **argv, struct error *err)
+{
+    if (read_arguments(s, argc, argv, err) < 0)
+        return -1;
+    cleanup_free char *data = place_data_dir(s->data_option, err);
+    if (data == NULL)
+        return -1;
+    boot_set(&s->boot.data_dir, data);
+    if (set_api(s, err) < 0 || open_folders(s, err) < 0 || take_lock(s, err) < 0)
+        return -1;
+    raise_limits();
+    check_backlog();
+    if (geteuid() == 0 && serve_find_users(&s->boot, err) < 0)
+        return -1;
+    return open_programs(s, err) < 0 || serve_take_over(s, err) < 0 ? -1 : 0;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    struct serve s = {.data_fd = -1, .run_fd = -1};
+    struct error err = ERROR_INIT;
+    reserve_boot_fd();
+    boot_init(&s.boot);
+    s.boot.log_level = LOG_INFO;
+    s.boot.workers = default_workers();
+    log_init("serve", LOG_INFO);
+    umask(022); /* the modes of what we make are what the code says */
+    if (prepare(&s, argc, argv, &err) == 0)
+        become_guardian(&s, &err);
+    boot_release(&s.boot);
+    return cli_fail(&err);
+}

@@ -1,0 +1,139 @@
+#include "guardian/guardian.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/vec.h"
+#include "os/title.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* In the child. A session of its own: Ctrl-C in the terminal of `serve` is for the guardian alone,
+ * which stops the others in order. */
+_Noreturn static void exec_role(const struct boot *b, int boot_fd, char *title)
+{
+    struct error err = ERROR_INIT;
+    setsid();
+    sigset_t none;
+    sigemptyset(&none);
+    signal(SIGHUP, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    unsetenv("NOTIFY_SOCKET"); /* only the guardian speaks to systemd */
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0)
+        dup2(null, STDIN_FILENO);
+    if (boot_inherit(b, boot_fd, &err) == 0) {
+        fexecve(b->binary_fd, (char *[]){title, NULL}, environ);
+        error_errno(&err, errno, "exec");
+    }
+    log_error("%s: %s", title, err.text);
+    _exit(127);
+}
+
+pid_t start_role(const struct boot *b, const char *role, struct error *err)
+{
+    cleanup_close int boot_fd = boot_write(b, err);
+    if (boot_fd < 0)
+        return -1;
+    cleanup_free char *title = title_make(role, b->data_dir);
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_role(b, boot_fd, title);
+    if (pid < 0)
+        return error_errno(err, errno, "start the %s: fork", role);
+    return pid;
+}
+
+void write_pid_file(const struct guardian *g, const char *name, pid_t pid)
+{
+    char text[24], temporary[64];
+    int n = snprintf(text, sizeof text, "%d\n", (int)pid);
+    snprintf(temporary, sizeof temporary, "%s.tmp", name);
+    int fd = openat(g->run_dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                    0644);
+    bool written = fd >= 0 && write(fd, text, (size_t)n) == n;
+    if (fd >= 0)
+        close(fd);
+    if (!written || renameat(g->run_dir_fd, temporary, g->run_dir_fd, name) < 0) {
+        log_warn("run/%s could not be written: %s", name, strerror(errno));
+        unlinkat(g->run_dir_fd, temporary, 0);
+    }
+}
+
+int64_t deaths_note(struct deaths *d, int64_t now_ms, int64_t lived_ms)
+{
+    memmove(d->last_ms, d->last_ms + 1, sizeof d->last_ms - sizeof d->last_ms[0]);
+    d->last_ms[RAPID_DEATHS - 1] = now_ms;
+    if (lived_ms >= RAPID_MS)
+        d->rapid = 0;
+    uint32_t rapid = d->rapid++;
+    if (rapid == 0)
+        return 0;
+    return rapid > 6 ? 5000 : INT64_C(100) << (rapid - 1);
+}
+
+bool deaths_in_a_row(const struct deaths *d, int64_t now_ms)
+{
+    return d->last_ms[0] != 0 && now_ms - d->last_ms[0] <= RAPID_MS;
+}
+
+/* ---- another main binary
+ * -------------------------------------------------------------------------- */
+
+struct words {
+    char **items;
+    size_t len, cap;
+};
+
+static void add(struct words *w, const char *option, const char *value)
+{
+    *vec_push(w) = xstrdup(option);
+    if (value != NULL)
+        *vec_push(w) = xstrdup(value);
+}
+
+static void add_number(struct words *w, const char *option, int64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    add(w, option, text);
+}
+
+int become(const struct guardian *g, int binary_fd, struct error *err)
+{
+    const struct boot *b = &g->boot;
+    struct words w = {NULL, 0, 0};
+    add(&w, "sluice", "serve");
+    add(&w, "--data", b->data_dir);
+    add(&w, "--api", b->api);
+    add_number(&w, "--workers", b->workers);
+    if (b->trusted_proxies[0] != '\0')
+        add(&w, "--trusted-proxies", b->trusted_proxies);
+    static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
+    add(&w, "--log-level", LEVELS[b->log_level]);
+    if (b->stop_apps != 0)
+        add(&w, "--stop-apps", NULL);
+    for (size_t i = 0; i < b->listeners_len; i++)
+        add(&w, "--listen", b->listeners[i].address);
+    *vec_push(&w) = NULL;
+    /* The lock goes with the exec (all our descriptors are close-on-exec); serve takes it again
+     * under the same pid. */
+    sigset_t none, before;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, &before);
+    fexecve(binary_fd, w.items, environ);
+    int saved = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    for (size_t i = 0; i < w.len; i++)
+        free(w.items[i]);
+    vec_release(&w);
+    return error_errno(err, saved, "exec of the new binary");
+}
