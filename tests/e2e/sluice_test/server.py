@@ -24,8 +24,8 @@ class Server:
     """Starts in its own folder under /tmp; `user`: an ordinary user to be (needs root)."""
 
     def __init__(self, user=None, data=None, stop_apps=True, workers=2, listen="127.0.0.1:0",
-                 extra=()):
-        self.root = Path(tempfile.mkdtemp(prefix="sluice-test-", dir="/tmp"))
+                 extra=(), prefix="sluice-test-"):
+        self.root = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
         self.root.chmod(0o755)
         self.user = pwd.getpwnam(user) if user else None
         self.data = Path(data) if data else self.root / "data"
