@@ -43,6 +43,14 @@ void judge_init(struct judge *j, const struct judge_config *config)
     ceiling_init(&j->slo_latency, config->slo_latency_share);
 }
 
+void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len)
+{
+    ASSERT(len <= JUDGE_EDGES && j->edges_len == 0);
+    j->edges_len = j->has_stable ? len : 0;
+    for (uint32_t i = 0; i < j->edges_len; i++)
+        j->edges[i] = edges[i];
+}
+
 static uint64_t at_most(uint64_t events, uint64_t requests)
 {
     return events < requests ? events : requests;
@@ -79,7 +87,7 @@ static void weigh(const struct judge *j, double weights[METRICS_COUNT])
 {
     double sum = 0;
     weights[METRIC_ERRORS] = j->has_stable ? 4 : 0;
-    weights[METRIC_LATENCY] = j->edges_len != 0 ? 3 : 0;
+    weights[METRIC_LATENCY] = j->has_stable ? 3 : 0; /* also before its edges are known */
     weights[METRIC_SLO_ERRORS] = j->slo_errors.p_max > 0 ? 1 : 0;
     weights[METRIC_SLO_LATENCY] = j->slo_latency.p_max > 0 ? 1 : 0;
     for (int i = 0; i < METRICS_COUNT; i++)
@@ -110,7 +118,7 @@ static double latency_log(const struct judge *j, uint32_t *strongest)
         if (logs[i] > logs[*strongest])
             *strongest = i;
     }
-    return j->edges_len != 0 ? log_mean_exp(logs, j->edges_len) : -INFINITY;
+    return j->edges_len != 0 ? log_mean_exp(logs, j->edges_len) : 0; /* none yet: E = 1 */
 }
 
 void evidence_gather(const struct judge *j, struct evidence *e)

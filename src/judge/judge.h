@@ -5,10 +5,10 @@
  * Sources: Lindon, Sanden, Shirikian, KDD 2022; Howard & Ramdas, Bernoulli 2022; Ville 1939.
  *
  * Given that an error happened, the chance that it was the candidate's is
- * theta = rho*lambda / (1 - rho + rho*lambda), rho the candidate's share of the batch's requests, lambda
- * the ratio of the error rates. The e-process is a mixture over a log-spaced grid of ratios lambda_j
- * from 1.25 to 200, JUDGE_GRID points of equal weight. P(E ever >= 1/alpha) <= alpha when the candidate
- * is no worse.
+ * theta = rho*lambda / (1 - rho + rho*lambda), rho the candidate's share of the batch's requests,
+ * lambda the ratio of the error rates. The e-process is a mixture over a log-spaced grid of ratios
+ * lambda_j from 1.25 to 200, JUDGE_GRID points of equal weight. P(E ever >= 1/alpha) <= alpha when
+ * the candidate is no worse.
  */
 #ifndef SLUICE_JUDGE_JUDGE_H
 #define SLUICE_JUDGE_JUDGE_H
@@ -35,7 +35,8 @@ void eprocess_update(struct eprocess *e, uint64_t candidate_events, uint64_t can
                      uint64_t stable_events, uint64_t stable_requests);
 double eprocess_log(const struct eprocess *e); /* ln E */
 
-/* ln of the beta-binomial mixture: k candidate events, m others, null share theta0, prior Beta(a,b). */
+/* ln of the beta-binomial mixture: k candidate events, m others, null share theta0, prior
+ * Beta(a,b). */
 double beta_binomial_log_e(double k, double m, double theta0, double a, double b);
 
 /* An absolute ceiling p_max on one arm. Ceiling exceeded: evidence that p > p_max, mixture of
@@ -62,7 +63,8 @@ struct judge {
     uint32_t edges[JUDGE_EDGES]; /* bucket indices */
     uint32_t edges_len;
     struct eprocess latency[JUDGE_EDGES];
-    struct ceiling slo_errors, slo_latency; /* slo_latency: share of requests above the SLO's latency */
+    struct ceiling slo_errors,
+        slo_latency;       /* slo_latency: share of requests above the SLO's latency */
     uint32_t min_requests; /* the slo's */
     bool has_stable;
     uint64_t stable_above_slo; /* of errors.stable_requests */
@@ -79,8 +81,8 @@ struct judge_config {
 };
 void judge_init(struct judge *j, const struct judge_config *config);
 
-/* The edges, where judge_init() was given none: once stable has history enough. Only batches after that
- * enter the latency test. Copied; len <= JUDGE_EDGES. */
+/* The edges, where judge_init() was given none: once stable has history enough. Only batches after
+ * that enter the latency test. Copied; len <= JUDGE_EDGES. */
 void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len);
 
 /* What one tick brought, per route: errors = the instance's 5xx + the gateway's 502/504 + cut. */
@@ -90,13 +92,21 @@ struct judge_arm {
     uint64_t above_slo;
 };
 /* candidate and stable of one route. With no stable at all: stable is all zeros. */
-void judge_batch(struct judge *j, const struct judge_arm *candidate, const struct judge_arm *stable);
+void judge_batch(struct judge *j, const struct judge_arm *candidate,
+                 const struct judge_arm *stable);
 
-enum judgement { JUDGEMENT_CONTINUE, JUDGEMENT_NO_DATA, JUDGEMENT_ERRORS, JUDGEMENT_LATENCY, JUDGEMENT_SLO };
-/* Roll back at E >= 1/alpha, E the weighted mean of the metrics' E (weights fixed at init). The slo's
- * ceilings count only where stable is not better to compare with: no stable, no request to it, or it
- * breaks the ceiling itself and the candidate is no better than it; and from min_requests on. text: one
- * sentence with both arms' numbers in words, also for CONTINUE and NO_DATA; appended. */
+enum judgement {
+    JUDGEMENT_CONTINUE,
+    JUDGEMENT_NO_DATA,
+    JUDGEMENT_ERRORS,
+    JUDGEMENT_LATENCY,
+    JUDGEMENT_SLO
+};
+/* Roll back at E >= 1/alpha, E the weighted mean of the metrics' E (weights fixed at init). The
+ * slo's ceilings count only where stable is not better to compare with: no stable, no request to
+ * it, or it breaks the ceiling itself and the candidate is no better than it; and from min_requests
+ * on. text: one sentence with both arms' numbers in words, also for CONTINUE and NO_DATA; appended.
+ */
 enum judgement judge_look(const struct judge *j, struct buf *text);
 
 void judge_to_json(const struct judge *j, struct buf *out);
