@@ -357,14 +357,13 @@ static uint32_t tab_line(const char *text, size_t len, uint32_t line, uint32_t *
     return 0;
 }
 
-/* The innermost [ or { that is open: it says more than the end of the file, where it was missed. */
-static void point_at_opener(const struct builder *b, struct spot *spot)
+/* The innermost [ or { that is open; NULL: none. */
+static const struct node *opener(const struct builder *b)
 {
     for (size_t i = b->depth; i > 0; i--)
-        if (b->stack[i - 1].node->length == 1) {
-            *spot = spot_of(b->stack[i - 1].node);
-            return;
-        }
+        if (b->stack[i - 1].node->length == 1)
+            return b->stack[i - 1].node;
+    return NULL;
 }
 
 static void syntax_error(struct builder *b, struct fy_diag *diag, const char *text, size_t len)
@@ -384,8 +383,15 @@ static void syntax_error(struct builder *b, struct fy_diag *diag, const char *te
              "two spaces per level");
         return;
     }
-    if (strstr(message, "without a closing") != NULL)
-        point_at_opener(b, &spot);
+    const struct node *open = opener(b);
+    if (open != NULL && strstr(message, "without a closing") != NULL)
+        spot = spot_of(open); /* says more than the end of the file, where it was missed */
+    if (open != NULL && open->line < spot.line && strstr(message, "missing comma") != NULL) {
+        cleanup_free char *where =
+            xasprintf("what was opened in line %u is not closed yet", open->line);
+        fail(b, spot, "a comma or a closing bracket is missing here", where);
+        return;
+    }
     for (size_t i = 0; i < COUNT_OF(explained); i++)
         if (strstr(message, explained[i].part) != NULL) {
             message = explained[i].text;
