@@ -62,7 +62,7 @@ struct app *app_create(struct control *c, const char *name, const char *environm
     control_handle_opened(c);
     *vec_push(&c->apps) = a;
 
-    static const char *const below[] = {"releases", "logs", "state"};
+    static const char *const below[] = {"releases", "logs"};
     for (size_t i = 0; i < COUNT_OF(below); i++) {
         cleanup_free char *path = app_path(a, below[i]);
         struct error err = ERROR_INIT;

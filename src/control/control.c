@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAINTAIN_MS = 60000, STOP_APPS_TICK_MS = 50 };
+enum { MAINTAIN_MS = 60000, STORE_AGAIN_MS = 10000, STOP_APPS_TICK_MS = 50 };
 
 void control_handle_opened(struct control *c)
 {
@@ -56,6 +56,7 @@ static void finish_delete(struct app *a)
 }
 
 static void leave_when_stopped(struct control *c);
+static void open_store(struct control *c);
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -83,6 +84,8 @@ static void on_tick(uv_timer_t *timer)
         c->last_maintain_ms = now;
         store_maintain(c->store);
     }
+    if (c->store == NULL && now - c->store_tried_ms > STORE_AGAIN_MS)
+        open_store(c); /* perhaps someone has mended it */
     uv_timer_start(&c->tick, on_tick, next, 0);
 }
 
@@ -159,12 +162,12 @@ static void on_gateway_up(void *arg, uint64_t generation, pid_t pid, bool previo
     if (previous_snapshot)
         log_warn("gateway %llu serves the routes before the newest: gateways died of those",
                  (unsigned long long)generation);
-    gateway_connect(c, generation, pid);
+    gateway_connect(c, generation, pid, false);
 }
 
 static void on_gateway_ready(void *arg, uint64_t generation, pid_t pid)
 {
-    gateway_connect(arg, generation, pid);
+    gateway_connect(arg, generation, pid, false);
 }
 
 static void on_gateway_down(void *arg, uint64_t generation)
@@ -194,16 +197,21 @@ static void open_store(struct control *c)
     cleanup_free char *path = xasprintf("%s/state.db", c->data);
     cleanup_free char *ballast = xasprintf("%s/ballast", c->data);
     struct store_options options = {.path = path, .ballast_path = ballast};
+    c->store_tried_ms = control_now();
     c->store = store_open(&options, &err);
     if (c->store != NULL && control_restore(c, &err) < 0) {
+        while (c->apps.len > 0)
+            app_forget(c->apps.items[c->apps.len - 1]);
         store_close(c->store);
         c->store = NULL;
     }
     if (c->store == NULL) {
+        if (strncmp(c->degraded, err.text, sizeof c->degraded - 12) != 0)
+            log_error("degraded, the traffic goes on as it was: %s", err.text);
         snprintf(c->degraded, sizeof c->degraded, "%.500s", err.text);
-        log_error("degraded, the traffic goes on as it was: %s", err.text);
         return;
     }
+    c->degraded[0] = '\0';
     watch_fd(c, &c->store_poll, store_fd(c->store), on_store);
     c->publishing_allowed = true;
     control_mark_routes(c);
@@ -240,7 +248,7 @@ static void find_gateways(struct control *c)
         int used = 0;
         if (sscanf(e->d_name, "gateway-%llu.sock%n", &generation, &used) == 1 &&
             e->d_name[used] == '\0' && used > 0)
-            gateway_connect(c, generation, 0);
+            gateway_connect(c, generation, 0, true);
     }
     closedir(d);
 }

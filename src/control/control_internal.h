@@ -227,6 +227,7 @@ struct gateway {
     struct gateway_link *link;
     uv_poll_t poll;
     bool dead;
+    bool adopted; /* it was there before this controller */
     pid_t pid;
     uint64_t applied; /* version */
 };
@@ -256,7 +257,7 @@ struct control {
     uv_poll_t engine_poll, store_poll, guardian_poll;
     uv_idle_t idle; /* while leaving */
     int open_handles;
-    int64_t last_maintain_ms;
+    int64_t last_maintain_ms, store_tried_ms;
 
     struct {
         struct app **items;
@@ -406,7 +407,7 @@ void publish_now(struct control *c, bool rollback_ahead);
 bool publish_applied(const struct control *c, uint64_t version); /* by every live gateway */
 bool publish_seen(const struct control *c, uint64_t version);    /* by every worker of each */
 void publish_restore(struct control *c);
-void gateway_connect(struct control *c, uint64_t generation, pid_t pid);
+void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted);
 void gateway_gone(struct control *c, uint64_t generation);
 void gateways_release(struct control *c);
 

@@ -134,9 +134,37 @@ static void send_to(struct gateway *g)
         log_warn("gateway %llu: %s", (unsigned long long)g->generation, err.text);
 }
 
+/* A gateway that lived before this controller did: what it has counted so far was for its
+ * predecessor. */
+static void rebase(const struct gateway *g)
+{
+    const struct control *c = g->control;
+    const struct metrics_view *v = gateway_link_metrics(g->link);
+    for (size_t i = 0; i < c->apps.len; i++) {
+        const struct app *a = c->apps.items[i];
+        for (size_t k = 0; k < a->slots.len; k++) {
+            struct slot *s = a->slots.items[k];
+            uint64_t buckets[METRICS_BUCKETS];
+            for (int m = 0; m < REQUEST_METRICS; m++)
+                s->base[m] += metrics_request(v, s->index, (enum request_metric)m);
+            s->base_us += metrics_latency_us(v, s->index);
+            metrics_buckets(v, s->index, buckets);
+            for (int b = 0; b < METRICS_BUCKETS; b++)
+                s->base_buckets[b] += buckets[b];
+        }
+        for (size_t k = 0; k < a->instances.len; k++) {
+            struct instance *in = a->instances.items[k];
+            for (int m = 0; in->slot != UINT32_MAX && m < INSTANCE_METRICS; m++)
+                in->base[m] += metrics_instance(v, in->slot, (enum instance_metric)m);
+        }
+    }
+}
+
 static void on_hello(void *arg, struct gateway_link *l)
 {
     struct gateway *g = arg;
+    if (g->adopted)
+        rebase(g);
     g->pid = gateway_link_pid(l);
     log_info("gateway %llu (pid %d) is connected", (unsigned long long)g->generation, (int)g->pid);
     send_to(g);
@@ -174,7 +202,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         gateway_link_poll(g->link);
 }
 
-void gateway_connect(struct control *c, uint64_t generation, pid_t pid)
+void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted)
 {
     static const struct gateway_link_events link_events = {
         .hello = on_hello, .applied = on_applied, .refused = on_refused, .gone = on_gone};
@@ -186,6 +214,7 @@ void gateway_connect(struct control *c, uint64_t generation, pid_t pid)
     g->control = c;
     g->generation = generation;
     g->pid = pid;
+    g->adopted = adopted;
     g->link = gateway_link_open(c->run_dir_fd, generation, &link_events, g, &err);
     if (g->link == NULL) {
         if (err.class != ERROR_NOT_FOUND && err.class != ERROR_UNAVAILABLE)
