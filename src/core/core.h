@@ -34,8 +34,7 @@
 
 enum { CORE_MAX_POOLS = 4, INSTANCE_ID_MAX = 100, REASON_TEXT_MAX = 512 };
 
-/* ---- plans
- * ---------------------------------------------------------------------------------------- */
+/* ---- plans ---- */
 
 /* X(name, word): whom a step is about. Left over: what a superseded rollout left behind. */
 #define SIDES(X)                                                                                   \
@@ -78,8 +77,8 @@ struct step {
     enum step_kind kind;
     enum side side;
     uint8_t process; /* index in spec.processes */
-    uint32_t
-        count; /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's */
+    /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's. */
+    uint32_t count;
     uint32_t weight_ppm; /* weight */
     int64_t duration_ms; /* pause-for, judge */
     bool best_effort;    /* wait-ready: passes too when that side cannot become ready (crashing,
@@ -94,8 +93,7 @@ struct plan {
 /* What a person reads: "scale candidate to 3", "weight 25%". */
 void step_describe(const struct step *step, const struct app_spec *candidate, struct buf *out);
 
-/* ---- state (persistent, small, all of it in state_to_json)
- * --------------------------------------- */
+/* ---- state (persistent, small, all of it in state_to_json) ---- */
 
 #define ROLLOUT_KINDS(X)                                                                           \
     X(ROLLOUT_DEPLOY, "deploy")                                                                    \
@@ -218,8 +216,7 @@ void app_state_to_json(const struct app_state *s, struct buf *out);
 int app_state_from_json(struct app_state *s, const char *text, struct error *err);
 const struct pool_state *app_pool(const struct app_state *s, uint32_t id); /* NULL: none */
 
-/* ---- what is observed
- * ----------------------------------------------------------------------------- */
+/* ---- what is observed ---- */
 
 /* X(name, word): states of an instance as users see them. */
 #define INSTANCE_STATES(X)                                                                         \
@@ -272,8 +269,7 @@ struct observations {
     bool traffic_applied; /* every gateway uses the weights, hold, pins of the present app_state */
 };
 
-/* ---- deciding
- * ------------------------------------------------------------------------------------- */
+/* ---- deciding ---- */
 
 enum action_kind {
     ACTION_CREATE, /* a new instance of pool, process: start it */
@@ -319,9 +315,10 @@ void decide(struct app_state *s, const struct specs *specs, const struct observa
 /* Exponential back-off of a crashed instance: 1 s doubling to 5 min. fast_crashes >= 1. */
 int64_t back_off_ms(uint32_t fast_crashes);
 
-/* ---- what people do: each changes the state only; the next decide() acts. They answer in every
- * state: 0, or -1 with ERROR_CONFLICT and a sentence that says what the state is and what can be
- * done. ------ */
+/* ---- what people do ----
+ *
+ * Each changes the state only; the next decide() acts. They answer in every state: 0, or -1 with
+ * ERROR_CONFLICT and a sentence that says what the state is and what can be done. */
 
 struct rollout_request {
     uint64_t id;
