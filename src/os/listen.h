@@ -29,7 +29,7 @@ int listen_open(struct boot_listener *l, const char *text, uint32_t workers, str
 /* Gives new connections to the first `workers` sockets of the group. */
 int listen_steer(const struct boot_listener *l, uint32_t workers, struct error *err);
 /* The sockets that came from another process: are they listening ones of that address? Those that
- * were shut down listen again. */
+ * were shut down listen again (as a group made anew: listen_steer() it). */
 int listen_check(const struct boot_listener *l, struct error *err);
 /* New connections are refused from now on, in every process that has duplicates. What is queued is
  * reset. */
