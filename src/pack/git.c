@@ -92,14 +92,9 @@ static int wait_for(pid_t pid)
 
 static int run(struct git *g, const char *const *arguments, struct error *err)
 {
-    const char *argv[32] = {"git",
-                            "--no-optional-locks",
-                            "-c",
-                            "core.fsmonitor=false",
-                            "-c",
-                            "log.showSignature=false",
-                            "--literal-pathspecs"};
-    size_t argc = 7;
+    const char *argv[32] = {"git", "--no-optional-locks",    "-c", "core.fsmonitor=false",
+                            "-c",  "log.showSignature=false"};
+    size_t argc = 6;
     while (*arguments != NULL && argc + 1 < COUNT_OF(argv))
         argv[argc++] = *arguments++;
     struct spawn_user user;
@@ -206,8 +201,7 @@ int git_describe(const struct pack_spec *spec, const struct identity *id, int ro
         return 0;
     struct error no_git = ERROR_INIT;
     if (RUN(&g, &no_git, "rev-parse", "--is-inside-work-tree") < 0) {
-        if (no_git.class != ERROR_NOT_FOUND && strstr(no_git.text, "o such file") == NULL &&
-            strstr(no_git.text, "not found") == NULL)
+        if (strstr(no_git.text, "no such program") == NULL)
             return error_set(err, no_git.class, "source %s: %s", spec->source, no_git.text);
         snprintf(result->note, sizeof result->note,
                  "git is not installed here: what .gitignore names was not left out");

@@ -156,7 +156,11 @@ static int missing(const struct listing *l, const char *path, struct error *err)
                          "source %s: %s vanished while it was read: deploy again when nothing "
                          "changes there",
                          l->source, path);
-    return error_errno(err, errno, "source %s: read %s", l->source, path);
+    enum error_class class = errno == EACCES ? ERROR_USAGE : ERROR_IO;
+    error_errno(err, errno, "source %s: read %s", l->source, path);
+    if (err != NULL)
+        err->class = class;
+    return -1;
 }
 
 static int add_parents(struct listing *l, const char *path, struct error *err)

@@ -14,7 +14,7 @@ enum {
     PACK_DEPTH_MAX = 256,    /* folders in folders of a source */
     PACK_PATH_MAX = 3500,    /* bytes of a path in a source: the release's own path comes before */
     PACK_GIT_NESTED_MAX = 8, /* repositories in repositories */
-    PACK_SYNC_ONE_BY_ONE = 256, /* more files than that: the whole file system is synced instead */
+    PACK_SYNC_ONE_BY_ONE = 1000, /* more files than that: the whole file system is synced instead */
 };
 #define PACK_BYTES_DEFAULT ((uint64_t)2 << 30)
 #define PACK_FILES_DEFAULT 200000u
