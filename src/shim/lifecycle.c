@@ -32,6 +32,9 @@ static void start_grace(struct life *l, int sig, int64_t grace_ms)
     int64_t end = grace_ms > NEVER - now ? NEVER : now + grace_ms;
     if (end < l->grace_over_at)
         l->grace_over_at = end;
+    if (sig == l->signal_sent) /* said once: many programs take a second TERM for "at once" */
+        return;
+    l->signal_sent = sig;
     app_signal(&l->app, sig);
     app_signal(&l->app, SIGCONT); /* a stopped process must hear it too */
 }

@@ -56,6 +56,7 @@ struct life {
     /* Times of clock_mono_ms(); INT64_MAX: never. */
     int64_t timeout_at, grace_over_at, tick_at, record_at;
     int64_t tick_every_ms;
+    int signal_sent;                /* the last stop signal; 0: none */
     struct shimctl_request request; /* of the STOP that is being handled */
 };
 
