@@ -197,9 +197,11 @@ int listen_check(const struct boot_listener *l, struct error *err)
                              l->address, real);
         int listening = 0;
         len = sizeof listening;
-        if (getsockopt(l->fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 ||
-            (listening == 0 && listen(l->fds[i], LISTEN_BACKLOG) < 0))
+        if (getsockopt(l->fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
             return error_errno(err, errno, "listener %s", l->address);
+        /* Those that were shut down could listen again, but no more as one group. */
+        if (listening == 0)
+            return error_set(err, ERROR_UNAVAILABLE, "listener %s: it was shut down", l->address);
     }
     return 0;
 }

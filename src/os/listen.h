@@ -28,8 +28,8 @@ void listen_format(const struct sockaddr_storage *address, char out[BOOT_ADDRESS
 int listen_open(struct boot_listener *l, const char *text, uint32_t workers, struct error *err);
 /* Gives new connections to the first `workers` sockets of the group. */
 int listen_steer(const struct boot_listener *l, uint32_t workers, struct error *err);
-/* The sockets that came from another process: are they listening ones of that address? Those that
- * were shut down listen again (as a group made anew: listen_steer() it). */
+/* The sockets that came from another process: are they listening ones of that address? Not those
+ * that were shut down (ERROR_UNAVAILABLE): the address is free then. */
 int listen_check(const struct boot_listener *l, struct error *err);
 /* New connections are refused from now on, in every process that has duplicates. What is queued is
  * reset. */
