@@ -283,10 +283,13 @@ static bool write_map(const char *path, const char *text)
 static bool mount_small(const char *path, const char *options)
 {
     uid_t uid = getuid();
-    char map[32];
+    char map[32], groups[32];
     snprintf(map, sizeof map, "0 %d 1", (int)uid);
+    snprintf(groups, sizeof groups, "0 %d 1", (int)getgid());
     if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) < 0 ||
-        (uid != 0 && !write_map("/proc/self/uid_map", map)))
+        (uid != 0 &&
+         (!write_map("/proc/self/setgroups", "deny") || !write_map("/proc/self/uid_map", map) ||
+          !write_map("/proc/self/gid_map", groups))))
         return false;
     return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("tmpfs", path, "tmpfs", 0, options) == 0;
