@@ -74,8 +74,9 @@ struct reader {
     struct diagnostics *diags;
     const struct spec_source *source;
     struct app_spec *spec;
-    struct buf path; /* "probes.readiness" */
-    bool partial;    /* an environment that was not chosen: no defaults, no ${}, no cross rules */
+    struct buf path;     /* "probes.readiness" */
+    bool strategy_known; /* false: it is wrong itself, and no ground for other rules */
+    bool partial; /* an environment that was not chosen: no defaults, no ${}, no cross rules */
     struct {
         struct env_var *items;
         size_t len, cap;

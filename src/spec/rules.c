@@ -105,7 +105,7 @@ static void check_port(struct reader *r, const struct node *root)
     if (p->replicas > 1)
         reader_fail(r, at, "remove `port`: each instance then gets a free one as $PORT",
                     "`port`: a fixed port fits one replica, not %u", p->replicas);
-    if (spec->strategy.kind != STRATEGY_RECREATE)
+    if (r->strategy_known && spec->strategy.kind != STRATEGY_RECREATE)
         reader_fail(r, at, "write `strategy: recreate`, or remove `port`",
                     "`port`: with a fixed port the old instance must be gone before the new one "
                     "starts, which %s does not do",

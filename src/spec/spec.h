@@ -197,6 +197,10 @@ struct app_spec *spec_with_strategy(const struct app_spec *spec, const char *wor
 /* What differs between two specs, a line per key: "replicas: 2 -> 3". For `plan` and events. */
 void spec_diff(const struct app_spec *old, const struct app_spec *new, struct buf *out);
 
+/* The reference of all keys as Markdown: a heading and a table per mapping. docs/sluice-yaml.md has
+ * these tables (a test compares). */
+void spec_reference(struct buf *out);
+
 const char *strategy_name(enum strategy_kind kind); /* "rolling", ... */
 
 #endif

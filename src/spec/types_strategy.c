@@ -51,6 +51,7 @@ static void read_one_strategy(struct reader *r, const struct key *key, const str
     for (size_t i = 0; i < STRATEGIES_LEN; i++)
         if (strcmp(strategies[i].word, key->name) == 0) {
             s->kind = strategies[i].kind;
+            r->strategy_known = true;
             if (s->kind != STRATEGY_CANARY)
                 default_judge(r, s);
             read_mapping(r, strategies[i].mapping, node, s);

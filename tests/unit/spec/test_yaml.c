@@ -40,7 +40,7 @@ static const struct whole faults[] = {
     {"app: a\n? [run]\n: x\n",
      "2:3 a key must be a word | text that starts with { or [ needs quotes"},
     {"app: a\nrun: x\n? {a: b}\n: c\n",
-     "3:4 a key must be a word | text that starts with { or [ needs quotes"},
+     "3:3 a key must be a word | text that starts with { or [ needs quotes"},
     {"app: a\nrun: x\nuser: *me\n",
      "3:7 there is no anchor `&me` above | text that starts with * needs quotes"},
     {"app: a\nrun: x\nenv: &e {A: *e}\n",

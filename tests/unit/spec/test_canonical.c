@@ -1,0 +1,269 @@
+/* The canonical JSON and back, other strategies, the difference of two specs. */
+#include "parse.h"
+
+static struct app_spec *from_json(const struct buf *json)
+{
+    struct diagnostics diags = {0};
+    struct app_spec *s =
+        spec_parse(&(struct spec_source){.text = json->data, .len = json->len}, &diags);
+    if (s == NULL) {
+        cleanup_buf struct buf out = BUF_INIT;
+        diagnostics_render(&diags, "json", json->data, json->len, false, &out);
+        fail_msg("%s", buf_str(&out));
+    }
+    diagnostics_release(&diags);
+    return s;
+}
+
+static void assert_same_after_json(const struct app_spec *s)
+{
+    cleanup_buf struct buf json = BUF_INIT, again = BUF_INIT, diff = BUF_INIT;
+    spec_to_json(s, &json);
+    struct app_spec *copy = from_json(&json);
+    spec_to_json(copy, &again);
+    assert_string_equal(buf_str(&json), buf_str(&again));
+    spec_diff(s, copy, &diff);
+    assert_string_equal(buf_str(&diff), "");
+    /* What the JSON might leave out on both sides alike. */
+    assert_int_equal(s->strategy.judge.alpha * 1e6, copy->strategy.judge.alpha * 1e6);
+    assert_int_equal(s->processes_len, copy->processes_len);
+    for (size_t i = 0; i < s->processes_len; i++)
+        assert_int_equal(s->processes[i].routed, copy->processes[i].routed);
+    spec_free(copy);
+}
+
+static void the_small_file(void **state)
+{
+    (void)state;
+    struct app_spec *s =
+        parse_good("routes: [{path: /}]\nprobes: {readiness: {http: /ready}}\n", "staging");
+    cleanup_buf struct buf json = BUF_INIT;
+    spec_to_json(s, &json);
+    assert_string_equal(
+        buf_str(&json),
+        "{\"app\":\"shop\",\"environment\":\"staging\",\"run\":\"./shop\",\"replicas\":1,"
+        "\"port\":\"auto\",\"probes\":{\"readiness\":{\"http\":\"/ready\",\"delay\":\"0s\","
+        "\"period\":\"1s\",\"timeout\":\"1s\",\"successes\":1,\"failures\":3}},"
+        "\"stop\":{\"signal\":\"TERM\",\"drain\":\"30s\",\"grace\":\"30s\"},"
+        "\"routes\":[{\"path\":\"/\",\"timeout\":\"1m\",\"retries\":1}],"
+        "\"hold\":{\"time\":\"10s\",\"requests\":1000},\"strategy\":{\"rolling\":{"
+        "\"max-surge\":\"25%\",\"max-unavailable\":\"25%\",\"min-ready\":\"0s\"}},"
+        "\"slo\":{\"min-requests\":50,\"window\":\"1m\"},\"deadline\":\"10m\",\"history\":10,"
+        "\"on-failure\":\"rollback\"}");
+    struct app_spec *copy = from_json(&json);
+    assert_string_equal(copy->environment, "staging"); /* said by the JSON itself */
+    spec_free(copy);
+    spec_free(s);
+}
+
+/* ---- the property: any good file survives
+ * --------------------------------------------------------- */
+
+static const char *const lines[][8] = {
+    {"version: 1.0\n", "version: v2+3\n", "version: ${N}\n"},
+    {"source: .\n", "source: \"a \\\"b\\\" \\\\ c\"\n"},
+    {"build: [make]\n", "build: [[npm, ci], 'x && y']\n", "build: []\n"},
+    {"release: ['./migrate \"$A\"']\n"},
+    {"run: './shop $PORT'\n", "run: [./shop, '$${X}', '${PORT}', '']\n",
+     "run: {web: [a], worker: b}\nreplicas: {worker: 3}\n", "run: {web: [a], b: c}\n"},
+    {"env: {A: b}\n",
+     "env: {A: \"\\u0001\\t\\n\\r\\e\\x7f\\x85\\u2028\\ufeff\\uffff\\U0001F600é\"}\n",
+     "env: {A: '', B: 'null', C: '~', D: '3', E: ' x ', F: '${EVIL}', G: '# y', H: '- z'}\n",
+     "env-files: [.env, second.env]\nenv: {A: over}\n", "env: \n"},
+    {"user: shop\n", "user: _x.y-1\n"},
+    {"resources: {cpu: 0.25}\n", "resources: {memory: 1Gi}\n",
+     "resources: {cpu: 2, memory: 1500k}\n", "resources: {memory: 1048577}\n"},
+    {"probes: {readiness: {http: '/r?x=1', delay: 90s}}\n",
+     "probes: {liveness: {exec: 'x y'}, startup: {tcp: true, failures: 100}}\n",
+     "probes: {readiness: {exec: [a, b], period: 1ms}}\n", "probes: {}\n"},
+    {"stop: {signal: 2}\n", "stop: {signal: SIGHUP, drain: 0s, before: [[a], b]}\n",
+     "stop: {grace: 1h1m}\n"},
+    {"routes: [{}]\n", "routes: [{host: '*.A.example', path: /x/%41/}]\n",
+     "routes: [{match: {cookie: {c: }, header: {X: 'a \"b\"', Y: é}}}, {path: /b, retries: 0}]\n",
+     "routes: []\n"},
+    {"hold: {time: 0s}\n", "hold: {requests: 5}\n"},
+    {"strategy: recreate\n",
+     "strategy: {rolling: {max-surge: 3, max-unavailable: 0%, min-ready: 7s}}\n",
+     "strategy: {blue-green: {preview: {header: {x-p: g}}, smoke: [[s, $A], t], approve: true, "
+     "keep: 0}}\n",
+     "strategy: canary\n",
+     "strategy: {canary: {steps: [0.0001, 33.3%, {weight: 50, hold: 0, approve: true, smoke: "
+     "[x]}], "
+     "hold: 5s, instances: 4, match: {cookie: {a: b}}, sticky: cookie, judge: {alpha: 0.0001%, "
+     "max-worse: 33.3333%}}}\n",
+     "strategy: {canary: {steps: []}}\n", "strategy: {canary: {steps: [100]}}\n"},
+    {"slo: {error-rate: 0%}\n", "slo: {error-rate: 0.01%, latency: {p99.9: 1ms}, window: 5m}\n",
+     "slo: {latency: {p50: 30d}, min-requests: 1}\n"},
+    {"deadline: 1d\n"},
+    {"history: 3\n"},
+    {"on-failure: pause\n"},
+    {"environments: {staging: {env: {NEW: x}}}\n"},
+};
+
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed ^= *seed << 13; /* xorshift32 */
+    *seed ^= *seed >> 17;
+    return *seed ^= *seed << 5;
+}
+
+static void any_good_file_survives_its_json(void **state)
+{
+    (void)state;
+    uint32_t seed = 20261121;
+    for (int round = 0; round < 1500; round++) {
+        cleanup_buf struct buf text = BUF_INIT;
+        buf_puts(&text, "app: shop\n");
+        bool has_run = false;
+        for (size_t i = 0; i < COUNT_OF(lines); i++) {
+            size_t n = 0;
+            while (n < 8 && lines[i][n] != NULL)
+                n++;
+            uint32_t pick = next_random(&seed) % (uint32_t)(n + 1);
+            if (pick < n)
+                buf_puts(&text, lines[i][pick]);
+            has_run |= pick < n && strncmp(lines[i][pick], "run", 3) == 0;
+        }
+        if (!has_run)
+            buf_puts(&text, "run: x\n");
+        struct diagnostics diags = {0};
+        struct app_spec *s =
+            parse_in(text.data, text.len, round % 2 == 0 ? NULL : "staging", &diags);
+        /* -e staging where the file has no environments is good as well. */
+        if (s == NULL) {
+            cleanup_buf struct buf out = BUF_INIT;
+            diagnostics_render(&diags, "f", text.data, text.len, false, &out);
+            fail_msg("%s", buf_str(&out));
+        }
+        assert_same_after_json(s);
+        diagnostics_release(&diags);
+        spec_free(s);
+    }
+}
+
+static void every_line_is_good_alone(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(lines); i++)
+        for (size_t j = 0; j < 8 && lines[i][j] != NULL; j++) {
+            cleanup_free char *text =
+                xasprintf("app: shop\n%s%s", lines[i][j],
+                          strncmp(lines[i][j], "run", 3) == 0 ? "" : "run: x\n");
+            struct app_spec *s = parse_whole(text);
+            assert_same_after_json(s);
+            spec_free(s);
+        }
+}
+
+/* ---- deploy --strategy
+ * ---------------------------------------------------------------------------- */
+
+static void another_strategy_has_its_defaults(void **state)
+{
+    (void)state;
+    struct app_spec *s = parse_good("routes: [{}]\nreplicas: 4\nenv: {A: '${HOME}'}\n"
+                                    "strategy: {rolling: {max-surge: 1, max-unavailable: 0}}\n",
+                                    "staging");
+    struct diagnostics diags = {0};
+    struct app_spec *canary = spec_with_strategy(s, "canary", &diags);
+    assert_non_null(canary);
+    assert_int_equal(canary->strategy.kind, STRATEGY_CANARY);
+    assert_int_equal(canary->strategy.steps_len, 6);
+    assert_int_equal(canary->processes[0].replicas, 4);
+    assert_string_equal(canary->environment, "staging");
+    assert_string_equal(canary->env[0].value, "/home/me");
+    assert_int_equal(s->strategy.kind, STRATEGY_ROLLING); /* untouched */
+    struct app_spec *same = spec_with_strategy(s, "rolling", &diags);
+    assert_int_equal(same->strategy.max_surge.value, 1); /* the file's own settings */
+    assert_int_equal(diags.len, 0);
+    spec_free(same);
+    spec_free(canary);
+    spec_free(s);
+}
+
+static void a_strategy_that_does_not_fit(void **state)
+{
+    (void)state;
+    struct app_spec *s = parse_good("strategy: recreate\nport: 80\n", NULL);
+    struct diagnostics diags = {0};
+    assert_null(spec_with_strategy(s, "rolling", &diags));
+    assert_int_equal(diags.len, 1);
+    assert_int_equal(diags.items[0].line, 0);
+    assert_string_equal(
+        diags.items[0].text,
+        "`port`: with a fixed port the old instance must be gone before the new one "
+        "starts, which rolling does not do");
+    diagnostics_release(&diags);
+    assert_null(spec_with_strategy(s, "canery\"", &diags));
+    assert_string_equal(diags.items[0].text, "`strategy`: expected `rolling`, `recreate`, "
+                                             "`blue-green` or `canary`, got `canery\"`");
+    assert_string_equal(diags.items[0].hint, "did you mean `canary`?");
+    diagnostics_release(&diags);
+    spec_free(s);
+}
+
+static void strategies_have_names(void **state)
+{
+    (void)state;
+    assert_string_equal(strategy_name(STRATEGY_ROLLING), "rolling");
+    assert_string_equal(strategy_name(STRATEGY_RECREATE), "recreate");
+    assert_string_equal(strategy_name(STRATEGY_BLUE_GREEN), "blue-green");
+    assert_string_equal(strategy_name(STRATEGY_CANARY), "canary");
+}
+
+/* ---- diff
+ * ----------------------------------------------------------------------------------------- */
+
+static void check_diff(const char *before, const char *after, const char *expected)
+{
+    struct app_spec *old = parse_good(before, NULL), *new = parse_good(after, NULL);
+    cleanup_buf struct buf out = BUF_INIT;
+    spec_diff(old, new, &out);
+    assert_string_equal(buf_str(&out), expected);
+    spec_free(old);
+    spec_free(new);
+}
+
+static void a_difference_is_a_line_per_key(void **state)
+{
+    (void)state;
+    check_diff("", "", "");
+    check_diff("replicas: 2\n", "replicas: 3\nversion: v2\n",
+               "version: none -> v2\nreplicas: 2 -> 3\n");
+    check_diff("stop: {drain: 1m}\n", "stop: {drain: 90s}\n", "stop.drain: 1m -> 90s\n");
+    check_diff("probes: {readiness: {http: /a}}\n", "probes: {readiness: {http: /b, period: 2s}}\n",
+               "probes.readiness.http: /a -> /b\nprobes.readiness.period: 1s -> 2s\n");
+    check_diff("probes: {readiness: {http: /a}}\n", "",
+               "probes: {\"readiness\":{\"http\":\"/a\",\"delay\":\"0s\",\"period\":\"1s\","
+               "\"timeout\":\"1s\",\"successes\":1,\"failures\":3}} -> none\n");
+    check_diff("strategy: recreate\n", "strategy: {rolling: {max-surge: 1}}\n",
+               "strategy.rolling: none -> {\"max-surge\":1,\"max-unavailable\":\"25%\","
+               "\"min-ready\":\"0s\"}\nstrategy.recreate: {\"hold-requests\":\"30s\"} -> none\n");
+    check_diff("routes: [{path: /a}, {path: /b}]\n", "routes: [{path: /b}, {path: /c}]\n",
+               "routes: removed {\"path\":\"/a\",\"timeout\":\"1m\",\"retries\":1}\n"
+               "routes: added {\"path\":\"/c\",\"timeout\":\"1m\",\"retries\":1}\n");
+}
+
+/* Plans and events are read by many; what env holds is not for all of them. */
+static void a_difference_shows_no_value_of_env(void **state)
+{
+    (void)state;
+    check_diff("env: {KEEP: k, GONE: secret1, CHANGED: secret2}\n",
+               "env: {KEEP: k, CHANGED: secret3, NEW: secret4}\n",
+               "env.GONE: removed\nenv.CHANGED: changed\nenv.NEW: added\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_small_file),
+        cmocka_unit_test(every_line_is_good_alone),
+        cmocka_unit_test(any_good_file_survives_its_json),
+        cmocka_unit_test(another_strategy_has_its_defaults),
+        cmocka_unit_test(a_strategy_that_does_not_fit),
+        cmocka_unit_test(strategies_have_names),
+        cmocka_unit_test(a_difference_is_a_line_per_key),
+        cmocka_unit_test(a_difference_shows_no_value_of_env),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
