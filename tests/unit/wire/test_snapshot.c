@@ -1,0 +1,356 @@
+/* The snapshot: what is encoded is decoded; whatever else comes is refused, without a crash. */
+#include "wire/snapshot.h"
+
+#include "wire/metrics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* One of everything, changed by the tests before it is encoded. */
+struct sample {
+    struct snapshot_app apps[2];
+    struct snapshot_pool pools[2];
+    struct snapshot_instance instances[3];
+    struct snapshot_match matches[2];
+    struct snapshot_route routes[2];
+    struct snapshot_draining draining[1];
+    struct snapshot s;
+};
+
+static void make(struct sample *x)
+{
+    memset(x, 0, sizeof *x);
+    x->apps[0] = (struct snapshot_app){"shop", "production", true, 10000, 1000, 30000, 0};
+    x->apps[1] = (struct snapshot_app){"blog", "staging", false, 0, 0, 0, 1};
+    x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2};
+    x->pools[1] = (struct snapshot_pool){8, "", 2, 1};
+    x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000};
+    x->instances[1] = (struct snapshot_instance){"shop-7-2", 5, 65535, 0};
+    x->instances[2] = (struct snapshot_instance){"shop-8-1", 2, 1, 4000};
+    x->matches[0] = (struct snapshot_match){false, "x-preview", "gr\xc3\xbcn"};
+    x->matches[1] = (struct snapshot_match){true, "Canary", NULL};
+    x->routes[0] = (struct snapshot_route){.app = 0,
+                                           .host = "*.example.org",
+                                           .path = "/",
+                                           .first_match = 0,
+                                           .matches = 1,
+                                           .timeout_ms = 60000,
+                                           .retries = 1,
+                                           .shares_len = 2,
+                                           .pins_len = 1,
+                                           .shares = {{0, 950000, 2}, {1, 50000, 3}},
+                                           .pins = {{{1, 0, 4}, 1, 1}},
+                                           .sticky_cookie = "sluice-shop"};
+    x->routes[1] =
+        (struct snapshot_route){.app = 1, .host = "", .path = "/blog", .sticky_cookie = ""};
+    x->draining[0] = (struct snapshot_draining){9, UINT64_C(0x123456789abcdef0)};
+    x->s = (struct snapshot){.version = 42,
+                             .rollback_ahead = true,
+                             .request_slots = 5,
+                             .instance_slots = 10,
+                             .apps = x->apps,
+                             .routes = x->routes,
+                             .pools = x->pools,
+                             .instances = x->instances,
+                             .matches = x->matches,
+                             .draining = x->draining,
+                             .apps_len = 2,
+                             .routes_len = 2,
+                             .pools_len = 2,
+                             .instances_len = 3,
+                             .matches_len = 2,
+                             .draining_len = 1};
+}
+
+static struct snapshot *code(const struct snapshot *s, struct error *err)
+{
+    cleanup_buf struct buf b = BUF_INIT;
+    snapshot_encode(s, &b);
+    return snapshot_decode(b.data, b.len, err);
+}
+
+static void both_ways(void **state)
+{
+    (void)state;
+    struct sample x;
+    struct error err = ERROR_INIT;
+    make(&x);
+    struct snapshot *r = code(&x.s, &err);
+    assert_non_null(r);
+    assert_int_equal(r->version, 42);
+    assert_true(r->rollback_ahead);
+    assert_int_equal(r->apps_len, 2);
+    assert_string_equal(r->apps[0].name, "shop");
+    assert_string_equal(r->apps[1].environment, "staging");
+    assert_true(r->apps[0].hold);
+    assert_int_equal(r->apps[0].drain_ms, 30000);
+    assert_string_equal(r->pools[0].version, "v1.2");
+    assert_int_equal(r->pools[1].first_instance, 2);
+    assert_string_equal(r->instances[1].id, "shop-7-2");
+    assert_int_equal(r->instances[1].port, 65535);
+    assert_string_equal(r->matches[0].value, "gr\xc3\xbcn");
+    assert_null(r->matches[1].value);
+    assert_true(r->matches[1].cookie);
+    assert_int_equal(r->routes[0].shares[1].weight_ppm, 50000);
+    assert_int_equal(r->routes[0].pins[0].share.slot, 4);
+    assert_int_equal(r->routes[0].pins[0].first_match, 1);
+    assert_string_equal(r->routes[0].sticky_cookie, "sluice-shop");
+    assert_string_equal(r->routes[1].path, "/blog");
+    assert_int_equal(r->routes[1].shares_len, 0);
+    assert_int_equal(r->draining[0].deadline_ms, UINT64_C(0x123456789abcdef0));
+    /* The same bytes again. */
+    cleanup_buf struct buf one = BUF_INIT, two = BUF_INIT;
+    snapshot_encode(&x.s, &one);
+    snapshot_encode(r, &two);
+    assert_int_equal(one.len, two.len);
+    assert_memory_equal(one.data, two.data, one.len);
+    snapshot_free(r);
+}
+
+static void an_empty_one(void **state)
+{
+    (void)state;
+    struct snapshot s = {.version = 1};
+    struct error err = ERROR_INIT;
+    struct snapshot *r = code(&s, &err);
+    assert_non_null(r);
+    assert_int_equal(r->routes_len, 0);
+    snapshot_free(r);
+}
+
+static void it_is_appended_to_the_buffer(void **state)
+{
+    (void)state;
+    struct snapshot s = {.version = 1};
+    cleanup_buf struct buf b = BUF_INIT;
+    buf_puts(&b, "before");
+    snapshot_encode(&s, &b);
+    struct snapshot *r = snapshot_decode(b.data + 6, b.len - 6, NULL);
+    assert_non_null(r);
+    snapshot_free(r);
+}
+
+/* ---- refused: each changes one thing in the sample
+ * ------------------------------------------------- */
+
+static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
+                              "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
+                              "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
+                              "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
+                              "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii";
+
+/* X(change, part of the error) */
+#define REFUSED(X)                                                                                 \
+    X(x->s.version = 0, "version 0")                                                               \
+    X(x->s.version = METRICS_OFFLINE, "version")                                                   \
+    X(x->s.request_slots = METRICS_REQUEST_SLOTS + 1, "more than there are")                       \
+    X(x->s.instance_slots = METRICS_INSTANCE_SLOTS + 1, "more than there are")                     \
+    X(x->apps[0].name = "", "app 0: its name")                                                     \
+    X(x->apps[1].environment = "", "app 1: its name")                                              \
+    X(x->apps[1].name = LONG_ID, "too long")                                                       \
+    X(x->apps[1].slot = 5, "app 1: its slot")                                                      \
+    X(x->apps[0].name = "a\nb", "control character")                                               \
+    X(x->pools[1].first_instance = 3, "pool 1: its instances")                                     \
+    X(x->pools[1].instances = 2, "pool 1: its instances")                                          \
+    X(x->pools[1].instances = UINT32_MAX, "pool 1: its instances")                                 \
+    X((x->pools[1].first_instance = UINT32_MAX, x->pools[1].instances = 2), "pool 1")              \
+    X(x->instances[0].port = 0, "port is 0")                                                       \
+    X(x->instances[0].slot = 10, "instance 0: its slot")                                           \
+    X(x->instances[0].slot = UINT32_MAX, "instance 0: its slot")                                   \
+    X(x->instances[1].slot = 0, "same slot")                                                       \
+    X(x->draining[0].slot = 5, "same slot")                                                        \
+    X(x->draining[0].slot = 10, "draining instance 0")                                             \
+    X(x->instances[2].id = "", "instance 2: its id")                                               \
+    X(x->matches[0].name = "X-Preview", "lower-case")                                              \
+    X(x->matches[0].name = "x preview", "lower-case")                                              \
+    X(x->matches[0].name = "", "lower-case")                                                       \
+    X(x->matches[1].name = "a=b", "cookie's name")                                                 \
+    X(x->matches[1].value = "a\rb", "control character")                                           \
+    X(x->routes[0].app = 2, "route 0: its app")                                                    \
+    X(x->routes[0].host = "Example.org", "route 0: its host")                                      \
+    X(x->routes[0].host = "a b", "route 0: its host")                                              \
+    X(x->routes[0].path = "", "route 0: its path")                                                 \
+    X(x->routes[0].path = "shop", "route 0: its path")                                             \
+    X(x->routes[0].matches = 3, "route 0: its matches")                                            \
+    X(x->routes[0].first_match = 2, "route 0: its matches")                                        \
+    X(x->routes[0].retries = 101, "retries")                                                       \
+    X(x->routes[0].sticky_cookie = "a;b", "sticky")                                                \
+    X(x->routes[0].shares[0].weight_ppm = 950001, "sum to 1,000,000")                              \
+    X(x->routes[0].shares[0].weight_ppm = 0, "sum to 1,000,000")                                   \
+    X((x->routes[0].shares[0].weight_ppm = UINT32_MAX,                                             \
+       x->routes[0].shares[1].weight_ppm = 1000001),                                               \
+      "sum to 1,000,000")                                                                          \
+    X(x->routes[0].shares[1].pool = 2, "share's pool")                                             \
+    X(x->routes[0].shares[1].slot = 5, "share's slot")                                             \
+    X(x->routes[0].pins[0].share.weight_ppm = 1, "pin has a weight")                               \
+    X(x->routes[0].pins[0].share.pool = 9, "share's pool")                                         \
+    X(x->routes[0].pins[0].matches = 0, "pin's matches")                                           \
+    X(x->routes[0].pins[0].matches = 2, "pin's matches")
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+    (void)state;
+    struct sample sample, *x = &sample;
+#define X(change, part)                                                                            \
+    do {                                                                                           \
+        struct error err = ERROR_INIT;                                                             \
+        make(x);                                                                                   \
+        change;                                                                                    \
+        if (code(&x->s, &err) != NULL)                                                             \
+            fail_msg("was taken: " #change);                                                       \
+        assert_int_equal(err.class, ERROR_USAGE);                                                  \
+        if (strstr(err.text, part) == NULL)                                                        \
+            fail_msg(#change ": %s", err.text);                                                    \
+    } while (0);
+    REFUSED(X)
+#undef X
+}
+
+/* ---- hostile bytes
+ * ---------------------------------------------------------------------------------- */
+
+static uint32_t crc_of(const unsigned char *p, size_t len)
+{
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < len; i++) {
+        crc ^= p[i];
+        for (int k = 0; k < 8; k++)
+            crc = (crc >> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+    }
+    return ~crc;
+}
+
+static void put32(char *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (char)(v >> (8 * i));
+}
+
+/* Length and checksum as they should be, so that what is behind them is looked at. */
+static void reseal(char *p, size_t len)
+{
+    put32(p + 8, (uint32_t)len);
+    put32(p + 12, crc_of((unsigned char *)p + 16, len - 16));
+}
+
+static void the_frame_is_checked(void **state)
+{
+    (void)state;
+    struct sample x;
+    make(&x);
+    cleanup_buf struct buf b = BUF_INIT;
+    snapshot_encode(&x.s, &b);
+    for (size_t i = 0; i < b.len; i++) { /* any one byte changed */
+        struct error err = ERROR_INIT;
+        b.data[i] ^= 0x20;
+        assert_null(snapshot_decode(b.data, b.len, &err));
+        assert_int_equal(err.class, ERROR_USAGE);
+        b.data[i] ^= 0x20;
+    }
+    for (size_t len = 0; len < b.len; len++) /* cut anywhere */
+        assert_null(snapshot_decode(b.data, len, NULL));
+    buf_putc(&b, '\0');
+    assert_null(snapshot_decode(b.data, b.len, NULL));
+}
+
+static void a_cut_with_a_good_checksum_is_refused(void **state)
+{
+    (void)state;
+    struct sample x;
+    make(&x);
+    cleanup_buf struct buf b = BUF_INIT;
+    snapshot_encode(&x.s, &b);
+    for (size_t len = 16; len < b.len; len++) {
+        /* In memory of just that size, so that the sanitizer sees a read behind it. */
+        char *p = malloc(len);
+        memcpy(p, b.data, len);
+        reseal(p, len);
+        assert_null(snapshot_decode(p, len, NULL));
+        free(p);
+    }
+    buf_puts(&b, "more");
+    reseal(b.data, b.len);
+    struct error err = ERROR_INIT;
+    assert_null(snapshot_decode(b.data, b.len, &err));
+    assert_non_null(strstr(err.text, "behind its end"));
+}
+
+static void counts_that_do_not_fit_take_no_memory(void **state)
+{
+    (void)state;
+    struct sample x;
+    make(&x);
+    cleanup_buf struct buf b = BUF_INIT;
+    snapshot_encode(&x.s, &b);
+    for (size_t at = 16 + 8 + 1 + 8; at < 16 + 8 + 1 + 8 + 24; at += 4) {
+        struct error err = ERROR_INIT;
+        char kept[4];
+        memcpy(kept, b.data + at, 4);
+        put32(b.data + at, 0xffffffff);
+        reseal(b.data, b.len);
+        assert_null(snapshot_decode(b.data, b.len, &err));
+        assert_non_null(strstr(err.text, "than fit into its bytes"));
+        memcpy(b.data + at, kept, 4);
+    }
+}
+
+/* Every byte to every interesting value behind a good checksum: refused or well-formed, never a
+ * crash. */
+static void any_byte_changed_is_no_crash(void **state)
+{
+    (void)state;
+    static const unsigned char VALUES[] = {0, 1, 2, 0x7f, 0x80, 0xff};
+    struct sample x;
+    make(&x);
+    cleanup_buf struct buf b = BUF_INIT;
+    snapshot_encode(&x.s, &b);
+    for (size_t i = 16; i < b.len; i++) {
+        char kept = b.data[i];
+        for (size_t v = 0; v < sizeof VALUES; v++) {
+            b.data[i] = (char)VALUES[v];
+            reseal(b.data, b.len);
+            struct snapshot *s = snapshot_decode(b.data, b.len, NULL);
+            if (s != NULL) {
+                cleanup_buf struct buf again = BUF_INIT;
+                snapshot_encode(s, &again);
+                assert_int_equal(again.len, b.len);
+                assert_memory_equal(again.data, b.data, b.len);
+            }
+            snapshot_free(s);
+        }
+        b.data[i] = kept;
+    }
+}
+
+static void another_format_says_so(void **state)
+{
+    (void)state;
+    struct snapshot s = {.version = 1};
+    cleanup_buf struct buf b = BUF_INIT;
+    struct error err = ERROR_INIT;
+    snapshot_encode(&s, &b);
+    put32(b.data + 4, 2);
+    assert_null(snapshot_decode(b.data, b.len, &err));
+    assert_non_null(strstr(err.text, "format 2, this version reads 1"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_ways),
+        cmocka_unit_test(an_empty_one),
+        cmocka_unit_test(it_is_appended_to_the_buffer),
+        cmocka_unit_test(what_makes_no_sense_is_refused),
+        cmocka_unit_test(the_frame_is_checked),
+        cmocka_unit_test(a_cut_with_a_good_checksum_is_refused),
+        cmocka_unit_test(counts_that_do_not_fit_take_no_memory),
+        cmocka_unit_test(any_byte_changed_is_no_crash),
+        cmocka_unit_test(another_format_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
