@@ -166,7 +166,7 @@ static enum metric metric_to_tell(const struct judge *j, const struct evidence *
 
 enum judgement judge_look(const struct judge *j, struct buf *text)
 {
-    struct evidence e;
+    struct evidence e = {.total_log = 0};
     bool has_slo = j->slo_errors.p_max > 0 || j->slo_latency.p_max > 0;
     bool comparable = j->errors.stable_requests != 0 || !j->has_stable || has_slo;
     if (j->errors.candidate_requests == 0 || !comparable) {

@@ -19,7 +19,6 @@
 enum { OUTPUT_MAX = 64 << 20, COMPLAINT_MAX = 300 };
 
 struct git {
-    const struct pack_spec *spec;
     const struct identity *id;
     const char *dir;
     struct buf out;
@@ -192,11 +191,10 @@ static int describe_commit(struct git *g, struct pack_result *result, struct err
     return 0;
 }
 
-int git_describe(const struct pack_spec *spec, const struct identity *id, int root,
+int git_describe(const struct pack_spec *spec, const struct identity *id,
                  struct pack_result *result, struct error *err)
 {
-    (void)root;
-    cleanup_git struct git g = {.spec = spec, .id = id, .dir = spec->source};
+    cleanup_git struct git g = {.id = id, .dir = spec->source};
     if (!under_git(spec->source))
         return 0;
     struct error no_git = ERROR_INIT;
@@ -296,7 +294,7 @@ static int list_repository(const struct pack_spec *spec, const struct identity *
 {
     cleanup_free char *dir =
         below[0] == '\0' ? xstrdup(spec->source) : xasprintf("%s/%s", spec->source, below);
-    cleanup_git struct git g = {.spec = spec, .id = id, .dir = dir};
+    cleanup_git struct git g = {.id = id, .dir = dir};
     if (RUN(&g, err, "ls-files", "-z", "--cached", "--others", "--exclude-standard") < 0)
         return -1;
     if (g.status != 0)

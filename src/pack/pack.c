@@ -77,7 +77,7 @@ static int open_source(const struct pack_spec *spec, struct error *err)
 static int list_source(const struct pack_spec *spec, const struct identity *id, struct listing *l,
                        struct pack_result *result, struct error *err)
 {
-    if (git_describe(spec, id, l->root, result, err) < 0)
+    if (git_describe(spec, id, result, err) < 0)
         return -1;
     int status = result->git ? git_list(spec, id, l, err) : list_all(l, err);
     if (status < 0)
@@ -193,7 +193,9 @@ static void leave_the_parent(int *out)
         dup2(null, 0);
         dup2(null, 1);
     }
-    close_range(4, ~0U, 0);
+    if (close_range(4, ~0U, 0) < 0) /* a filter of system calls that is older than it */
+        for (int fd = 4; fd < (int)sysconf(_SC_OPEN_MAX); fd++)
+            close(fd);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -94,7 +94,7 @@ void list_sort(struct listing *l);
  * -------------------------------------------------------------------------------------------- */
 
 /* What git says about the source. Not in a work tree, or ignored by it: result->git stays false. */
-int git_describe(const struct pack_spec *spec, const struct identity *id, int root,
+int git_describe(const struct pack_spec *spec, const struct identity *id,
                  struct pack_result *result, struct error *err);
 int git_list(const struct pack_spec *spec, const struct identity *id, struct listing *l,
              struct error *err);
