@@ -478,7 +478,9 @@ static const char *check_slots_are_unique(const struct snapshot *s)
 
 static int check_head(const struct snapshot *s, size_t body_bytes, struct error *err)
 {
-    if (s->version == 0 || s->version == METRICS_OFFLINE)
+    /* 0 is what a gateway has that never got one: nothing. */
+    bool empty = s->apps_len == 0 && s->routes_len == 0 && s->instances_len == 0;
+    if ((s->version == 0 && !empty) || s->version == METRICS_OFFLINE)
         return error_set(err, ERROR_USAGE, "snapshot: version %llu is not a possible one",
                          (unsigned long long)s->version);
     if (s->request_slots > METRICS_REQUEST_SLOTS || s->instance_slots > METRICS_INSTANCE_SLOTS)
