@@ -144,7 +144,7 @@ static const char *value_end(const char *p, const char *end)
 }
 
 /* RFC 9112 section 5: field-line = field-name ":" OWS field-value OWS CRLF. */
-static enum http1_error parse_fields(const char *p, size_t at, struct http1_head *h)
+static enum http1_error parse_fields(const char *p, size_t at, size_t most, struct http1_head *h)
 {
     const char *s = p + at, *end = p + h->len;
     h->fields_at = (uint16_t)at;
@@ -168,7 +168,7 @@ static enum http1_error parse_fields(const char *p, size_t at, struct http1_head
         const char *last = s;
         while (last > value && (last[-1] == ' ' || last[-1] == '\t'))
             last--;
-        if (h->fields_len == HTTP1_MAX_FIELDS)
+        if (h->fields_len == most)
             return HTTP1_E_TOO_MANY_FIELDS;
         s += 2;
         h->fields[h->fields_len++] = (struct http1_field){
@@ -484,11 +484,10 @@ static enum http1_error read_expect(struct http1_head *h, const char *p)
     return HTTP1_OK;
 }
 
-enum http1_error http1_parse_request(const char *p, size_t len, struct http1_head *h)
+static enum http1_error parse_request(const char *p, size_t len, size_t most_fields,
+                                      struct http1_head *h)
 {
     memset(h, 0, offsetof(struct http1_head, fields));
-    if (len > HTTP1_MAX_HEAD)
-        return HTTP1_E_TOO_LONG;
     h->len = (uint16_t)len;
     size_t at;
     struct http1_span absolute = {0};
@@ -496,8 +495,9 @@ enum http1_error http1_parse_request(const char *p, size_t len, struct http1_hea
     enum http1_error e;
     if ((e = parse_request_line(p, h, &at)) != HTTP1_OK ||
         (e = parse_target(p, h, &absolute)) != HTTP1_OK ||
-        (e = parse_fields(p, at, h)) != HTTP1_OK || (e = read_host(h, p, absolute)) != HTTP1_OK ||
-        (e = read_fields(h, p, &seen)) != HTTP1_OK || (e = read_expect(h, p)) != HTTP1_OK)
+        (e = parse_fields(p, at, most_fields, h)) != HTTP1_OK ||
+        (e = read_host(h, p, absolute)) != HTTP1_OK || (e = read_fields(h, p, &seen)) != HTTP1_OK ||
+        (e = read_expect(h, p)) != HTTP1_OK)
         return e;
     /* RFC 9112 section 6.1: HTTP/1.0 has no transfer codings; who sends one is confused or worse.
      */
@@ -511,6 +511,18 @@ enum http1_error http1_parse_request(const char *p, size_t len, struct http1_hea
     if (h->minor == 0 || h->framing != HTTP1_BODY_NONE)
         h->upgrade = false;
     return HTTP1_OK;
+}
+
+enum http1_error http1_parse_request(const char *p, size_t len, struct http1_head *h)
+{
+    return len > HTTP1_MAX_HEAD ? HTTP1_E_TOO_LONG : parse_request(p, len, HTTP1_MAX_FIELDS, h);
+}
+
+enum http1_error http1_parse_own_request(const char *p, size_t len, struct http1_head *h)
+{
+    if (len > UINT16_MAX)
+        return HTTP1_E_TOO_LONG;
+    return parse_request(p, len, HTTP1_MAX_FIELDS + HTTP1_ADDED_FIELDS, h);
 }
 
 /* ---- answers
@@ -550,7 +562,8 @@ enum http1_error http1_parse_response(const char *p, size_t len, enum http1_meth
     struct lengths seen = {0};
     enum http1_error e;
     if ((e = parse_status_line(p, h, &at)) != HTTP1_OK ||
-        (e = parse_fields(p, at, h)) != HTTP1_OK || (e = read_fields(h, p, &seen)) != HTTP1_OK)
+        (e = parse_fields(p, at, HTTP1_MAX_FIELDS, h)) != HTTP1_OK ||
+        (e = read_fields(h, p, &seen)) != HTTP1_OK)
         return e;
     /* RFC 9112 section 6.3, in its order. */
     if (to == HTTP1_M_HEAD || h->status < 200 || h->status == 204 || h->status == 304)

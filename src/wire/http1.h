@@ -20,6 +20,7 @@
 enum {
     HTTP1_MAX_HEAD = 16384,
     HTTP1_MAX_FIELDS = 100,
+    HTTP1_ADDED_FIELDS = 8, /* room for what a proxy adds */
     HTTP1_MAX_HOST = 255,
     HTTP1_MAX_TRAILERS = 8192,
     HTTP1_MAX_CHUNK_LINE = 256,
@@ -148,7 +149,7 @@ struct http1_head {
     struct http1_span host;      /* without the port */
     struct http1_span upgrade_to;
     uint16_t fields_len;
-    struct http1_field fields[HTTP1_MAX_FIELDS];
+    struct http1_field fields[HTTP1_MAX_FIELDS + HTTP1_ADDED_FIELDS];
 };
 
 /* The bytes of a span. */
@@ -167,6 +168,9 @@ size_t http1_empty_lines(const char *p, size_t len);
 
 /* p: a whole head of len bytes as found by http1_head_end(). HTTP1_OK, or what is wrong with it. */
 enum http1_error http1_parse_request(const char *p, size_t len, struct http1_head *h);
+/* For a head that this process made out of one that it had parsed: what was added to it does not
+ * count for the limits of length and number. */
+enum http1_error http1_parse_own_request(const char *p, size_t len, struct http1_head *h);
 /* to: the method of the request, since an answer to HEAD has no body (RFC 9112 section 6.3). */
 enum http1_error http1_parse_response(const char *p, size_t len, enum http1_method to,
                                       struct http1_head *h);

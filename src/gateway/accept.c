@@ -1,0 +1,113 @@
+/* Listening sockets of a worker. They stay level-triggered: what is not taken in this turn comes up
+ * again in the next. */
+#include "gateway/conn.h"
+
+#include "base/log.h"
+#include "gateway/stats.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ACCEPTS = 64, PAUSE_MS = 100 };
+
+static void listen_on(struct worker *w, int fd)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    if (l == NULL) {
+        log_error("worker %u: no memory for a listener", w->index);
+        return;
+    }
+    /* Both are inherited by the accepted sockets. */
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    l->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_LISTENER};
+    link_before(&w->listeners, &l->link);
+    if (w->accepting && worker_watch(w, &l->endpoint, EPOLLIN) < 0)
+        log_error("worker %u: a listener cannot be watched: errno %d", w->index, errno);
+}
+
+/* Of each group of 16, worker w polls the sockets j with j % W == w; new connections come to the
+ * first W only, but what an earlier gateway with more workers left in a queue must be served. */
+void accept_sync(struct worker *w)
+{
+    struct gateway *g = w->gateway;
+    if (w->draining)
+        return;
+    pthread_mutex_lock(&g->listeners_lock);
+    for (; w->listeners_synced < g->listeners_len; w->listeners_synced++)
+        for (uint32_t j = w->index; j < LISTENER_SOCKETS; j += g->workers_len)
+            listen_on(w, g->listeners[w->listeners_synced].fds[j]);
+    pthread_mutex_unlock(&g->listeners_lock);
+}
+
+static void set_accepting(struct worker *w, bool on)
+{
+    if (w->accepting == on)
+        return;
+    w->accepting = on;
+    for (struct link *l = w->listeners.next; l != &w->listeners; l = l->next) {
+        struct endpoint *e = &link_owner(l, struct listener, link)->endpoint;
+        /* DEL, not close: other processes hold the same description, and epoll would go on. */
+        if (on)
+            worker_watch(w, e, EPOLLIN);
+        else
+            epoll_ctl(w->epoll, EPOLL_CTL_DEL, e->fd, NULL);
+    }
+}
+
+void accept_pause(struct worker *w)
+{
+    if (w->draining)
+        return;
+    set_accepting(w, false);
+    timer_set(&w->timers, &w->accept_timer, w->now_ms + PAUSE_MS);
+}
+
+void accept_resume(struct timer *t)
+{
+    struct worker *w = link_owner(t, struct worker, accept_timer);
+    if (!w->draining)
+        set_accepting(w, true);
+}
+
+void accept_stop(struct worker *w)
+{
+    set_accepting(w, false);
+    timer_cancel(&w->timers, &w->accept_timer);
+}
+
+void accept_event(struct worker *w, struct listener *l)
+{
+    struct gateway *g = w->gateway;
+    for (int i = 0; i < ACCEPTS && w->accepting; i++) {
+        if (atomic_load_explicit(&g->open_fds, memory_order_relaxed) >= g->limits.descriptors) {
+            accept_pause(w);
+            return;
+        }
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof peer;
+        int fd =
+            accept4(l->endpoint.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            /* EMFILE, ENFILE, ENOBUFS, ENOMEM: it would come up again at once, and spin. Others are
+             * of that one connection (accept(2)). */
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                accept_pause(w);
+            if (errno == EINTR || errno == ECONNABORTED)
+                continue;
+            return;
+        }
+        atomic_fetch_add_explicit(&g->open_fds, 1, memory_order_relaxed);
+        if (client_new(w, fd, &peer) == NULL) {
+            close(fd);
+            atomic_fetch_sub_explicit(&g->open_fds, 1, memory_order_relaxed);
+            accept_pause(w);
+            return;
+        }
+    }
+}

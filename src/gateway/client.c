@@ -1,0 +1,361 @@
+#include "gateway/conn.h"
+
+#include "base/assert.h"
+#include "gateway/stats.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { LINGER_MAX = 64 << 20 };
+
+/* ---- reading and writing, for clients and instances
+ * ---------------------------------------------- */
+
+void endpoint_note(struct endpoint *e, uint32_t events)
+{
+    if (events & EPOLLIN)
+        e->readable = true;
+    if (events & EPOLLOUT)
+        e->writable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        e->readable = e->hangup = true;
+    if (events & (EPOLLHUP | EPOLLERR))
+        e->broken = true;
+}
+
+ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
+{
+    if (*in == NULL && (*in = chunk_get(&w->chunks, CHUNK_BIG)) == NULL)
+        return READ_BROKEN;
+    struct chunk *c = *in;
+    if (c->cap - c->end < 4096)
+        chunk_compact(c);
+    size_t room = c->cap - c->end;
+    if (room == 0)
+        return 0;
+    ssize_t n;
+    do
+        n = recv(e->fd, c->data + c->end, room, 0);
+    while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        c->end += (uint32_t)n;
+        /* Less than asked for: the socket is empty, and what comes later makes a new edge. Only the
+         * end of file has no edge of its own once its event was seen. */
+        if ((size_t)n < room && !e->hangup)
+            e->readable = false;
+        return n;
+    }
+    int why = errno;
+    if (c->start == c->end)
+        chunk_consume(&w->chunks, in, 0);
+    e->readable = false;
+    if (n == 0) {
+        e->hangup = true;
+        return READ_END;
+    }
+    return why == EAGAIN ? 0 : READ_BROKEN;
+}
+
+ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len)
+{
+    size_t total = parts[0].iov_len;
+    ssize_t n;
+    do {
+        if (len == 1) {
+            n = send(e->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+        } else {
+            struct msghdr m = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)len};
+            total = parts[0].iov_len + parts[1].iov_len;
+            n = sendmsg(e->fd, &m, MSG_NOSIGNAL);
+        }
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        n = 0;
+    if (n >= 0 && (size_t)n < total)
+        e->writable = false;
+    return n;
+}
+
+/* ---- a client's life
+ * ----------------------------------------------------------------------------------- */
+
+static bool is_trusted(const struct gateway *g, const uint8_t address[16])
+{
+    for (uint32_t i = 0; i < g->trusted_len; i++) {
+        const struct cidr *t = &g->trusted[i];
+        uint8_t whole = t->bits / 8, rest = t->bits % 8;
+        if (memcmp(address, t->address, whole) == 0 &&
+            (rest == 0 || ((address[whole] ^ t->address[whole]) >> (8 - rest)) == 0))
+            return true;
+    }
+    return false;
+}
+
+static void note_peer(struct client *c, const struct sockaddr_storage *peer)
+{
+    uint8_t address[16] = {[10] = 0xff, [11] = 0xff};
+    if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
+        memcpy(address + 12, &in->sin_addr, 4);
+        inet_ntop(AF_INET, &in->sin_addr, c->address, sizeof c->address);
+    } else if (peer->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
+        memcpy(address, &in6->sin6_addr, 16);
+        inet_ntop(AF_INET6, &in6->sin6_addr, c->address, sizeof c->address);
+    } else {
+        memcpy(c->address, "unknown", 8);
+    }
+    c->address_len = (uint8_t)strlen(c->address);
+    c->trusted = is_trusted(c->worker->gateway, address);
+}
+
+static void client_timeout(struct timer *t);
+
+struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer)
+{
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_CLIENT, .writable = true};
+    c->worker = w;
+    timer_init(&c->timer, client_timeout);
+    if (worker_watch(w, &c->endpoint, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0) {
+        free(c);
+        return NULL;
+    }
+    note_peer(c, peer);
+    link_init(&c->ready);
+    link_before(&w->clients, &c->link);
+    stats_add(&w->metrics->connections, 1);
+    stats_add(&w->metrics->connections_total, 1);
+    /* From now on a head must come in time, also the first one's first byte. */
+    timer_set(&w->timers, &c->timer, w->now_ms + w->gateway->limits.head_ms);
+    return c;
+}
+
+static void drop_buffers(struct client *c)
+{
+    chunk_put_all(&c->worker->chunks, c->in);
+    chunk_put_all(&c->worker->chunks, c->out);
+    c->in = c->out = NULL;
+}
+
+void client_close(struct client *c)
+{
+    struct worker *w = c->worker;
+    ASSERT(c->exchange == NULL && !c->endpoint.dead);
+    drop_buffers(c);
+    timer_cancel(&w->timers, &c->timer);
+    link_remove(&c->link);
+    link_remove(&c->ready);
+    stats_add(&w->metrics->connections, -1);
+    atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
+    worker_retire(w, &c->endpoint);
+}
+
+void client_reset(struct client *c)
+{
+    /* A close alone would look like the regular end of an answer that ends with the connection. */
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->endpoint.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    client_close(c);
+}
+
+void client_later(struct client *c)
+{
+    if (link_alone(&c->ready))
+        link_before(&c->worker->ready, &c->ready);
+}
+
+/* Reads and drops, so that the kernel does not reset the connection for unread data while the peer
+ * still reads our answer (RFC 9112 section 9.6). */
+static void linger_on(struct client *c)
+{
+    for (int i = 0; i < TURN_STEPS; i++) {
+        if (!c->endpoint.readable)
+            return;
+        ssize_t n =
+            recv(c->endpoint.fd, NULL, 1 << 20, MSG_TRUNC); /* tcp(7): dropped, not copied */
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) {
+            c->endpoint.readable = false;
+            return;
+        }
+        c->lingered += n > 0 ? (uint32_t)n : 0;
+        if (n <= 0 || c->lingered > LINGER_MAX) {
+            client_close(c);
+            return;
+        }
+    }
+    client_later(c);
+}
+
+void client_linger(struct client *c)
+{
+    drop_buffers(c);
+    c->state = CLIENT_LINGER;
+    c->endpoint.readable = true; /* what is there already makes no edge any more */
+    if (shutdown(c->endpoint.fd, SHUT_WR) < 0) {
+        client_close(c);
+        return;
+    }
+    struct worker *w = c->worker;
+    timer_set(&w->timers, &c->timer, w->now_ms + w->gateway->limits.linger_ms);
+}
+
+void client_next(struct client *c)
+{
+    ASSERT(c->exchange == NULL && c->out == NULL);
+    struct worker *w = c->worker;
+    if (c->close_after) {
+        /* A client that asked for the end sends nothing more: no need to wait for it. */
+        if (c->client_asked && c->in == NULL && !c->endpoint.readable)
+            client_close(c);
+        else
+            client_linger(c);
+        return;
+    }
+    c->state = CLIENT_HEAD;
+    c->in_head = false;
+    timer_set(&w->timers, &c->timer, w->now_ms + w->gateway->limits.idle_ms);
+}
+
+/* ---- heads
+ * ---------------------------------------------------------------------------------------------- */
+
+static void refuse(struct client *c, enum http1_error e)
+{
+    answer_error(c, http1_error_status(e), http1_error_text(e), false, true);
+}
+
+/* true: a head was there, and the state is another one now. */
+static bool parse_head(struct client *c)
+{
+    struct worker *w = c->worker;
+    if (c->scanned == 0)
+        chunk_consume(&w->chunks, &c->in,
+                      http1_empty_lines(c->in->data + c->in->start, chunk_len(c->in)));
+    if (c->in == NULL)
+        return false;
+    const char *p = c->in->data + c->in->start;
+    ssize_t end = http1_head_end(p, chunk_len(c->in), &c->scanned);
+    /* What cannot be a request (a TLS hello, say) is not waited for. */
+    bool hopeless = (unsigned char)*p <= ' ' && *p != '\r';
+    if (end == 0 && !hopeless)
+        return false;
+    c->scanned = 0;
+    struct http1_head head;
+    enum http1_error e = hopeless ? HTTP1_E_METHOD : (enum http1_error)(end < 0 ? -end : 0);
+    if (e == HTTP1_OK)
+        e = http1_parse_request(p, (size_t)end, &head);
+    if (e != HTTP1_OK)
+        refuse(c, e);
+    else
+        exchange_start(c, &head, p);
+    return true;
+}
+
+/* false: nothing more can be done now. */
+static bool read_head(struct client *c)
+{
+    struct worker *w = c->worker;
+    for (;;) {
+        if (c->in != NULL && parse_head(c))
+            return true;
+        if (c->in != NULL && !c->in_head) {
+            c->in_head = true;
+            timer_set(&w->timers, &c->timer, w->now_ms + w->gateway->limits.head_ms);
+        }
+        if (!c->endpoint.readable)
+            return false;
+        ssize_t n = endpoint_read(w, &c->endpoint, &c->in);
+        if (n == 0)
+            return false;
+        if (n < 0) {
+            client_close(c);
+            return false;
+        }
+    }
+}
+
+/* true: the gateway's own answer is out. */
+static bool flush_answer(struct client *c)
+{
+    while (c->out != NULL) {
+        if (!c->endpoint.writable)
+            return false;
+        struct iovec part = {c->out->data + c->out->start, chunk_len(c->out)};
+        ssize_t n = endpoint_send(&c->endpoint, &part, 1);
+        if (n < 0) {
+            client_close(c);
+            return false;
+        }
+        chunk_consume(&c->worker->chunks, &c->out, (size_t)n);
+    }
+    return true;
+}
+
+void client_run(struct client *c)
+{
+    for (int i = 0; i < TURN_STEPS; i++) {
+        if (c->endpoint.dead)
+            return;
+        switch ((enum client_state)c->state) {
+        case CLIENT_HEAD:
+            if (!read_head(c))
+                return;
+            break;
+        case CLIENT_BUSY:
+            exchange_run(c->exchange);
+            if (!c->endpoint.dead && c->state == CLIENT_BUSY)
+                return;
+            break;
+        case CLIENT_ANSWER:
+            if (!flush_answer(c))
+                return;
+            client_next(c);
+            break;
+        case CLIENT_LINGER: linger_on(c); return;
+        }
+    }
+    if (!c->endpoint.dead)
+        client_later(c);
+}
+
+void client_event(struct client *c, uint32_t events)
+{
+    endpoint_note(&c->endpoint, events);
+    client_run(c);
+}
+
+static void client_timeout(struct timer *t)
+{
+    struct client *c = link_owner(t, struct client, timer);
+    switch ((enum client_state)c->state) {
+    case CLIENT_HEAD:
+        if (c->in != NULL) {
+            answer_error(c, 408, "the request's head did not come in time", false, true);
+            if (!c->endpoint.dead)
+                client_later(c);
+        } else {
+            client_linger(c);
+            if (!c->endpoint.dead)
+                client_later(c);
+        }
+        break;
+    case CLIENT_BUSY:
+        exchange_timeout(c->exchange);
+        if (!c->endpoint.dead)
+            client_later(c);
+        break;
+    case CLIENT_ANSWER:
+    case CLIENT_LINGER: client_close(c); break;
+    }
+}

@@ -1,0 +1,213 @@
+/* Connections and what runs over them: a client, an upstream connection to an instance, and the
+ * exchange of one request and its answer that joins the two for a while. Each belongs to one worker
+ * thread for its whole life. */
+#ifndef SLUICE_GATEWAY_CONN_H
+#define SLUICE_GATEWAY_CONN_H
+
+#include "gateway/worker.h"
+
+/* Reads once into *in (taken from the pool when NULL). > 0 bytes; 0: nothing now, or the buffer is
+ * full; READ_END; READ_BROKEN, which also says that there is no memory. */
+enum { READ_END = -1, READ_BROKEN = -2 };
+ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in);
+/* Sends; gives how many bytes went (0: would block), or -1: the peer is gone. */
+struct iovec;
+ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len);
+void endpoint_note(struct endpoint *e, uint32_t events); /* epoll's events into the flags */
+
+enum { ADDRESS_TEXT = 46, REPLAY_MAX = 64 << 10, TURN_STEPS = 16 };
+
+/* ---- clients (client.c)
+ * --------------------------------------------------------------------------- */
+
+enum client_state {
+    CLIENT_HEAD,   /* idle, or reading a head */
+    CLIENT_BUSY,   /* an exchange runs */
+    CLIENT_ANSWER, /* the gateway's own answer is being sent */
+    CLIENT_LINGER, /* half-closed; what still comes is read and dropped until end of file */
+};
+
+struct client {
+    struct endpoint endpoint; /* first */
+    uint8_t state;
+    bool close_after;  /* the connection ends with the present answer */
+    bool client_asked; /* ... because the client said so */
+    bool trusted;      /* a trusted proxy */
+    bool in_head;      /* bytes of a head have come */
+    uint8_t address_len;
+    char address[ADDRESS_TEXT];
+    uint32_t lingered; /* bytes dropped */
+    struct worker *worker;
+    struct link link;  /* worker.clients */
+    struct link ready; /* worker.ready: goes on in the next turn */
+    struct timer timer;
+    size_t scanned;    /* of in, for the end of a head */
+    struct chunk *in;  /* read, not yet consumed */
+    struct chunk *out; /* heads and own answers to be sent, before what upstream.in has */
+    struct exchange *exchange;
+};
+
+struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer);
+void client_event(struct client *c, uint32_t events);
+void client_run(struct client *c);    /* goes on with whatever it can */
+void client_close(struct client *c);  /* at once; an exchange must be gone before */
+void client_reset(struct client *c);  /* at once, so that the peer sees a failure */
+void client_linger(struct client *c); /* half-close, then read until end of file */
+void client_later(struct client *c);  /* puts it into worker.ready */
+/* The present answer is out: the next request, or the end. */
+void client_next(struct client *c);
+
+/* answer.c: the gateway's own answers, all with `Server: sluice`. Puts it into c->out and makes the
+ * client CLIENT_ANSWER; closes the connection after it if close, or where the request's body has
+ * not been read. head_only: for HEAD. */
+void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close);
+
+/* ---- upstream (upstream.c, balance.c)
+ * ---------------------------------------------------------------- */
+
+/* What one worker knows about an instance. */
+struct instance {
+    uint32_t slot;
+    uint16_t port;
+    bool listed; /* in the present table */
+    uint64_t identity;
+    struct link link;      /* worker.instance_list */
+    struct link idle;      /* struct upstream, the one used last first */
+    uint32_t connections;  /* that refer to this */
+    uint32_t keepalive_ms; /* by the snapshot */
+    uint32_t learned_ms;   /* by a close that was seen; 0: none */
+    uint64_t rest_until_ms;
+    uint64_t drain_deadline_ms; /* 0: not draining */
+    uint64_t others_at_ms;      /* when others was summed up */
+    int64_t others;             /* in flight by other workers, about */
+};
+
+struct upstream {
+    struct endpoint endpoint; /* first */
+    bool connecting, reused;
+    struct worker *worker;
+    struct instance *instance;
+    struct link link;          /* instance.idle */
+    struct exchange *exchange; /* NULL: idle */
+    struct chunk *in;          /* read, not yet passed on */
+    uint64_t idle_since_ms;
+    uint32_t keepalive_ms; /* what the instance said; 0: nothing */
+};
+
+/* An idle connection that may be used for such a request, or a new one; NULL: refused, or no
+ * descriptor or memory is left (*local: not the instance's fault). fresh: not an idle one. */
+struct upstream *upstream_open(struct worker *w, struct instance *i, bool idempotent, bool fresh,
+                               bool *local);
+void upstream_event(struct upstream *u, uint32_t events);
+void upstream_idle_event(
+    struct upstream *u);                /* something happened to a connection without exchange */
+void upstream_keep(struct upstream *u); /* the answer is whole: back to the idle ones */
+void upstream_close(struct upstream *u);
+void upstream_sweep(struct timer *t);
+
+/* After a change of the table. */
+void balance_sync(struct worker *w);
+void balance_release(struct worker *w);
+/* The better of two random instances of a pool by in-flight; not one that rests, nor `avoid` while
+ * there is another; limit > 0: only one with fewer in flight. NULL: none. */
+struct instance *balance_choose(struct worker *w, const struct snapshot_pool *pool,
+                                const struct instance *avoid, uint32_t limit);
+void instance_unref(struct worker *w, struct instance *i);
+
+/* ---- exchanges (exchange.c, dispatch.c, tunnel.c, hold.c)
+ * ---------------------------------------------- */
+
+enum exchange_state { EXCHANGE_HELD, EXCHANGE_CONNECTING, EXCHANGE_ACTIVE, EXCHANGE_TUNNEL };
+enum answer_state { ANSWER_HEAD, ANSWER_BODY, ANSWER_DONE };
+
+/* How an attempt or an exchange failed. */
+enum failure { FAILED_CONNECT, FAILED_BROKEN, FAILED_BAD_ANSWER, FAILED_TIMEOUT };
+
+struct exchange {
+    struct worker *worker;
+    struct client *client;
+    struct upstream *upstream; /* NULL while held */
+    struct link link;          /* worker.exchanges */
+    struct link hold_link;
+    struct hold_queue *hold;
+    uint8_t state, answer, method;
+    bool head_only; /* HEAD: no body in the answer */
+    bool idempotent;
+    bool upgrade;    /* the client asked for one */
+    bool http10;     /* the client speaks HTTP/1.0 */
+    bool keeping;    /* what is sent is kept for a replay */
+    bool sent_any;   /* in this attempt, bytes reached the kernel */
+    bool sent_all;   /* the request is whole at the instance */
+    bool deaf;       /* the instance takes no more of the request; its answer may still come */
+    bool began;      /* answer bytes went to the client (also 1xx) */
+    bool final;      /* the final head went to the client */
+    bool reusable;   /* the upstream connection, after this */
+    bool head_taken; /* out of client.in, which starts with the body then */
+    bool spilled, taken, was_held;
+    uint8_t attempts;
+    bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
+    uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
+    uint16_t status;
+    uint32_t app_slot, share_slot, instance_slot; /* UINT32_MAX: none yet */
+    uint32_t timeout_ms, retries_left;
+    uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
+    uint64_t bytes_in, bytes_out;
+    struct http1_body request, body;
+    struct chunk *kept;   /* the head as it is sent, then what was sent of the body */
+    struct chunk *cursor; /* what of kept goes next; NULL: all of it was sent */
+    uint32_t cursor_at;   /* bytes of cursor that were sent */
+    uint32_t kept_bytes, head_len;
+    uint32_t up_ready;   /* bytes at the front of client.in that belong to the request's body */
+    uint32_t down_ready; /* bytes at the front of upstream.in that belong to the answer's body */
+    size_t scanned;      /* of upstream.in, for the end of a head */
+    char cookie[48];     /* the name of the sticky cookie to set */
+};
+
+/* A request's head is complete at p (in c->in, already known to be h->len bytes). Takes it out of
+ * c->in and starts the exchange. */
+void exchange_start(struct client *c, const struct http1_head *h, const char *p);
+void exchange_run(struct exchange *x);         /* both directions, as far as it goes */
+void exchange_client_left(struct exchange *x); /* and the client */
+void exchange_timeout(struct exchange *x);
+void exchange_failed(struct exchange *x, enum failure why);
+enum outcome { OUTCOME_WHOLE, OUTCOME_FAILED, OUTCOME_CUT, OUTCOME_CLIENT_LEFT, OUTCOME_UNSERVED };
+/* Ends and counts it; the upstream connection is kept or closed. Of the client only c->exchange is
+ * touched. */
+void exchange_end(struct exchange *x, enum outcome outcome);
+/* Ends it with an answer of the gateway's own. */
+void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text);
+void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
+void exchange_set_timer(struct exchange *x);
+void exchange_drain_deadlines(struct worker *w); /* after a change of the table */
+/* flow.c: one direction each, as far as it goes. false: the exchange is gone, or was started anew.
+ */
+bool flow_up(struct exchange *x);
+bool flow_down(struct exchange *x);
+void exchange_forget_kept(struct exchange *x);
+
+/* dispatch.c: chooses route, pool and instance, and opens a connection; or holds; or answers (then
+ * x is gone). head: already parsed from p; NULL: x->kept is parsed again. */
+void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
+              const struct instance *avoid);
+/* For a held one, with at most `limit` in flight per instance. false: still nothing for it; true:
+ * it left the hold, one way or the other. */
+bool dispatch_held(struct exchange *x, uint32_t limit);
+
+/* tunnel.c */
+void tunnel_start(struct exchange *x);
+void tunnel_run(struct exchange *x);
+
+/* hold.c */
+/* Waits; false: too many wait. */
+bool hold_put(struct exchange *x, const struct snapshot_app *app);
+void hold_remove(struct exchange *x);
+bool hold_waiting(struct worker *w,
+                  uint32_t app_slot); /* somebody of this app waits in this worker */
+void hold_release(struct worker *w);  /* lets go whom it can, first come first served */
+void hold_tick(struct timer *t);
+
+/* forward.c: heads for the other side. NULL: no memory. */
+struct chunk *forward_request(const struct client *c, const struct http1_head *h, const char *p);
+struct chunk *forward_answer(struct exchange *x, const struct http1_head *h, const char *p);
+
+#endif

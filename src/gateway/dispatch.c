@@ -1,0 +1,258 @@
+/* Where a request goes: route, pool, instance; or the hold; or an answer of our own. */
+#include "gateway/conn.h"
+
+#include "base/assert.h"
+#include "gateway/split.h"
+#include "gateway/stats.h"
+
+#include <string.h>
+
+#define NO_SLOT UINT32_MAX
+
+/* A request at its place: what is looked at to route it. */
+struct request {
+    struct exchange *x;
+    const struct http1_head *h;
+    const char *p;
+    const struct table_route *r;
+};
+
+/* A later attempt stays with its share, so that the judge's arms are not mixed by retries. */
+static const struct snapshot_share *same_share(const struct request *q)
+{
+    const struct snapshot_route *r = q->r->route;
+    for (uint32_t i = 0; i < r->shares_len; i++)
+        if (r->shares[i].slot == q->x->share_slot)
+            return &r->shares[i];
+    for (uint32_t i = 0; i < r->pins_len; i++)
+        if (r->pins[i].share.slot == q->x->share_slot)
+            return &r->pins[i].share;
+    return NULL;
+}
+
+static const struct snapshot_share *sticky_share(const struct request *q)
+{
+    const struct snapshot_route *r = q->r->route;
+    struct exchange *x = q->x;
+    size_t len = 0;
+    const char *value = http1_cookie(q->h, q->p, r->sticky_cookie, &len);
+    uint16_t bucket = value != NULL ? split_bucket(value, len) : STICKY_NONE;
+    if (bucket == STICKY_NONE)
+        bucket = x->sticky; /* a later attempt */
+    if (bucket == STICKY_NONE && strlen(r->sticky_cookie) < sizeof x->cookie) {
+        bucket = (uint16_t)(worker_random(x->worker) % STICKY_BUCKETS);
+        x->sticky = bucket;
+        memcpy(x->cookie, r->sticky_cookie, strlen(r->sticky_cookie) + 1);
+    }
+    return &r->shares[split_by_bucket(q->r, bucket)];
+}
+
+static const struct snapshot_share *split_share(const struct request *q)
+{
+    const struct snapshot_route *r = q->r->route;
+    if (r->shares_len == 0)
+        return NULL;
+    if (!q->r->split)
+        return &r->shares[q->r->whole];
+    if (r->sticky_cookie[0] != 0)
+        return sticky_share(q);
+    /* One counter for all workers, by the candidate's slot, so that a new table goes on counting.
+     */
+    struct gateway *g = q->x->worker->gateway;
+    uint32_t slot = r->shares[q->r->candidate].slot;
+    uint64_t n = atomic_fetch_add_explicit(&g->split_count[slot], 1, memory_order_relaxed) + 1;
+    return &r->shares[split_by_count(q->r, n)];
+}
+
+static const struct snapshot_share *pinned_share(const struct request *q, const struct table *t)
+{
+    const struct snapshot_route *r = q->r->route;
+    for (uint32_t i = 0; i < r->pins_len; i++)
+        if (r->pins[i].matches > 0 &&
+            table_matches(t, q->h, q->p, r->pins[i].first_match, r->pins[i].matches))
+            return &r->pins[i].share;
+    return NULL;
+}
+
+struct choice {
+    struct instance *instance;
+    const struct snapshot_share *share;
+    bool spilled;
+};
+
+static bool try_share(struct worker *w, const struct snapshot_share *s,
+                      const struct instance *avoid, uint32_t limit, struct choice *c)
+{
+    c->instance = balance_choose(w, &w->table->snapshot->pools[s->pool], avoid, limit);
+    c->share = s;
+    return c->instance != NULL;
+}
+
+/* The chosen share; where its pool has nobody, the others that take part: stable always, those with
+ * a weight. (What has no weight yet was not approved for anybody.) */
+static bool choose(const struct request *q, const struct instance *avoid, uint32_t limit,
+                   struct choice *c)
+{
+    struct worker *w = q->x->worker;
+    const struct snapshot_route *r = q->r->route;
+    const struct snapshot_share *first = q->x->share_slot != NO_SLOT ? same_share(q) : NULL;
+    if (first == NULL)
+        first = pinned_share(q, w->table);
+    if (first == NULL)
+        first = split_share(q);
+    if (first == NULL)
+        return false;
+    c->spilled = false;
+    if (try_share(w, first, avoid, limit, c))
+        return true;
+    c->spilled = true;
+    for (uint32_t i = 0; i < r->shares_len; i++)
+        if (&r->shares[i] != first && (i == 0 || r->shares[i].weight_ppm > 0) &&
+            try_share(w, &r->shares[i], avoid, limit, c))
+            return true;
+    return false;
+}
+
+/* The gauge rises before the connect, under the table that was seen: so an instance whose removal
+ * was acknowledged by all workers and whose gauges are zero gets nothing more. */
+static bool open_connection(struct exchange *x, const struct choice *c, bool *local)
+{
+    struct worker *w = x->worker;
+    struct instance *i = c->instance;
+    stats_instance(w, i->slot, INSTANCE_IN_FLIGHT, 1);
+    /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
+     */
+    bool fresh = x->attempts > 0;
+    struct upstream *u = upstream_open(w, i, x->idempotent, fresh, local);
+    if (x->attempts < UINT8_MAX)
+        x->attempts++;
+    if (u == NULL) {
+        stats_instance(w, i->slot, INSTANCE_IN_FLIGHT, -1);
+        if (!*local) {
+            stats_instance(w, i->slot, INSTANCE_CONNECT_ERRORS, 1);
+            i->rest_until_ms = w->now_ms + w->gateway->limits.rest_ms;
+        }
+        return false;
+    }
+    u->exchange = x;
+    x->upstream = u;
+    x->instance_slot = i->slot;
+    x->share_slot = c->share->slot;
+    x->spilled = c->spilled;
+    x->taken = true;
+    x->drain_deadline_ms = i->drain_deadline_ms;
+    x->state = u->connecting ? EXCHANGE_CONNECTING : EXCHANGE_ACTIVE;
+    x->deadline_ms = w->now_ms + (u->connecting ? w->gateway->limits.connect_ms : x->timeout_ms);
+    exchange_set_timer(x);
+    return true;
+}
+
+enum sent { SENT, NOBODY, LOCAL };
+
+static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
+                                  uint32_t limit)
+{
+    struct choice c;
+    /* Each refusal rests an instance, so this ends. */
+    while (choose(q, avoid, limit, &c)) {
+        bool local;
+        if (open_connection(q->x, &c, &local))
+            return SENT;
+        if (local)
+            return LOCAL;
+        stats_request(q->x->worker, c.share->slot, REQUESTS_RETRIED, 1);
+        avoid = c.instance;
+    }
+    return NOBODY;
+}
+
+static void unserved(struct exchange *x, const char *text)
+{
+    exchange_refuse(x, OUTCOME_UNSERVED, 503, text);
+}
+
+static void take_route(struct exchange *x, const struct table_route *r)
+{
+    if (x->app_slot == NO_SLOT)
+        x->retries_left = r->route->retries;
+    x->app_slot = r->app->slot;
+    x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms : 60000;
+}
+
+/* false: an answer was given instead, x is gone. */
+static bool find_route(struct request *q)
+{
+    struct exchange *x = q->x;
+    bool bad;
+    q->r = table_route(x->worker->table, q->h, q->p, &bad);
+    if (q->r != NULL) {
+        take_route(x, q->r);
+        return true;
+    }
+    if (bad)
+        exchange_refuse(x, OUTCOME_UNSERVED, 400, "malformed percent-encoding in the path");
+    else if (x->worker->table->version == 0)
+        unserved(x, "no routes are known yet");
+    else
+        exchange_refuse(x, OUTCOME_UNSERVED, 404, "no route for this host and path");
+    return false;
+}
+
+static void parse_kept(const struct exchange *x, struct http1_head *h, const char **p)
+{
+    *p = x->kept->data + x->kept->start;
+    enum http1_error e = http1_parse_own_request(*p, x->head_len, h);
+    ASSERT(e == HTTP1_OK);
+}
+
+void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
+              const struct instance *avoid)
+{
+    struct http1_head again;
+    if (head == NULL) {
+        parse_kept(x, &again, &p);
+        head = &again;
+    }
+    struct request q = {x, head, p, NULL};
+    if (!find_route(&q))
+        return;
+    const struct snapshot_app *app = q.r->app;
+    enum sent sent = NOBODY;
+    /* Who comes while others wait stands behind them. */
+    if (!app->hold && !hold_waiting(x->worker, app->slot))
+        sent = send_to_somebody(&q, avoid, 0);
+    if (sent == LOCAL)
+        unserved(x, "out of connections");
+    else if (sent == NOBODY && !hold_put(x, app))
+        unserved(x, "no instance is ready");
+}
+
+bool dispatch_held(struct exchange *x, uint32_t limit)
+{
+    struct http1_head head;
+    const char *p;
+    parse_kept(x, &head, &p);
+    struct request q = {x, &head, p, NULL};
+    /* Those that end here do so outside of the queue's walk: the client goes on in the next turn.
+     */
+    struct client *c = x->client;
+    if (!find_route(&q)) {
+        if (!c->endpoint.dead)
+            client_later(c);
+        return true;
+    }
+    /* A longer hold (recreate) counts for those who wait already. */
+    uint64_t deadline = x->held_since_ms + q.r->app->hold_ms;
+    if (deadline > x->deadline_ms) {
+        x->deadline_ms = deadline;
+        exchange_set_timer(x);
+    }
+    if (q.r->app->hold)
+        return false;
+    enum sent sent = send_to_somebody(&q, NULL, limit);
+    if (sent != SENT)
+        return false;
+    hold_remove(x);
+    client_later(c);
+    return true;
+}

@@ -1,0 +1,348 @@
+/* The life of an exchange: from a request's head to the end of its answer, with all the ways in
+ * which it can end. The bytes in between are flow.c's. */
+#include "gateway/conn.h"
+
+#include "base/assert.h"
+#include "gateway/split.h"
+#include "gateway/stats.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { MAX_ATTEMPTS = 16 };
+#define NO_SLOT UINT32_MAX
+
+/* ---- start
+ * ------------------------------------------------------------------------------------------- */
+
+static struct exchange *exchange_new(struct client *c, const struct http1_head *h)
+{
+    struct exchange *x = malloc(sizeof *x);
+    if (x == NULL)
+        return NULL;
+    memset(x, 0, sizeof *x);
+    x->worker = c->worker;
+    x->client = c;
+    link_init(&x->hold_link);
+    link_before(&c->worker->exchanges, &x->link);
+    x->method = h->method;
+    x->head_only = h->method == HTTP1_M_HEAD;
+    x->idempotent = x->keeping = http1_idempotent((enum http1_method)h->method);
+    x->upgrade = h->upgrade;
+    x->http10 = h->minor == 0;
+    x->sticky = STICKY_NONE;
+    x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;
+    x->start_us = worker_now_us(c->worker);
+    x->start_ms = c->worker->now_ms;
+    http1_body_start(&x->request, (enum http1_framing)h->framing, h->content_length);
+    return x;
+}
+
+static void exchange_free(struct exchange *x)
+{
+    exchange_forget_kept(x);
+    link_remove(&x->link);
+    free(x);
+}
+
+void exchange_forget_kept(struct exchange *x)
+{
+    chunk_put_all(&x->worker->chunks, x->kept);
+    x->kept = x->cursor = NULL;
+}
+
+void exchange_start(struct client *c, const struct http1_head *h, const char *p)
+{
+    struct worker *w = c->worker;
+    struct exchange *x = exchange_new(c, h);
+    struct chunk *head = x != NULL ? forward_request(c, h, p) : NULL;
+    if (head == NULL) { /* out of memory: this connection pays */
+        if (x != NULL)
+            exchange_free(x);
+        client_reset(c);
+        return;
+    }
+    x->kept = x->cursor = head;
+    x->head_len = x->kept_bytes = (uint32_t)chunk_len(head);
+    x->bytes_in = h->len;
+    c->client_asked = h->minor == 1 ? h->close : !h->keep_alive;
+    c->close_after = c->client_asked;
+    c->in_head = false;
+    c->state = CLIENT_BUSY;
+    c->exchange = x;
+    /* What came behind the head: body, or the next request. */
+    size_t body = 0;
+    ssize_t n = http1_body_feed(&x->request, c->in->data + c->in->start + h->len,
+                                chunk_len(c->in) - h->len, &body);
+    x->up_ready = (uint32_t)body;
+    if (n < 0)
+        exchange_refuse(x, OUTCOME_UNSERVED, 400, http1_error_text(HTTP1_E_CHUNK));
+    else
+        dispatch(x, h, p, NULL);
+    if (c->endpoint.dead)
+        return;
+    /* Only now, since the route was looked up in these bytes. */
+    bool ended = c->exchange != x;
+    chunk_consume(&w->chunks, &c->in, h->len + (ended ? body : 0));
+    if (!ended)
+        x->head_taken = true;
+}
+
+/* ---- time
+ * ---------------------------------------------------------------------------------------------- */
+
+void exchange_set_timer(struct exchange *x)
+{
+    uint64_t due = x->deadline_ms;
+    if (x->drain_deadline_ms != 0 && x->drain_deadline_ms < due)
+        due = x->drain_deadline_ms;
+    timer_set(&x->worker->timers, &x->client->timer, due);
+}
+
+void exchange_progress(struct exchange *x)
+{
+    x->deadline_ms = x->worker->now_ms + x->timeout_ms;
+    exchange_set_timer(x);
+}
+
+void exchange_drain_deadlines(struct worker *w)
+{
+    if (w->table->snapshot->draining_len == 0)
+        return;
+    for (struct link *l = w->exchanges.next; l != &w->exchanges; l = l->next) {
+        struct exchange *x = link_owner(l, struct exchange, link);
+        if (x->upstream == NULL || x->upstream->instance->drain_deadline_ms == 0)
+            continue;
+        x->drain_deadline_ms = x->upstream->instance->drain_deadline_ms;
+        exchange_set_timer(x);
+    }
+}
+
+/* ---- end
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static void release_upstream(struct exchange *x, bool keep)
+{
+    struct upstream *u = x->upstream;
+    if (u == NULL)
+        return;
+    x->upstream = NULL;
+    u->exchange = NULL;
+    struct worker *w = x->worker;
+    stats_instance(w, x->instance_slot, INSTANCE_IN_FLIGHT, -1);
+    if (x->state == EXCHANGE_TUNNEL)
+        stats_instance(w, x->instance_slot, INSTANCE_UPGRADED, -1);
+    if (keep && u->in == NULL)
+        upstream_keep(u);
+    else
+        upstream_close(u);
+    w->holds_changed = w->holds_changed || !link_alone(&w->holds);
+}
+
+static void count_instance(struct exchange *x, bool error)
+{
+    stats_instance(x->worker, x->instance_slot, INSTANCE_REQUESTS, 1);
+    if (error)
+        stats_instance(x->worker, x->instance_slot, INSTANCE_ERRORS, 1);
+}
+
+static void count_status(struct exchange *x)
+{
+    struct worker *w = x->worker;
+    if (x->status >= 500)
+        stats_request(w, x->share_slot, REQUESTS_5XX, 1);
+    else if (x->status >= 400)
+        stats_request(w, x->share_slot, REQUESTS_4XX, 1);
+}
+
+static void count(struct exchange *x, enum outcome outcome)
+{
+    struct worker *w = x->worker;
+    if (outcome == OUTCOME_UNSERVED) {
+        if (x->app_slot != NO_SLOT)
+            stats_request(w, x->app_slot, REQUESTS_UNSERVED, 1);
+        return;
+    }
+    if (!x->taken) { /* no instance was chosen yet */
+        if (outcome == OUTCOME_CLIENT_LEFT && x->app_slot != NO_SLOT)
+            stats_request(w, x->app_slot, REQUESTS_CLIENT_LEFT, 1);
+        return;
+    }
+    stats_request(w, x->share_slot, REQUESTS, 1);
+    stats_request(w, x->share_slot, REQUESTS_BYTES_IN, (int64_t)x->bytes_in);
+    stats_request(w, x->share_slot, REQUESTS_BYTES_OUT, (int64_t)x->bytes_out);
+    if (x->spilled)
+        stats_request(w, x->share_slot, REQUESTS_SPILLED, 1);
+    if (x->final)
+        count_status(x);
+    switch (outcome) {
+    case OUTCOME_WHOLE: count_instance(x, x->status >= 500); break;
+    case OUTCOME_FAILED: stats_request(w, x->share_slot, REQUESTS_FAILED, 1); break;
+    case OUTCOME_CUT: stats_request(w, x->share_slot, REQUESTS_CUT, 1); break;
+    case OUTCOME_CLIENT_LEFT:
+        stats_request(w, x->share_slot, REQUESTS_CLIENT_LEFT, 1);
+        if (x->upstream != NULL)
+            count_instance(x, false);
+        break;
+    case OUTCOME_UNSERVED: break;
+    }
+}
+
+void exchange_end(struct exchange *x, enum outcome outcome)
+{
+    struct client *c = x->client;
+    ASSERT(c->exchange == x);
+    count(x, outcome);
+    hold_remove(x);
+    /* What is left of the request must never be read as the next one. (Before head_taken it is
+     * exchange_start that takes both out.) */
+    if (x->head_taken && x->up_ready > 0)
+        chunk_consume(&x->worker->chunks, &c->in, x->up_ready);
+    release_upstream(x, outcome == OUTCOME_WHOLE && x->reusable && x->sent_all);
+    c->exchange = NULL;
+    exchange_free(x);
+}
+
+void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text)
+{
+    struct client *c = x->client;
+    bool head_only = x->head_only, unread = !x->request.done;
+    exchange_end(x, outcome);
+    answer_error(c, status, text, head_only, unread);
+}
+
+void exchange_client_left(struct exchange *x)
+{
+    struct client *c = x->client;
+    exchange_end(x, OUTCOME_CLIENT_LEFT);
+    client_close(c);
+}
+
+/* ---- failures
+ * ------------------------------------------------------------------------------------------- */
+
+static bool may_retry(struct exchange *x, enum failure why, bool reused)
+{
+    if (x->began || x->attempts >= MAX_ATTEMPTS)
+        return false;
+    if (why == FAILED_CONNECT || (why == FAILED_BROKEN && !x->sent_any))
+        return true; /* not a byte of it reached an instance */
+    if (why != FAILED_BROKEN || !x->idempotent || !x->keeping)
+        return false;
+    if (reused) /* the instance closed it just then: no fault of anybody (RFC 9112 section 9.3.1) */
+        return true;
+    if (x->retries_left == 0)
+        return false;
+    x->retries_left--;
+    return true;
+}
+
+static void retry(struct exchange *x, const struct instance *avoid)
+{
+    stats_request(x->worker, x->share_slot, REQUESTS_RETRIED, 1);
+    x->cursor = x->kept;
+    x->cursor_at = 0;
+    x->sent_any = x->sent_all = x->deaf = false;
+    x->answer = ANSWER_HEAD;
+    x->scanned = 0;
+    x->down_ready = 0;
+    dispatch(x, NULL, NULL, avoid);
+}
+
+static void cut(struct exchange *x)
+{
+    struct client *c = x->client;
+    exchange_end(x, OUTCOME_CUT);
+    client_reset(c);
+}
+
+void exchange_failed(struct exchange *x, enum failure why)
+{
+    struct worker *w = x->worker;
+    struct upstream *u = x->upstream;
+    struct instance *i = u->instance;
+    bool reused = u->reused, listed = i->listed;
+    if (why == FAILED_CONNECT) {
+        stats_instance(w, i->slot, INSTANCE_CONNECT_ERRORS, 1);
+        i->rest_until_ms = w->now_ms + w->gateway->limits.rest_ms;
+    } else if (!(why == FAILED_BROKEN && reused && !x->began)) {
+        count_instance(x, true);
+    }
+    release_upstream(x, false);
+    if (x->final)
+        cut(x);
+    else if (may_retry(x, why, reused))
+        retry(x, listed ? i : NULL); /* not listed: it may be freed by now */
+    else if (why == FAILED_TIMEOUT)
+        exchange_refuse(x, OUTCOME_FAILED, 504, "the instance did not answer in time");
+    else if (why == FAILED_BAD_ANSWER)
+        exchange_refuse(x, OUTCOME_FAILED, 502, "the instance's answer is not HTTP");
+    else
+        exchange_refuse(x, OUTCOME_FAILED, 502, "the instance broke off");
+}
+
+/* The time of the exchange, or of its instance, is up. */
+void exchange_timeout(struct exchange *x)
+{
+    struct client *c = x->client;
+    bool drained = x->drain_deadline_ms != 0 && x->worker->now_ms >= x->drain_deadline_ms;
+    if (x->state == EXCHANGE_HELD) {
+        exchange_refuse(x, OUTCOME_UNSERVED, 503, "no instance became ready in time");
+    } else if (x->state == EXCHANGE_TUNNEL) {
+        exchange_end(x, OUTCOME_WHOLE);
+        client_close(c);
+    } else if (x->state == EXCHANGE_CONNECTING) {
+        exchange_failed(x, FAILED_CONNECT);
+    } else if (drained) {
+        exchange_failed(x, FAILED_BROKEN);
+    } else if (x->final && !c->endpoint.writable) {
+        exchange_client_left(x); /* it stopped reading */
+    } else if (!x->final && !x->request.done && c->in == NULL) {
+        exchange_end(x, OUTCOME_CLIENT_LEFT); /* it stopped sending */
+        answer_error(c, 408, "the request's body did not come in time", false, true);
+    } else {
+        exchange_failed(x, FAILED_TIMEOUT);
+    }
+}
+
+/* ---- going on
+ * ------------------------------------------------------------------------------------------- */
+
+/* The connection to the instance stands, or does not. */
+static bool connected(struct exchange *x)
+{
+    struct upstream *u = x->upstream;
+    int why = 0;
+    socklen_t len = sizeof why;
+    if (!u->endpoint.broken && !u->endpoint.writable)
+        return false;
+    if (getsockopt(u->endpoint.fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0 || why != 0) {
+        exchange_failed(x, FAILED_CONNECT);
+        return false;
+    }
+    u->connecting = false;
+    x->state = EXCHANGE_ACTIVE;
+    exchange_progress(x);
+    return true;
+}
+
+void exchange_run(struct exchange *x)
+{
+    struct client *c = x->client;
+    if (x->state == EXCHANGE_TUNNEL) {
+        tunnel_run(x);
+        return;
+    }
+    /* Reset by the client. One that only half-closed still waits for its answer, but nobody waits
+     * in the hold for one that may be gone. */
+    if (c->endpoint.broken || (x->state == EXCHANGE_HELD && c->endpoint.hangup)) {
+        exchange_client_left(x);
+        return;
+    }
+    if (x->state == EXCHANGE_HELD || (x->state == EXCHANGE_CONNECTING && !connected(x)))
+        return;
+    if (flow_up(x))
+        flow_down(x);
+}

@@ -1,0 +1,226 @@
+/* Composition: from the boot file to running threads. */
+#include "gateway/gateway.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "gateway/control.h"
+#include "os/listen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+enum { STACK_BYTES = 256 << 10, DESCRIPTORS_WANTED = 1 << 20 };
+
+/* ---- what it is told
+ * ----------------------------------------------------------------------------------- */
+
+static int parse_cidr(const char *text, struct cidr *out, struct error *err)
+{
+    char address[64];
+    const char *slash = strchr(text, '/');
+    size_t len = slash != NULL ? (size_t)(slash - text) : strlen(text);
+    if (len >= sizeof address)
+        return error_set(err, ERROR_USAGE, "trusted proxies: \"%s\" is no address", text);
+    memcpy(address, text, len);
+    address[len] = 0;
+    memset(out, 0, sizeof *out);
+    long most = 128, offset = 0;
+    if (inet_pton(AF_INET, address, out->address + 12) == 1) {
+        out->address[10] = out->address[11] = 0xff;
+        most = 32;
+        offset = 96;
+    } else if (inet_pton(AF_INET6, address, out->address) != 1) {
+        return error_set(err, ERROR_USAGE, "trusted proxies: \"%s\" is no address", text);
+    }
+    char *end = NULL;
+    long bits = slash != NULL ? strtol(slash + 1, &end, 10) : most;
+    if (slash != NULL && (end == slash + 1 || *end != 0 || bits < 0 || bits > most))
+        return error_set(err, ERROR_USAGE, "trusted proxies: \"%s\" has no valid length", text);
+    out->bits = (uint8_t)(bits + offset);
+    return 0;
+}
+
+static int parse_trusted(struct gateway *g, const char *list, struct error *err)
+{
+    cleanup_free char *copy = xstrdup(list != NULL ? list : "");
+    char *save = NULL;
+    for (char *s = strtok_r(copy, ", ", &save); s != NULL; s = strtok_r(NULL, ", ", &save)) {
+        if (g->trusted_len == GATEWAY_MAX_TRUSTED)
+            return error_set(err, ERROR_USAGE, "trusted proxies: more than %d",
+                             GATEWAY_MAX_TRUSTED);
+        if (parse_cidr(s, &g->trusted[g->trusted_len], err) < 0)
+            return -1;
+        g->trusted_len++;
+    }
+    return 0;
+}
+
+/* Accepting stops while there is still room for connections to instances. */
+static uint32_t descriptor_limit(const struct boot *boot)
+{
+    struct rlimit r = {1024, 1024};
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max < DESCRIPTORS_WANTED ? r.rlim_max : DESCRIPTORS_WANTED;
+        if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+            getrlimit(RLIMIT_NOFILE, &r);
+    }
+    uint64_t own = 64 + (uint64_t)LISTENER_SOCKETS * boot->listeners_len;
+    uint64_t all = r.rlim_cur < DESCRIPTORS_WANTED ? r.rlim_cur : DESCRIPTORS_WANTED;
+    return (uint32_t)(all > own + 16 ? (all - own) * 3 / 4 : 16);
+}
+
+static int make_metrics(struct gateway *g, struct error *err)
+{
+    size_t bytes = metrics_bytes(g->workers_len);
+    g->metrics_fd = memfd_create("sluice-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (g->metrics_fd < 0 || ftruncate(g->metrics_fd, (off_t)bytes) < 0)
+        return error_errno(err, errno, "the metrics' shared memory");
+    g->metrics = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, g->metrics_fd, 0);
+    if (g->metrics == MAP_FAILED)
+        return error_errno(err, errno, "map the metrics");
+    /* Who gets it may read: not write (where the kernel knows how), not change its size. */
+    if (fcntl(g->metrics_fd, F_ADD_SEALS,
+              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0 &&
+        fcntl(g->metrics_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return error_errno(err, errno, "seal the metrics");
+    struct metrics_header *h = g->metrics;
+    h->format = METRICS_FORMAT;
+    h->workers = g->workers_len;
+    h->request_slots = METRICS_REQUEST_SLOTS;
+    h->instance_slots = METRICS_INSTANCE_SLOTS;
+    h->buckets = METRICS_BUCKETS;
+    h->generation = g->generation;
+    h->magic = METRICS_MAGIC;
+    g->applied_version = &h->applied_version;
+    g->blocks = (struct metrics_worker *)(h + 1);
+    return 0;
+}
+
+/* ---- who it is
+ * -------------------------------------------------------------------------------------------- */
+
+static int drop_privileges(const struct boot *boot, struct error *err)
+{
+    if (geteuid() == 0 && boot->gateway_uid >= 0 && boot->gateway_gid >= 0) {
+        uid_t uid = (uid_t)boot->gateway_uid;
+        gid_t gid = (gid_t)boot->gateway_gid;
+        if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+            return error_errno(err, errno, "drop to user %u", (unsigned)uid);
+        if (uid != 0 && setuid(0) == 0)
+            return error_set(err, ERROR_FAILED, "dropping to user %u did not hold", (unsigned)uid);
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return error_errno(err, errno, "no new privileges");
+    return 0;
+}
+
+/* SIGTERM comes through a descriptor; a Ctrl-C is for the guardian, which then says what to do. */
+static void set_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- start
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static const struct gateway_limits default_limits = {
+    .head_ms = 10000,
+    .idle_ms = 60000,
+    .connect_ms = 2000,
+    .rest_ms = 1000,
+    .linger_ms = 5000,
+    .fresh_ms = 1000,
+    .worker_memory = 256u << 20,
+};
+
+static int start_workers(struct gateway *g, struct error *err)
+{
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    for (uint32_t i = 0; i < g->workers_len; i++) {
+        atomic_fetch_add(&g->running, 1);
+        int e = pthread_create(&g->workers[i].thread, &attr, worker_main, &g->workers[i]);
+        if (e != 0)
+            return error_errno(err, e, "start worker %u", i);
+    }
+    pthread_attr_destroy(&attr);
+    while (atomic_load(&g->ready) < g->workers_len)
+        usleep(100); /* their first few system calls */
+    return 0;
+}
+
+static int set_up(struct gateway *g, struct boot *boot, struct error *err)
+{
+    g->generation = (uint64_t)boot->generation;
+    g->limits = default_limits;
+    g->limits.descriptors = descriptor_limit(boot);
+    g->workers_len =
+        boot->workers > 0 && boot->workers <= METRICS_MAX_WORKERS ? (uint32_t)boot->workers : 1;
+    pthread_mutex_init(&g->listeners_lock, NULL);
+    g->listeners = boot->listeners;
+    g->listeners_len = boot->listeners_len;
+    if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0 ||
+        control_first_table(g, boot, err) < 0 || drop_privileges(boot, err) < 0)
+        return -1;
+    g->workers = xcalloc(g->workers_len, sizeof *g->workers);
+    for (uint32_t i = 0; i < g->workers_len; i++)
+        if (worker_init(&g->workers[i], g, i, err) < 0)
+            return -1;
+    return start_workers(g, err);
+}
+
+/* New connections go to the first W sockets of each group from now on. */
+static void steer(const struct gateway *g)
+{
+    for (size_t i = 0; i < g->listeners_len; i++) {
+        struct error err = ERROR_INIT;
+        if (listen_steer(&g->listeners[i], g->workers_len, &err) < 0)
+            log_warn("%s: %s", g->listeners[i].address, err.text);
+    }
+}
+
+int gateway_main(struct boot *boot)
+{
+    log_init("gateway", (enum log_level)boot->log_level);
+    set_signals();
+    struct gateway *g = xcalloc(1, sizeof *g);
+    struct error err = ERROR_INIT;
+    if (set_up(g, boot, &err) < 0) {
+        log_error("cannot start: %s", err.text);
+        return 1;
+    }
+    steer(g);
+    log_info("generation %llu serves with %u workers", (unsigned long long)g->generation,
+             g->workers_len);
+    control_run(g, boot);
+    for (uint32_t i = 0; i < g->workers_len; i++) {
+        pthread_join(g->workers[i].thread, NULL);
+        worker_release(&g->workers[i]);
+    }
+    free(g->workers);
+    table_free(atomic_load(&g->table));
+    munmap(g->metrics, metrics_bytes(g->workers_len));
+    free(g);
+    log_info("drained");
+    return 0;
+}

@@ -1,0 +1,121 @@
+/* What one worker thread owns, and the little that all of them share. */
+#ifndef SLUICE_GATEWAY_WORKER_H
+#define SLUICE_GATEWAY_WORKER_H
+
+#include "gateway/chunk.h"
+#include "gateway/link.h"
+#include "gateway/table.h"
+#include "gateway/timers.h"
+#include "os/boot.h"
+#include "wire/gatewayctl.h"
+#include "wire/metrics.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+
+/* The times of DESIGN; in one place, so that tests can shorten them. */
+struct gateway_limits {
+    uint32_t head_ms;     /* a request's head must be complete: 10 s */
+    uint32_t idle_ms;     /* keep-alive without a request: 60 s */
+    uint32_t connect_ms;  /* 2 s: instances are on loopback */
+    uint32_t rest_ms;     /* an instance rests after a failed connect: 1 s */
+    uint32_t linger_ms;   /* reading on after the last answer: 5 s without anything */
+    uint32_t fresh_ms;    /* non-idempotent requests use connections idle for less: 1 s */
+    size_t worker_memory; /* bytes of chunks per worker */
+    uint32_t descriptors; /* accepting stops near this */
+};
+
+enum { GATEWAY_MAX_TRUSTED = 64 };
+
+struct cidr {
+    uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
+    uint8_t bits;
+};
+
+/* Shared by all threads of the process. */
+struct gateway {
+    _Atomic(struct table *) table;
+    metric *applied_version;
+    struct metrics_header *metrics; /* the shared memory; the blocks follow */
+    int metrics_fd;
+    struct metrics_worker *blocks;
+    struct worker *workers;
+    uint32_t workers_len;
+    uint64_t generation;
+    struct gateway_limits limits;
+    struct cidr trusted[GATEWAY_MAX_TRUSTED];
+    uint32_t trusted_len;
+    atomic_uint ready, running; /* workers */
+    atomic_bool draining;
+    atomic_uint open_fds; /* of clients and instances, about */
+    /* Touched only while a route is split, or requests are held. By request slot. */
+    _Atomic uint64_t split_count[METRICS_REQUEST_SLOTS];
+    _Atomic uint32_t held[METRICS_REQUEST_SLOTS];
+    pthread_mutex_t listeners_lock; /* of what follows: a listener may be added while it runs */
+    struct boot_listener *listeners;
+    size_t listeners_len;
+};
+
+enum endpoint_kind { ENDPOINT_LISTENER, ENDPOINT_WAKE, ENDPOINT_CLIENT, ENDPOINT_UPSTREAM };
+
+/* What epoll knows. Sockets are registered once, edge-triggered; these flags remember the edges. */
+struct endpoint {
+    int fd;
+    uint8_t kind; /* enum endpoint_kind */
+    bool readable, writable;
+    bool hangup; /* the peer sends no more (seen as an event, maybe not yet as end of file) */
+    bool broken; /* reset or closed in both directions */
+    bool dead;   /* closed; freed at the end of the turn, since events may still name it */
+    struct endpoint *next_dead;
+};
+
+struct listener {
+    struct endpoint endpoint;
+    struct link link;
+};
+
+struct worker {
+    struct gateway *gateway;
+    uint32_t index;
+    int epoll, wake;
+    pthread_t thread;
+    struct endpoint wake_endpoint;
+    struct table *table; /* of this turn */
+    uint64_t table_version;
+    struct metrics_worker *metrics;
+    uint64_t now_ms, now_us,
+        boot_minus_mono_ms; /* of this turn; now_us is refreshed where it counts */
+    uint64_t random;
+    struct chunk_pool chunks;
+    struct timers timers;
+    struct link clients, exchanges, ready, listeners;
+    struct link holds; /* struct hold_queue of apps that have requests waiting here */
+    struct timer hold_timer, sweep_timer, accept_timer;
+    size_t listeners_synced; /* of gateway.listeners */
+    bool accepting, draining;
+    bool holds_changed; /* something ended: held requests may go */
+    struct endpoint *dead;
+    struct instance *instances[METRICS_INSTANCE_SLOTS]; /* by slot; pages are touched when used */
+    struct link instance_list;
+};
+
+/* Prepares a worker (descriptors, lists); worker_main is its thread. */
+int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct error *err);
+void worker_release(struct worker *w);
+void *worker_main(void *worker);
+void worker_wake(struct worker *w); /* from any thread */
+
+int worker_watch(struct worker *w, struct endpoint *e, uint32_t events);
+/* Closes the descriptor, keeps the memory until the end of the turn. */
+void worker_retire(struct worker *w, struct endpoint *e);
+uint64_t worker_now_us(struct worker *w); /* reads the clock */
+uint32_t worker_random(struct worker *w);
+
+/* accept.c */
+void accept_sync(struct worker *w); /* takes up listeners that are new */
+void accept_event(struct worker *w, struct listener *l);
+void accept_pause(struct worker *w); /* out of descriptors or memory: for a moment */
+void accept_stop(struct worker *w);  /* for good: drain */
+void accept_resume(struct timer *t);
+
+#endif

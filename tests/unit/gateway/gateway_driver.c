@@ -1,0 +1,287 @@
+/* Runs the gateway alone, for tests and benches: a guardian and a controller in one small program.
+ *
+ *   gateway_driver [workers=N] [trusted=CIDR,...] [listen=HOST:PORT] [nofile=N] [steer=N]
+ *
+ * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
+ *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
+ *   draining ...                  collect a snapshot (see the functions below for the arguments)
+ *   apply                         sends it: "applied N" or "refused N why"
+ *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
+ *   drain MS, takeover, wait
+ */
+#include "base/alloc.h"
+#include "base/vec.h"
+#include "gateway/gateway.h"
+#include "os/listen.h"
+#include "os/memfd.h"
+#include "os/unixsock.h"
+#include "wire/gatewayctl.h"
+#include "wire/metrics.h"
+#include "wire/snapshot.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct snapshot draft;
+
+#define GROW(array, len)                                                                           \
+    (array = xrealloc(array, (len) + 1, sizeof *(array)),                                          \
+     memset(&(array)[len], 0, sizeof *(array)), &(array)[(len)++])
+
+static void fail(const char *what, const struct error *err)
+{
+    fprintf(stderr, "driver: %s: %s\n", what, err != NULL ? err->text : "");
+    exit(1);
+}
+
+/* "key=value" words of a line. */
+static const char *arg(char **words, int n, const char *key, const char *otherwise)
+{
+    size_t len = strlen(key);
+    for (int i = 1; i < n; i++)
+        if (strncmp(words[i], key, len) == 0 && words[i][len] == '=')
+            return xstrdup(words[i] + len + 1);
+    return otherwise;
+}
+
+static uint32_t number(char **words, int n, const char *key, uint32_t otherwise)
+{
+    const char *v = arg(words, n, key, NULL);
+    return v != NULL ? (uint32_t)strtoul(v, NULL, 10) : otherwise;
+}
+
+static struct snapshot_share share_of(char **w, int n)
+{
+    return (struct snapshot_share){number(w, n, "pool", 0), number(w, n, "weight", 0),
+                                   number(w, n, "slot", 1)};
+}
+
+static void collect_route(char **w, int n)
+{
+    struct snapshot_route *r = GROW(draft.routes, draft.routes_len);
+    r->app = number(w, n, "app", 0);
+    r->host = arg(w, n, "host", "");
+    r->path = arg(w, n, "path", "/");
+    r->first_match = number(w, n, "first", 0);
+    r->matches = number(w, n, "matches", 0);
+    r->timeout_ms = number(w, n, "timeout", 60000);
+    r->retries = number(w, n, "retries", 1);
+    r->sticky_cookie = arg(w, n, "sticky", "");
+}
+
+static int collect(char **w, int n)
+{
+    struct snapshot_route *last = draft.routes_len > 0 ? &draft.routes[draft.routes_len - 1] : NULL;
+    if (strcmp(w[0], "version") == 0) {
+        memset(&draft, 0, sizeof draft);
+        draft.version = strtoull(w[1], NULL, 10);
+    } else if (strcmp(w[0], "app") == 0) {
+        struct snapshot_app *a = GROW(draft.apps, draft.apps_len);
+        *a = (struct snapshot_app){"app",
+                                   "production",
+                                   number(w, n, "hold", 0) != 0,
+                                   number(w, n, "hold_ms", 10000),
+                                   number(w, n, "hold_limit", 1000),
+                                   number(w, n, "drain_ms", 30000),
+                                   number(w, n, "slot", 0)};
+    } else if (strcmp(w[0], "instance") == 0) {
+        struct snapshot_instance *i = GROW(draft.instances, draft.instances_len);
+        *i = (struct snapshot_instance){arg(w, n, "id", "i"), number(w, n, "slot", 0),
+                                        (uint16_t)number(w, n, "port", 0),
+                                        number(w, n, "keepalive", 4000)};
+    } else if (strcmp(w[0], "pool") == 0) {
+        struct snapshot_pool *p = GROW(draft.pools, draft.pools_len);
+        *p = (struct snapshot_pool){number(w, n, "release", 1), arg(w, n, "version", "1"),
+                                    number(w, n, "first", 0), number(w, n, "instances", 0)};
+    } else if (strcmp(w[0], "match") == 0) {
+        struct snapshot_match *m = GROW(draft.matches, draft.matches_len);
+        *m = (struct snapshot_match){number(w, n, "cookie", 0) != 0, arg(w, n, "name", "x"),
+                                     arg(w, n, "value", NULL)};
+    } else if (strcmp(w[0], "route") == 0) {
+        collect_route(w, n);
+    } else if (strcmp(w[0], "share") == 0 && last != NULL) {
+        last->shares[last->shares_len++] = share_of(w, n);
+    } else if (strcmp(w[0], "pin") == 0 && last != NULL) {
+        last->pins[last->pins_len++] = (struct snapshot_pin){
+            share_of(w, n), number(w, n, "first", 0), number(w, n, "matches", 1)};
+    } else if (strcmp(w[0], "draining") == 0) {
+        struct snapshot_draining *d = GROW(draft.draining, draft.draining_len);
+        struct timespec t;
+        clock_gettime(CLOCK_BOOTTIME, &t);
+        *d = (struct snapshot_draining){number(w, n, "slot", 0), (uint64_t)t.tv_sec * 1000 +
+                                                                     (uint64_t)t.tv_nsec / 1000000 +
+                                                                     number(w, n, "in", 1000)};
+    } else {
+        return -1;
+    }
+    return 0;
+}
+
+static void receive(int fd, struct gatewayctl_message *m, int *fds, size_t *fds_len)
+{
+    struct error err = ERROR_INIT;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    enum unixsock_result r;
+    while ((r = unixsock_recv(fd, m, sizeof *m, fds, LISTENER_SOCKETS, fds_len, &err)) ==
+           UNIXSOCK_AGAIN)
+        if (poll(&p, 1, 10000) <= 0)
+            fail("no answer from the gateway", NULL);
+    if (r != UNIXSOCK_OK)
+        fail("control", &err);
+}
+
+static void apply(int control)
+{
+    draft.request_slots = METRICS_REQUEST_SLOTS;
+    draft.instance_slots = METRICS_INSTANCE_SLOTS;
+    struct buf b = BUF_INIT;
+    struct error err = ERROR_INIT;
+    snapshot_encode(&draft, &b);
+    int fd = memfd_make("snapshot", b.data, b.len, &err);
+    struct gatewayctl_message m = {
+        .magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_SNAPSHOT, .a = draft.version, .b = b.len};
+    if (fd < 0 || unixsock_send(control, &m, sizeof m, &fd, 1, &err) != UNIXSOCK_OK)
+        fail("snapshot", &err);
+    close(fd);
+    buf_release(&b);
+    int fds[LISTENER_SOCKETS];
+    size_t fds_len;
+    receive(control, &m, fds, &fds_len);
+    printf("%s %llu %s\n", m.type == GATEWAYCTL_APPLIED ? "applied" : "refused",
+           (unsigned long long)m.a, m.text);
+}
+
+static const char *const request_names[] = {
+    "requests", "5xx",  "4xx",      "failed", "cut",     "left",     "spilled",
+    "retried",  "held", "unserved", "bad",    "waiting", "bytes_in", "bytes_out"};
+static const char *const instance_names[] = {"in_flight",      "requests",   "errors",
+                                             "connect_errors", "latency_us", "upgraded"};
+_Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");
+_Static_assert(COUNT_OF(instance_names) == INSTANCE_METRICS, "names of instance metrics");
+
+static uint64_t metric_of(const struct metrics_view *v, char **w)
+{
+    uint32_t slot = (uint32_t)strtoul(w[1], NULL, 10);
+    for (size_t i = 0; i < REQUEST_METRICS && strcmp(w[0], "request") == 0; i++)
+        if (strcmp(w[2], request_names[i]) == 0)
+            return metrics_request(v, slot, (enum request_metric)i);
+    for (size_t i = 0; i < INSTANCE_METRICS && strcmp(w[0], "instance-metric") == 0; i++)
+        if (strcmp(w[2], instance_names[i]) == 0)
+            return metrics_instance(v, slot, (enum instance_metric)i);
+    return UINT64_MAX;
+}
+
+static void take_over(int control)
+{
+    struct gatewayctl_message m = {.magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_TAKE_OVER};
+    unixsock_send(control, &m, sizeof m, NULL, 0, NULL);
+    size_t sockets = 0, groups = 0;
+    do {
+        int fds[LISTENER_SOCKETS];
+        size_t n;
+        receive(control, &m, fds, &n);
+        sockets += n;
+        groups += m.type == GATEWAYCTL_LISTENER;
+        unixsock_close_all(fds, n);
+    } while (m.type != GATEWAYCTL_DONE);
+    printf("listeners %zu %zu\n", groups, sockets);
+}
+
+static void obey(char *line, int control, pid_t gateway, const struct metrics_view *v)
+{
+    char *words[32], *save = NULL;
+    int n = 0;
+    for (char *s = strtok_r(line, " \n", &save); s != NULL && n < 32;
+         s = strtok_r(NULL, " \n", &save))
+        words[n++] = s;
+    if (n == 0)
+        return;
+    if (strcmp(words[0], "apply") == 0) {
+        apply(control);
+    } else if (strcmp(words[0], "drain") == 0) {
+        struct gatewayctl_message m = {
+            .magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_DRAIN, .a = strtoull(words[1], NULL, 10)};
+        unixsock_send(control, &m, sizeof m, NULL, 0, NULL);
+        printf("draining\n");
+    } else if (strcmp(words[0], "takeover") == 0) {
+        take_over(control);
+    } else if (strcmp(words[0], "connections") == 0) {
+        uint64_t sum = 0;
+        for (uint32_t i = 0; i < v->workers_len; i++)
+            sum += atomic_load(&v->workers[i].connections);
+        printf("%llu\n", (unsigned long long)sum);
+    } else if (strcmp(words[0], "seen") == 0) {
+        printf("%d\n", metrics_seen(v, strtoull(words[1], NULL, 10)));
+    } else if (strcmp(words[0], "wait") == 0) {
+        int status = 0;
+        waitpid(gateway, &status, 0);
+        printf("exit %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+    } else if (n == 3 &&
+               (strcmp(words[0], "request") == 0 || strcmp(words[0], "instance-metric") == 0)) {
+        printf("%llu\n", (unsigned long long)metric_of(v, words));
+    } else if (collect(words, n) < 0) {
+        printf("unknown command\n");
+    }
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = ERROR_INIT;
+    struct boot boot;
+    boot_init(&boot);
+    boot.role = BOOT_GATEWAY;
+    boot.workers = number(argv, argc, "workers", 1);
+    boot.generation = 1;
+    boot.log_level = number(argv, argc, "log", 2);
+    boot.owner_uid = getuid();
+    boot_set(&boot.trusted_proxies, arg(argv, argc, "trusted", ""));
+    if (listen_open(&boot.listeners[0], arg(argv, argc, "listen", "127.0.0.1:0"),
+                    (uint32_t)boot.workers, &err) < 0)
+        fail("listen", &err);
+    boot.listeners_len = 1;
+    char folder[] = "/tmp/gateway-driver-XXXXXX", path[64];
+    if (mkdtemp(folder) == NULL)
+        fail("temporary folder", NULL);
+    snprintf(path, sizeof path, "%s/g.sock", folder);
+    boot.control_fd = unixsock_listen_path(path, SOCK_SEQPACKET, 0600, &err);
+    if (boot.control_fd < 0)
+        fail("control socket", &err);
+    uint32_t nofile = number(argv, argc, "nofile", 0);
+    pid_t gateway = fork();
+    if (gateway == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        struct rlimit r = {nofile, nofile};
+        if (nofile > 0)
+            setrlimit(RLIMIT_NOFILE, &r);
+        return gateway_main(&boot);
+    }
+    int control = unixsock_connect_path(path, SOCK_SEQPACKET, &err);
+    if (control < 0)
+        fail("connect", &err);
+    unlink(path);
+    rmdir(folder);
+    struct gatewayctl_message m;
+    int fds[LISTENER_SOCKETS];
+    size_t fds_len;
+    receive(control, &m, fds, &fds_len);
+    struct metrics_view view = {0};
+    if (m.type != GATEWAYCTL_HELLO || fds_len != 1 || metrics_view_open(&view, fds[0], &err) < 0)
+        fail("hello", &err);
+    listen_close(&boot.listeners[0]); /* the gateway has its own */
+    printf("ready %s %d\n", strrchr(boot.listeners[0].address, ':') + 1, (int)gateway);
+    fflush(stdout);
+    char line[4096];
+    while (fgets(line, sizeof line, stdin) != NULL)
+        obey(line, control, gateway, &view);
+    kill(gateway, SIGKILL);
+    return 0;
+}
