@@ -9,4 +9,16 @@
  * no home. */
 char *place_data_dir(const char *option, struct error *err);
 
+/* The API's address. */
+struct place {
+    char *text;        /* "unix:/var/lib/sluice/api.sock" or "127.0.0.1:7000": what messages say */
+    char *path;        /* of the Unix socket; NULL: TCP */
+    char *host, *port; /* TCP */
+    char *token;       /* TCP: SLUICE_TOKEN, else DATA/api-token; NULL: none is known */
+};
+
+/* From --api, else SLUICE_API, else unix:DATA/api.sock; data is --data. */
+int place_find(struct place *p, const char *api, const char *data, struct error *err);
+void place_release(struct place *p);
+
 #endif

@@ -318,8 +318,10 @@ json_t *control_releases(struct control *c, const struct app_name *name, struct 
     (void)c;
     if (known(name, err) != 0)
         return NULL;
-    return json_pack("[{s:i, s:s, s:s, s:s}]", "release", 1, "version", "1.0", "state", "stable",
-                     "created", "2026-11-21T08:00:00.000Z");
+    return json_pack("[{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}]", "release", 1, "version",
+                     "1.0", "status", "promoted", "use", "stable", "created",
+                     "2026-11-21T08:00:00.000Z", "created_by", "alice", "commit",
+                     "0123456789abcdef0123", "author", "Alice", "dirty", 1);
 }
 
 json_t *control_history(struct control *c, const struct app_name *name, uint32_t limit,

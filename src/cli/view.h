@@ -1,0 +1,31 @@
+/* What the API answers, as people read it: JSON in, lines out. Pure; whatever the JSON holds or
+ * lacks, lines come out, and no control byte of it. */
+#ifndef SLUICE_CLI_VIEW_H
+#define SLUICE_CLI_VIEW_H
+
+#include "cli/term.h"
+
+#include <jansson.h>
+
+void view_apps(const json_t *apps, const struct term *t, struct buf *out);
+void view_status(const json_t *status, const struct term *t, struct buf *out);
+void view_history(const json_t *rollouts, const struct term *t, struct buf *out);
+void view_releases(const json_t *releases, const struct term *t, struct buf *out);
+void view_plan(const json_t *plan, const struct term *t, struct buf *out);
+
+/* One line: when, app, what, who. */
+void view_event(const json_t *event, const struct term *t, bool with_app, struct buf *out);
+/* One line of a deploy's progress: "08:00:12 step 2 of 6: weight 25%". */
+void view_progress_line(const json_t *event, const struct term *t, struct buf *out);
+/* The end of a deploy: the result object of SPEC, with probe and log_tail. */
+void view_result(const json_t *result, const struct term *t, struct buf *out);
+
+/* One line of a log, the instance in its own colour, without control bytes of the app. */
+void view_log_line(const json_t *line, const struct term *t, struct buf *out);
+
+/* Parts that more than one view has. */
+enum style style_of_state(const char *state);
+void view_sides(const json_t *status, const struct term *t, const char *indent, struct buf *out);
+void view_split(const json_t *status, const struct term *t, unsigned columns, struct buf *out);
+
+#endif

@@ -1,0 +1,121 @@
+/* history, releases, plan. */
+#include "cli/format.h"
+#include "cli/session.h"
+#include "cli/table.h"
+#include "cli/view.h"
+
+#include <string.h>
+
+static const char *text_or_dash(const json_t *object, const char *key)
+{
+    const char *text = json_text(object, key);
+    return *text != '\0' ? text : NULL;
+}
+
+void view_history(const json_t *rollouts, const struct term *term, struct buf *out)
+{
+    size_t i;
+    json_t *r;
+    struct table t;
+    char text[FORMAT_SIZE];
+    if (json_array_size(rollouts) == 0) {
+        buf_puts(out, "no rollouts yet\n");
+        return;
+    }
+    table_init(&t, term, "STARTED|>RELEASE|VERSION|KIND|RESULT|>TOOK|BY|REASON");
+    json_array_foreach((json_t *)rollouts, i, r)
+    {
+        const char *result = json_text(r, "result");
+        if (*result == '\0')
+            result = "running";
+        table_cell(&t, STYLE_NONE, format_date(json_text(r, "started"), text));
+        table_cellf(&t, STYLE_NONE, "%lld", (long long)json_whole(r, "release"));
+        table_cell(&t, STYLE_BOLD, text_or_dash(r, "version"));
+        table_cell(&t, STYLE_NONE, text_or_dash(r, "kind"));
+        table_cell(&t, style_of_state(result), result);
+        table_cell(&t, STYLE_NONE,
+                   json_is_number(json_object_get(r, "duration_ms"))
+                       ? format_elapsed(json_whole(r, "duration_ms"), text)
+                       : NULL);
+        table_cell(&t, STYLE_NONE, text_or_dash(r, "actor"));
+        table_cell(&t, STYLE_NONE, json_text(json_object_get(r, "reason"), "text"));
+    }
+    table_finish(&t, "", out);
+}
+
+void view_releases(const json_t *releases, const struct term *term, struct buf *out)
+{
+    size_t i;
+    json_t *r;
+    struct table t;
+    char text[FORMAT_SIZE];
+    if (json_array_size(releases) == 0) {
+        buf_puts(out, "no releases yet\n");
+        return;
+    }
+    table_init(&t, term, ">RELEASE|VERSION|STATUS|USE|CREATED|BY|COMMIT|AUTHOR");
+    json_array_foreach((json_t *)releases, i, r)
+    {
+        const char *status = json_text(r, "status");
+        table_cellf(&t, STYLE_NONE, "%lld", (long long)json_whole(r, "release"));
+        table_cell(&t, STYLE_BOLD, text_or_dash(r, "version"));
+        table_cell(&t, style_of_state(status), *status != '\0' ? status : NULL);
+        table_cell(&t, STYLE_NONE, text_or_dash(r, "use"));
+        table_cell(&t, STYLE_NONE, format_date(json_text(r, "created"), text));
+        table_cell(&t, STYLE_NONE, text_or_dash(r, "created_by"));
+        const char *commit = text_or_dash(r, "commit");
+        table_cellf(&t, STYLE_NONE, "%.12s%s", commit != NULL ? commit : "-",
+                    json_is_true(json_object_get(r, "dirty")) ? " (dirty)" : "");
+        table_cell(&t, STYLE_NONE, text_or_dash(r, "author"));
+    }
+    table_finish(&t, "", out);
+}
+
+static void put_list(const json_t *list, const char *heading, const struct term *t,
+                     enum style style, struct buf *out)
+{
+    size_t i;
+    json_t *item;
+    if (json_array_size(list) == 0)
+        return;
+    put_styled(out, t, STYLE_BOLD, heading);
+    buf_putc(out, '\n');
+    json_array_foreach((json_t *)list, i, item)
+    {
+        const char *text = json_string_value(item);
+        struct buf line = BUF_INIT;
+        put_clean(&line, text != NULL ? text : json_text(item, "text"));
+        buf_puts(out, "  ");
+        put_styled(out, t, style, buf_str(&line));
+        buf_putc(out, '\n');
+        buf_release(&line);
+    }
+}
+
+void view_plan(const json_t *plan, const struct term *t, struct buf *out)
+{
+    char text[FORMAT_SIZE];
+    const json_t *steps = json_object_get(plan, "steps");
+    const json_t *changes = json_object_get(plan, "changes");
+    int64_t from = json_whole(plan, "from");
+    if (from > 0)
+        buf_printf(out, "a deploy would go from release %lld, ", (long long)from);
+    else
+        buf_puts(out, "a deploy would be the first one, ");
+    put_clean(out, json_text(plan, "strategy"));
+    buf_printf(out, ", in %s at least\n\n", format_elapsed(json_whole(plan, "least_ms"), text));
+    if (json_array_size(changes) == 0 && from > 0)
+        buf_puts(out, "the spec does not change\n");
+    put_list(changes, from > 0 ? "changes" : "the spec", t, STYLE_NONE, out);
+    buf_putc(out, '\n');
+    put_styled(out, t, STYLE_BOLD, "steps");
+    buf_putc(out, '\n');
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        buf_printf(out, "  %2zu  ", i + 1);
+        put_clean(out, json_text(json_array_get(steps, i), "text"));
+        buf_putc(out, '\n');
+    }
+    if (json_array_size(json_object_get(plan, "warnings")) > 0)
+        buf_putc(out, '\n');
+    put_list(json_object_get(plan, "warnings"), "warnings", t, STYLE_YELLOW, out);
+}
