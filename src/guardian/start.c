@@ -125,13 +125,10 @@ int become(const struct guardian *g, int binary_fd, struct error *err)
         add(&w, "--listen", b->listeners[i].address);
     *vec_push(&w) = NULL;
     /* The lock goes with the exec (all our descriptors are close-on-exec); serve takes it again
-     * under the same pid. */
-    sigset_t none, before;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, &before);
+     * under the same pid. The signals stay blocked: a SIGTERM of this moment waits for the next
+     * guardian, where by default it would end serve and leave gateway and controller alone. */
     fexecve(binary_fd, w.items, environ);
     int saved = errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
     for (size_t i = 0; i < w.len; i++)
         free(w.items[i]);
     vec_release(&w);
