@@ -84,7 +84,7 @@ int exitrecord_decode(const char *text, struct exit_record *r, struct error *err
         at++;
         line++;
         len = strcspn(at, "\n");
-        if (len == 3 && memcmp(at, "end", 3) == 0) {
+        if (strncmp(at, "end\n", 4) == 0) { /* with its newline: "ended-ms" may be cut, too */
             *r = got;
             return 0;
         }
