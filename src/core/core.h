@@ -177,6 +177,7 @@ struct pool_state {
     uint32_t wanted[SPEC_MAX_PROCESSES];
     uint32_t weight_ppm;
     int64_t keep_until_ms; /* a pool kept after promotion; 0: not kept */
+    uint8_t routed;        /* index of the process that gets the routes, + 1; 0: none */
 };
 
 struct rollout_state {

@@ -29,9 +29,10 @@ enum {
 struct pool_state *pool_of(struct app_state *s, uint32_t id); /* NULL: none */
 size_t pool_index(const struct app_state *s, uint32_t id);    /* CORE_MAX_POOLS: none */
 bool pool_is_left_over(const struct app_state *s, const struct pool_state *p);
-/* The left over pool that still has traffic or instances to lose: of several the one with most of
- * the traffic. NULL: none. */
+/* Of several left over pools the one with most of the traffic. NULL: none. */
 struct pool_state *pool_left_over(struct app_state *s);
+/* Gives all of the traffic to one pool; NULL: none for anyone. true: that is a change. */
+bool pools_give_all(struct app_state *s, const struct pool_state *to);
 void reason_set(struct reason *r, enum reason_code code, const char *text);
 /* The plan goes into memory of the state's own; what it had is freed. */
 void plan_store(struct app_state *s, const struct plan *plan);
@@ -66,13 +67,14 @@ struct count {
 };
 struct tally {
     struct count of[CORE_MAX_POOLS + 1][SPEC_MAX_PROCESSES]; /* the last: of pools that are gone */
-    uint32_t pool_running[CORE_MAX_POOLS + 1], pool_total[CORE_MAX_POOLS + 1];
-    int64_t next_ms; /* when it would be another without any event: min-ready, hopelessness */
+    uint32_t running[CORE_MAX_POOLS + 1], total[CORE_MAX_POOLS + 1];
+    int64_t settles_ms;  /* when the next ready one is settled; INT64_MAX: none */
+    int64_t hopeless_ms; /* when the next one becomes hopeless by time */
 };
+bool has_a_place(const struct instance_obs *in); /* counts as one of the wanted */
 struct tally_rules {
     int64_t now_ms, best_effort_ms;
     int64_t min_ready_ms[CORE_MAX_POOLS]; /* of the routed process */
-    int routed[CORE_MAX_POOLS];
 };
 void tally_count(struct tally *t, const struct app_state *s, const struct observations *obs,
                  const struct tally_rules *rules);
@@ -86,6 +88,7 @@ struct planner {
     enum rollout_kind kind;
     const struct app_spec *stable, *candidate; /* stable NULL: none, or it has no instances */
     uint32_t stable_count[SPEC_MAX_PROCESSES], candidate_count[SPEC_MAX_PROCESSES];
+    bool left_over; /* a superseded rollout's instances have to go as well */
 };
 void planner_init(struct planner *p, const struct app_spec *stable,
                   const struct app_spec *candidate, enum rollout_kind kind,
@@ -118,15 +121,19 @@ void plan_strategy(struct planner *p, bool recreate);
 
 /* ---- restore.c ---- */
 
-/* Where the pools stand when stable is to be made full again at the cost of `down`. */
+/* Where the pools stand when stable is to be made full again at the cost of another. */
 struct standing {
-    const struct app_spec *stable, *down_spec;
-    const struct pool_state *stable_pool, *down_pool; /* down NULL: nothing to take away */
-    const struct count *stable_count, *down_count;    /* by process */
-    uint32_t full[SPEC_MAX_PROCESSES];                /* stable's */
-    uint32_t cap, floor;                              /* of the routed process */
+    const struct app_spec *stable;
+    const struct pool_state *stable_pool;
+    const struct pool_state *down_pool;            /* NULL: nothing to take away */
+    const struct count *stable_count, *down_count; /* by process; down NULL with its pool */
+    uint32_t full[SPEC_MAX_PROCESSES];             /* stable's */
+    uint32_t cap, floor;                           /* of the routed process */
     enum side down;
 };
+/* Bounds of the routed process between stable (full there already) and a candidate. */
+void standing_bounds(struct standing *at, const struct app_spec *candidate,
+                     uint32_t candidate_count, enum rollout_kind kind);
 void plan_restore(struct planner *p, const struct standing *at);
 
 /* ---- decide.c: one call of decide() ---- */

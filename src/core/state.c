@@ -78,6 +78,17 @@ struct pool_state *pool_left_over(struct app_state *s)
     return best;
 }
 
+bool pools_give_all(struct app_state *s, const struct pool_state *to)
+{
+    bool changed = false;
+    for (size_t i = 0; i < CORE_MAX_POOLS; i++) {
+        uint32_t weight = &s->pools[i] == to ? WHOLE_PPM : 0;
+        changed = changed || s->pools[i].weight_ppm != weight;
+        s->pools[i].weight_ppm = weight;
+    }
+    return changed;
+}
+
 /* Cuts between characters, so that the text stays UTF-8. */
 void reason_set(struct reason *r, enum reason_code code, const char *text)
 {

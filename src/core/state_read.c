@@ -102,6 +102,8 @@ static void read_pools(struct reading *r, const json_t *list, struct app_state *
         read_counts(r, json_object_get(o, "wanted"), "wanted", p->wanted);
         p->weight_ppm = (uint32_t)number_of(r, json_object_get(o, "weight"), "weight", WHOLE_PPM);
         p->keep_until_ms = get_i64(r, o, "keep_until");
+        p->routed =
+            (uint8_t)number_of(r, json_object_get(o, "routed"), "routed", SPEC_MAX_PROCESSES);
     }
 }
 

@@ -25,8 +25,8 @@ static void write_pools(const struct app_state *s, struct buf *out)
                    "%s{\"place\":%zu,\"id\":%" PRIu32 ",\"release\":%" PRIu32 ",\"wanted\":", comma,
                    i, p->id, p->release);
         write_counts(p->wanted, out);
-        buf_printf(out, ",\"weight\":%" PRIu32 ",\"keep_until\":%" PRId64 "}", p->weight_ppm,
-                   p->keep_until_ms);
+        buf_printf(out, ",\"weight\":%" PRIu32 ",\"keep_until\":%" PRId64 ",\"routed\":%u}",
+                   p->weight_ppm, p->keep_until_ms, p->routed);
         comma = ",";
     }
     buf_putc(out, ']');
