@@ -320,7 +320,7 @@ static void handle(struct control *c, uint32_t what)
         on_signal(c);
 }
 
-void control_run(struct gateway *g, const struct boot *boot)
+void gateway_control_run(struct gateway *g, const struct boot *boot)
 {
     struct control c = {.g = g, .owner = (uid_t)boot->owner_uid, .listening = boot->control_fd};
     memset(c.peers, -1, sizeof c.peers);

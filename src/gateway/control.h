@@ -6,7 +6,7 @@
 #include "gateway/worker.h"
 
 /* Serves until all workers have drained or the drain's deadline is over. */
-void control_run(struct gateway *g, const struct boot *boot);
+void gateway_control_run(struct gateway *g, const struct boot *boot);
 /* Makes the newest valid snapshot of the two files current (use_previous: the one before it); an
  * empty table where there is none. */
 int control_first_table(struct gateway *g, const struct boot *boot, struct error *err);

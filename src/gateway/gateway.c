@@ -212,7 +212,7 @@ int gateway_main(struct boot *boot)
     steer(g);
     log_info("generation %llu serves with %u workers", (unsigned long long)g->generation,
              g->workers_len);
-    control_run(g, boot);
+    gateway_control_run(g, boot);
     for (uint32_t i = 0; i < g->workers_len; i++) {
         pthread_join(g->workers[i].thread, NULL);
         worker_release(&g->workers[i]);
