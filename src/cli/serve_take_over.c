@@ -259,8 +259,12 @@ static int open_wanted(struct serve *s, const char *wanted, struct taken *t, str
     return 0;
 }
 
+/* The same address again; "HOST:0" is another port each time. */
 static bool wanted_already(const struct serve *s, size_t i)
 {
+    size_t len = strlen(s->wanted[i].text);
+    if (strcmp(s->wanted[i].text + len - 2, ":0") == 0)
+        return false;
     for (size_t k = 0; k < i; k++)
         if (strcmp(s->wanted[k].text, s->wanted[i].text) == 0)
             return true;
