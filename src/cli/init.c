@@ -67,7 +67,7 @@ static void put_run(struct buf *out, const struct project *p)
         buf_puts(out,
                  "# This is a guess: nothing here said how. A list is run as it is, a text by a "
                  "shell.\n");
-    if (p->processes_len == 1) {
+    if (p->processes_len == 1 && p->routed) {
         buf_puts(out, "run: ");
         put_command(out, &p->processes[0].command);
         buf_putc(out, '\n');

@@ -217,6 +217,8 @@ static char *unknown_key_hint(const struct reader *r, enum mapping in, const cha
 
 static void unknown_key(struct reader *r, enum mapping in, const struct node *key)
 {
+    if (r->diags->len > REPORT_MAX) /* enough was said; looking for words costs time */
+        return;
     cleanup_free char *hint = unknown_key_hint(r, in, key->text);
     cleanup_free char *text =
         r->path.len > 0 ? xasprintf("unknown key `%.60s` in `%s`", key->text, buf_str(&r->path))

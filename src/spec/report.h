@@ -1,4 +1,5 @@
-/* report: adding to diagnostics. Inside src/spec only. */
+/* report: adding to diagnostics (inside src/spec only), and the nearest word (for the command line
+ * too). */
 #ifndef SLUICE_SPEC_REPORT_H
 #define SLUICE_SPEC_REPORT_H
 

@@ -1,8 +1,8 @@
 /* spec: sluice.yaml -> struct app_spec, and back.
  *
  * Runs in the command line (reads the user's file) and in the controller (reads the canonical JSON
- * that the command line sent, which is parsed by the same code, since JSON is YAML). Pure: no file is
- * opened here except through the caller's callback, nothing is contacted.
+ * that the command line sent, which is parsed by the same code, since JSON is YAML). Pure: no file
+ * is opened here except through the caller's callback, nothing is contacted.
  *
  * Invariants of a struct app_spec that came out of spec_parse() without errors: every default is
  * filled in, every cross-field rule holds, every string is NUL-terminated UTF-8 without NUL inside,
@@ -97,11 +97,11 @@ struct strategy_spec {
     struct match_spec preview;                /* blue-green; len 0: none */
     const struct command *smoke;              /* blue-green */
     size_t smoke_len;
-    bool approve;    /* blue-green */
-    int64_t keep_ms; /* blue-green */
+    bool approve;                             /* blue-green */
+    int64_t keep_ms;                          /* blue-green */
     struct canary_step steps[SPEC_MAX_STEPS]; /* canary; rising, the last is 1,000,000 */
     size_t steps_len;
-    uint32_t instances; /* canary; 0: proportional */
+    uint32_t instances;      /* canary; 0: proportional */
     struct match_spec match; /* canary; len 0: none */
     bool sticky;             /* canary: by cookie */
     struct judge_spec judge;
@@ -134,7 +134,7 @@ struct app_spec {
     uint16_t port; /* 0: auto */
     const struct env_var *env;
     size_t env_len;
-    const char *user; /* NULL: absent */
+    const char *user;   /* NULL: absent */
     uint32_t cpu_milli; /* 0: no limit */
     uint64_t memory_bytes;
     struct probe_spec readiness, liveness, startup;
@@ -151,7 +151,8 @@ struct app_spec {
     struct arena_block *memory; /* what it owns; spec's own business */
 };
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading
+ * -------------------------------------------------------------------------------------- */
 
 struct diagnostic {
     bool warning;
@@ -165,8 +166,8 @@ struct diagnostics {
 };
 void diagnostics_release(struct diagnostics *d);
 bool diagnostics_failed(const struct diagnostics *d); /* any that is not a warning */
-/* "sluice.yaml:3:1: error: unknown key `replica`\n  3 | replica: 3\n    | ^~~~~~~\n  did you mean ...",
- * each of them. color: with terminal colours. */
+/* "sluice.yaml:3:1: error: unknown key `replica`\n  3 | replica: 3\n    | ^~~~~~~\n  did you mean
+ * ...", each of them. color: with terminal colours. */
 void diagnostics_render(const struct diagnostics *d, const char *filename, const char *text,
                         size_t len, bool color, struct buf *out);
 
@@ -174,7 +175,8 @@ struct spec_source {
     const char *text; /* the whole file; need not be NUL-terminated */
     size_t len;
     const char *environment; /* NULL: production */
-    /* Looks up ${NAME}; NULL answer: not set. A NULL callback: ${...} is left alone (the controller). */
+    /* Looks up ${NAME}; NULL answer: not set. A NULL callback: ${...} is left alone (the
+     * controller). */
     const char *(*getenv)(void *arg, const char *name);
     /* Reads an env-file named by the spec into out; NULL callback: env-files is an error. */
     int (*read_file)(void *arg, const char *path, struct buf *out, struct error *err);
@@ -185,8 +187,8 @@ struct spec_source {
 struct app_spec *spec_parse(const struct spec_source *source, struct diagnostics *diags);
 void spec_free(struct app_spec *spec);
 
-/* The canonical JSON of the effective spec (environment merged, ${} and env-files resolved): parsing
- * it gives an equal spec. What the command line sends and the store keeps. */
+/* The canonical JSON of the effective spec (environment merged, ${} and env-files resolved):
+ * parsing it gives an equal spec. What the command line sends and the store keeps. */
 void spec_to_json(const struct app_spec *spec, struct buf *out);
 
 /* Another strategy by its word with its defaults (`deploy --strategy`); NULL and an error in diags

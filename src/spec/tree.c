@@ -219,8 +219,8 @@ static void attach(struct builder *b, const struct node *node)
     if (__builtin_add_overflow(parent->node->weight, node->weight, &weight) ||
         weight > TREE_MAX_NODES) {
         if (!b->failed)
-            fail(b, spot_of(node), "the file is too large once its aliases are written out",
-                 "this looks like anchors that multiply each other");
+            fail(b, spot_of(node), "the file has too many values, those behind aliases counted too",
+                 "200000 are allowed; do anchors multiply each other?");
         return;
     }
     parent->node->weight = weight;
