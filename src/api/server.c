@@ -171,6 +171,7 @@ static void start_listening(struct server *s)
         bad = uv_listen(&s->listener.stream, BACKLOG, on_connection);
         if (bad == 0) {
             log_info("api: listening on %s", api);
+            control_api_listens(s->control);
             return;
         }
         error_set(&err, ERROR_IO, "%s", uv_strerror(bad));

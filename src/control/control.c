@@ -95,6 +95,8 @@ void control_tick_soon(struct control *c)
         uv_timer_start(&c->tick, on_tick, 0, 0);
 }
 
+static void tell_ready(struct control *c);
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct control *c = prepare->data;
@@ -102,6 +104,7 @@ static void on_prepare(uv_prepare_t *prepare)
         return;
     bool had_rollout = uv_timer_get_due_in(&c->tick) <= TICK_ROLLOUT_MS;
     pipeline_run_marked(c);
+    tell_ready(c);
     for (size_t i = 0; !had_rollout && i < c->apps.len; i++)
         if (c->apps.items[i]->state.rollout.id != 0) {
             control_tick_soon(c); /* a rollout has begun: the tick quickens */
@@ -293,6 +296,20 @@ struct control *control_open(const struct control_config *config, struct error *
     uv_prepare_start(&c->prepare, on_prepare);
     uv_timer_start(&c->tick, on_tick, 0, 0);
     return c;
+}
+
+void control_api_listens(struct control *c)
+{
+    c->api_listens = true;
+}
+
+/* A degraded server is as ready as it can be: its gateway serves, its API says what is wrong. */
+static void tell_ready(struct control *c)
+{
+    if (c->told_ready || !c->api_listens || (!control_ready(c) && c->store != NULL))
+        return;
+    c->told_ready = true;
+    guardian_link_ready(c->guardian);
 }
 
 bool control_ready(const struct control *c)

@@ -43,6 +43,8 @@ struct control *control_open(const struct control_config *config, struct error *
 void control_leave(struct control *c, bool stop_apps);
 void control_free(struct control *c); /* after on_leave, with the loop stopped */
 
+/* The API answers now: once the gateway has its routes as well, `serve` is told that all is ready. */
+void control_api_listens(struct control *c);
 bool control_ready(const struct control *c); /* GET /ready: snapshot applied, runs adopted */
 
 /* Who asks: from SO_PEERCRED, or of a token. */

@@ -7,6 +7,7 @@
  * run routes.c     app states -> snapshot          publish.c   snapshot -> file and gateways,
  * acknowledged measure.c    totals over generations         watch.c     the judge of each rollout
  *   deploy.c     accept, pack, build, begin      commands.c  what people say
+ *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
  *   ended.c      result of a rollout, releases' clean-up
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
  *
@@ -292,7 +293,7 @@ struct control {
     char store_error[256];
     int64_t started_ms;
     uint64_t rollouts_ended[RESULT_PAUSED + 1];
-    bool ready, leaving, stop_apps, left;
+    bool api_listens, told_ready, leaving, stop_apps, left;
     struct {
         struct cleanup **items;
         size_t len, cap;
@@ -447,6 +448,14 @@ bool deploy_active(const struct app *a);
 int rollout_begin(struct app *a, enum rollout_kind kind, struct release *r, const char *actor,
                   struct store_batch *batch, struct error *err);
 json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event);
+
+/* pack_watch.c: tells once how a job ended (result NULL: *err says why), not from within start, and
+ * not at all after a cancel. */
+struct pack_watch;
+typedef void pack_watch_done(void *arg, const struct pack_result *result, const struct error *err);
+struct pack_watch *pack_watch_start(struct control *c, struct pack_job *job, pack_watch_done *done,
+                                    void *arg);
+void pack_watch_cancel(struct pack_watch *w); /* NULL is fine */
 
 /* plan.c */
 /* Parses and checks what a client sent; *err names the first error of it. */

@@ -25,9 +25,7 @@ struct pending_deploy {
     gid_t gid;
     int64_t started_ms;
     bool version_given;
-    struct pack_job *job;
-    uv_poll_t poll;
-    bool poll_open, over;
+    struct pack_watch *job; /* packing or sealing */
     struct hook *build;
 };
 
@@ -54,45 +52,15 @@ json_t *deploy_pending_json(const struct app *a)
 /* ---- its end
  * -------------------------------------------------------------------------------------- */
 
-static void pending_free(struct pending_deploy *p)
-{
-    free(p->source);
-    free(p->actor);
-    free(p);
-}
-
-static void on_poll_closed(uv_handle_t *handle)
-{
-    struct pending_deploy *p = handle->data;
-    struct control *c = p->app->control;
-    p->poll_open = false;
-    if (p->over)
-        pending_free(p);
-    control_handle_closed(c);
-}
-
-static void close_poll(struct pending_deploy *p)
-{
-    if (p->poll_open && !uv_is_closing((uv_handle_t *)&p->poll))
-        uv_close((uv_handle_t *)&p->poll, on_poll_closed);
-}
-
 /* Out of the app; nothing of it runs any more. */
 static void pending_end(struct pending_deploy *p)
 {
     p->app->deploy = NULL;
-    p->over = true;
     hook_cancel(p->build);
-    p->build = NULL;
-    if (p->job != NULL) {
-        uv_poll_stop(&p->poll);
-        pack_cancel(p->job);
-        p->job = NULL;
-    }
-    if (p->poll_open)
-        close_poll(p);
-    else
-        pending_free(p);
+    pack_watch_cancel(p->job);
+    free(p->source);
+    free(p->actor);
+    free(p);
 }
 
 static void fail(struct pending_deploy *p, enum reason_code code, const char *text)
@@ -257,25 +225,14 @@ static void take_result(struct app *a, struct release *r, const struct pack_resu
     control_submit(a->control, batch, NULL, NULL);
 }
 
-static void on_job(uv_poll_t *poll, int status, int events)
+static void on_job(void *arg, const struct pack_result *result, const struct error *err)
 {
-    struct pending_deploy *p = poll->data;
-    (void)status, (void)events;
-    if (p->job == NULL || !pack_ended(p->job))
-        return;
-    struct pack_result result;
-    struct error err = ERROR_INIT;
-    uv_poll_stop(&p->poll);
-    memset(&result, 0, sizeof result);
-    int failed = pack_finish(p->job, p->stage == STAGE_PACKING ? &result : NULL, &err);
+    struct pending_deploy *p = arg;
     p->job = NULL;
-    close_poll(p);
-    if (failed < 0) {
-        fail(p, REASON_BUILD, err.text);
-        return;
-    }
-    if (p->stage == STAGE_PACKING) {
-        take_result(p->app, app_release(p->app, p->release), &result, p->version_given);
+    if (result == NULL) {
+        fail(p, REASON_BUILD, err->text);
+    } else if (p->stage == STAGE_PACKING) {
+        take_result(p->app, app_release(p->app, p->release), result, p->version_given);
         next_stage(p, STAGE_BUILDING);
     } else {
         begin(p);
@@ -284,17 +241,10 @@ static void on_job(uv_poll_t *poll, int status, int events)
 
 static void watch_job(struct pending_deploy *p, struct pack_job *job, const struct error *err)
 {
-    if (job == NULL) {
+    if (job == NULL)
         fail(p, REASON_BUILD, err->text);
-        return;
-    }
-    struct control *c = p->app->control;
-    p->job = job;
-    uv_poll_init(c->loop, &p->poll, pack_fd(job));
-    p->poll.data = p;
-    p->poll_open = true;
-    control_handle_opened(c);
-    uv_poll_start(&p->poll, UV_READABLE, on_job);
+    else
+        p->job = pack_watch_start(p->app->control, job, on_job, p);
 }
 
 static void on_built(void *arg, struct hook *hook, bool ok, const char *text)

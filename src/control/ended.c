@@ -177,16 +177,8 @@ void deploy_failed(struct app *a, struct release *r, enum reason_code code, cons
 
 struct cleanup {
     struct control *control;
-    struct pack_job *job;
-    uv_poll_t poll;
+    struct pack_watch *watch;
 };
-
-static void on_cleanup_closed(uv_handle_t *handle)
-{
-    struct cleanup *k = handle->data;
-    control_handle_closed(k->control);
-    free(k);
-}
 
 static void cleanup_end(struct cleanup *k)
 {
@@ -196,20 +188,14 @@ static void cleanup_end(struct cleanup *k)
             vec_remove(&c->cleanups, i);
             break;
         }
-    uv_close((uv_handle_t *)&k->poll, on_cleanup_closed);
+    free(k);
 }
 
-static void on_cleanup(uv_poll_t *poll, int status, int events)
+static void on_removed(void *arg, const struct pack_result *result, const struct error *err)
 {
-    struct cleanup *k = poll->data;
-    (void)status, (void)events;
-    if (!pack_ended(k->job))
-        return;
-    uv_poll_stop(&k->poll);
-    struct error err = ERROR_INIT;
-    if (pack_finish(k->job, NULL, &err) < 0)
-        log_warn("an old folder could not be deleted: %s", err.text);
-    cleanup_end(k);
+    if (result == NULL)
+        log_warn("an old folder could not be deleted: %s", err->text);
+    cleanup_end(arg);
 }
 
 void cleanup_folder(struct control *c, const char *dir)
@@ -222,20 +208,15 @@ void cleanup_folder(struct control *c, const char *dir)
     }
     struct cleanup *k = xcalloc(1, sizeof *k);
     k->control = c;
-    k->job = job;
-    uv_poll_init(c->loop, &k->poll, pack_fd(job));
-    k->poll.data = k;
-    control_handle_opened(c);
+    k->watch = pack_watch_start(c, job, on_removed, k);
     *vec_push(&c->cleanups) = k;
-    uv_poll_start(&k->poll, UV_READABLE, on_cleanup);
 }
 
 void cleanups_release(struct control *c)
 {
     while (c->cleanups.len > 0) {
         struct cleanup *k = c->cleanups.items[c->cleanups.len - 1];
-        uv_poll_stop(&k->poll);
-        pack_cancel(k->job);
+        pack_watch_cancel(k->watch);
         cleanup_end(k);
     }
     vec_release(&c->cleanups);
