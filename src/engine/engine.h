@@ -21,7 +21,7 @@
 enum { RUN_ID_MAX = 120 };
 
 struct run_spec {
-    const char *id;          /* [A-Za-z0-9._-]{1,RUN_ID_MAX} */
+    const char *id;          /* [A-Za-z0-9._-]{1,RUN_ID_MAX}, no dot in front */
     const char *dir;         /* working folder, absolute (the release's folder) */
     const char *const *argv; /* NULL-terminated, expanded */
     const char *const *envp; /* NULL-terminated "NAME=value"; the whole environment */

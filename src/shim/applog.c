@@ -17,7 +17,8 @@ enum {
     PIECE_MIN = 64,
     LINE_OVERHEAD = 256, /* time, stream, label of a JSON line */
     READ_SIZE = 16 << 10,
-    PENDING_MAX = 64 << 10,
+    PENDING_MAX = 16 << 10,
+    KEPT_MAX = 32 << 10, /* memory that is kept from one flush to the next */
 };
 static const char *const stream_names[APPLOG_STREAMS] = {"out", "err"};
 
@@ -112,6 +113,8 @@ static void flush(struct applog *log)
         log->dropped_unsaid += log->pending_lines;
     }
     buf_clear(&log->pending);
+    if (log->pending.cap > KEPT_MAX)
+        buf_release(&log->pending);
     log->pending_lines = 0;
 }
 

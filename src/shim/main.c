@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -175,6 +176,8 @@ static int run(struct shim_params *params, int run_dir_fd)
 
 int main(void)
 {
+    mallopt(M_MMAP_THRESHOLD, 16 << 10); /* the log's buffers go back to the system when freed */
+    mallopt(M_TRIM_THRESHOLD, 16 << 10);
     struct error err = ERROR_INIT;
     struct shim_params params;
     if (read_params(&params, &err) < 0) {

@@ -20,13 +20,14 @@ static void adopt_dead(struct process_engine *e, struct run *r, int folder_fd)
 {
     bool same_boot = false;
     struct error err = ERROR_INIT;
+    bool whole = run_info_read(e, r, folder_fd, &same_boot) == 0;
     if (run_exit_read(r, folder_fd, &err) == 0) {
         r->status.state = RUN_EXITED;
         return;
     }
     if (err.class != ERROR_NOT_FOUND)
         log_warn("run %s: %s", r->id, err.text);
-    if (run_info_read(e, r, folder_fd, &same_boot) < 0 || !same_boot) {
+    if (!whole || !same_boot) {
         r->status.state = RUN_LOST; /* before its fork, or before a reboot: nothing is left of it */
         return;
     }
@@ -85,7 +86,7 @@ int adopt_all(struct process_engine *e, struct error *err)
     if (dir == NULL)
         return error_errno(err, errno, "read %s", e->run_dir);
     for (struct dirent *d; (d = readdir(dir)) != NULL;)
-        if (d->d_name[0] != '.' && run_id_valid(d->d_name))
+        if (run_id_valid(d->d_name))
             adopt_one(e, d->d_name);
     closedir(dir);
     wait_for_answers(e);

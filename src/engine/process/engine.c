@@ -111,6 +111,13 @@ void run_unwatch_shim(struct process_engine *e, struct run *r)
     close(take_fd(&r->pidfd));
 }
 
+/* The shim removes its run's cgroups; now and then the kernel still holds one at that moment. */
+static int remove_traces(struct process_engine *e, struct run *r, struct error *err)
+{
+    cgroup_remove(&r->cgroup);
+    return run_folder_remove(e, r->id, err);
+}
+
 static void leave(struct process_engine *e, struct run *r)
 {
     for (struct run **at = &e->leaving; *at != NULL; at = &(*at)->next_dead) {
@@ -119,7 +126,7 @@ static void leave(struct process_engine *e, struct run *r)
             break;
         }
     }
-    run_folder_remove(e, r->id, NULL);
+    remove_traces(e, r, NULL);
     bury(e, r);
 }
 
@@ -236,7 +243,7 @@ static int process_forget(struct engine *engine, const char *id, struct error *e
     if (r->status.state != RUN_EXITED && r->status.state != RUN_LOST)
         return error_set(err, ERROR_CONFLICT, "run %s: it is not over", id);
     if (!r->shim_alive) {
-        if (run_folder_remove(e, id, err) < 0)
+        if (remove_traces(e, r, err) < 0)
             return -1;
         run_delete(e, r);
         return 0;

@@ -26,7 +26,8 @@ static const char KEY_NAME[] = "SLUICE_RUN_KEY=", ID_NAME[] = "SLUICE_RUN=";
 static int check_spec(const struct process_engine *e, const struct run_spec *s, struct error *err)
 {
     if (!run_id_valid(s->id))
-        return error_set(err, ERROR_USAGE, "run id %.64s: should be 1 to %d of A-Z a-z 0-9 . _ -",
+        return error_set(err, ERROR_USAGE,
+                         "run id %.64s: should be 1 to %d of A-Z a-z 0-9 . _ -, no dot in front",
                          s->id, RUN_ID_MAX);
     if (map_get(&e->runs, s->id) != NULL)
         return error_set(err, ERROR_CONFLICT, "run %s: there is one already", s->id);

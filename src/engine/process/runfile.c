@@ -19,8 +19,7 @@ enum { INFO_MAX_BYTES = 32 << 10 };
 bool run_id_valid(const char *id)
 {
     size_t n = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-    return n > 0 && n <= RUN_ID_MAX && id[n] == '\0' && strcmp(id, ".") != 0 &&
-           strcmp(id, "..") != 0;
+    return n > 0 && n <= RUN_ID_MAX && id[n] == '\0' && id[0] != '.';
 }
 
 int run_folder_open(const struct process_engine *e, const char *id)

@@ -124,6 +124,31 @@ static void runs_as_the_user(void **state)
     assert_true(process_gone(s.pid));
 }
 
+static unsigned long pss_kib(pid_t pid)
+{
+    char path[64];
+    cleanup_buf struct buf text = BUF_INIT;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    if (file_read(AT_FDCWD, path, 1 << 16, &text, NULL) < 0)
+        return 0;
+    char *at = strstr(buf_str(&text), "\nPss:");
+    return at == NULL ? 0 : strtoul(at + 5, NULL, 10);
+}
+
+/* The bar of the design: at most 1 MiB each, also behind much and nasty output. */
+static void a_shim_stays_small(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, "a.1",
+              "head -c 3000000 /dev/urandom; head -c 3000000 /dev/zero; yes | head -c 3000000 >&2; "
+              "echo; echo done; exec sleep 1000");
+    struct run_status s = rig_wait(rig, "a.1", RUN_RUNNING);
+    RIG_UNTIL(rig, rig_contains(rig, "logs/app.log", "\"m\":\"done\""));
+    assert_true(pss_kib(s.shim_pid) > 0);
+    assert_true(pss_kib(s.shim_pid) <= 1024);
+    print_message("shim: %lu KiB\n", pss_kib(s.shim_pid));
+}
+
 /* ---- ports ---------------------------------------------------------------------------------- */
 
 static int listen_on(uint32_t address, uint16_t *port)
@@ -343,6 +368,7 @@ int main(void)
         RIG_TEST(use_is_measured),
         RIG_TEST(no_cgroup_is_left_behind),
         RIG_TEST(runs_as_the_user),
+        RIG_TEST(a_shim_stays_small),
         RIG_TEST(whose_port_it_is),
         RIG_TEST(a_full_disk_does_not_stop_the_app),
         RIG_TEST(a_full_disk_still_gets_the_exit_record),
