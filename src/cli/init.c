@@ -21,8 +21,7 @@ static const char usage[] = "usage: sluice init [-f FILE] [--json] [--no-color]\
                             "\n"
                             "  -f, --file FILE   the file to write (default: sluice.yaml)\n";
 
-/* ---- the file
- * ------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static void put_string(struct buf *out, const char *text)
 {
@@ -130,8 +129,7 @@ static void compose(const struct project *p, struct buf *out)
     buf_puts(out, rest);
 }
 
-/* ---- writing it
- * ----------------------------------------------------------------------------------- */
+/* ---- writing it ------------------------------------------------------------------------------ */
 
 static int write_new(const char *path, const struct buf *text, struct error *err)
 {

@@ -99,8 +99,7 @@ static void run_as(struct search *s, struct project_command c)
     add_process(s, "web", c.shell != NULL ? c : words(s, c));
 }
 
-/* ---- the kinds of project
- * ------------------------------------------------------------------------- */
+/* ---- the kinds of project -------------------------------------------------------------------- */
 
 static void find_node(struct search *s)
 {

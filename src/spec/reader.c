@@ -30,8 +30,7 @@ const char *mapping_words(enum mapping mapping)
     return words[mapping];
 }
 
-/* ---- saying what is wrong -----------------------------------------------------------------------
- */
+/* ---- saying what is wrong -------------------------------------------------------------------- */
 
 struct spot node_spot(const struct node *n)
 {
@@ -122,8 +121,7 @@ void path_pop(struct reader *r, size_t mark)
         r->path.data[mark] = '\0';
 }
 
-/* ---- unknown keys -------------------------------------------------------------------------------
- */
+/* ---- unknown keys ---------------------------------------------------------------------------- */
 
 /* What other tools call it -> what we do. */
 static const struct {
@@ -226,8 +224,7 @@ static void unknown_key(struct reader *r, enum mapping in, const struct node *ke
     report_add(r->diags, false, node_spot(key), text, hint);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* A default of the table as if it stood in the file, at the place of its mapping. */
 static const struct node *preset_node(struct reader *r, const char *preset, const struct node *at)
@@ -325,8 +322,7 @@ bool read_items(struct reader *r, const struct key *key, const struct node *node
     return true;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Characters that YAML does not take as they are, though JSON does: C1 controls, the byte order
  * mark, the line separators of Unicode, and the two that are none. Gives the code point, else 0. */

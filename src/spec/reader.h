@@ -91,8 +91,7 @@ enum expand_mode {
     EXPAND_SH,    /* as EXPAND_ARGV; the shell's other forms stay too */
 };
 
-/* ---- reading, for types -----------------------------------------------------------------------
- */
+/* ---- reading, for types ---------------------------------------------------------------------- */
 
 static inline void *field_at(void *base, size_t offset)
 {
@@ -143,16 +142,14 @@ void read_dotenv(struct reader *r, const struct node *at, const char *path, cons
                  size_t len);
 void env_put(struct reader *r, const char *name, const char *value);
 
-/* ---- rules --------------------------------------------------------------------------------------
- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 /* After the keys of one mapping were read: what they must be together. */
 void finish_mapping(struct reader *r, enum mapping in, const struct node *node, void *base);
 /* The whole spec, once it was read without errors. */
 void check_rules(struct reader *r, const struct node *root);
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 void write_mapping(enum mapping in, const void *base, struct buf *out);
 bool write_value(const struct key *key, const void *base, struct buf *out); /* false: left out */

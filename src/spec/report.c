@@ -70,8 +70,7 @@ bool diagnostics_failed(const struct diagnostics *d)
     return false;
 }
 
-/* ---- the nearest word -------------------------------------------------------------------------
- */
+/* ---- the nearest word ------------------------------------------------------------------------ */
 
 enum { WORD_MAX = 40 };
 

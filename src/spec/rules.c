@@ -39,8 +39,7 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
     }
 }
 
-/* ---- the whole file
- * ------------------------------------------------------------------------------- */
+/* ---- the whole file -------------------------------------------------------------------------- */
 
 /* The deepest key of the path that is in the file, for its place. */
 static const struct node *place(const struct node *root, const char *a, const char *b,

@@ -151,8 +151,7 @@ struct app_spec {
     struct arena_block *memory; /* what it owns; spec's own business */
 };
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 struct diagnostic {
     bool warning;

@@ -81,8 +81,7 @@ static struct node *scalar_node(struct builder *b, struct fy_token *token)
     return n;
 }
 
-/* ---- closing a map: keys are words, no two alike, << merged
- * --------------------------------------- */
+/* ---- closing a map: keys are words, no two alike, << merged ---------------------------------- */
 
 static void add_pair(struct node *map, struct map *seen, const struct node *key,
                      const struct node *value)
@@ -181,8 +180,7 @@ static void close_map(struct builder *b, struct node *map, const struct node **k
         map->length = map->pairs[0].key->length;
 }
 
-/* ---- events -----------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void remember_anchor(struct builder *b, struct fy_token *anchor, struct node *node)
 {
@@ -313,8 +311,7 @@ static void on_event(struct builder *b, struct fy_event *e)
     }
 }
 
-/* ---- what is wrong with text that is no YAML
- * ------------------------------------------------------ */
+/* ---- what is wrong with text that is no YAML ------------------------------------------------- */
 
 /* The parser's words, where they say too little -> what to do. */
 static const struct {

@@ -1,15 +1,12 @@
-/* What is run: the app's name, commands, processes, replicas, the port, env. */
+/* What is run: the app's name, its processes, replicas, the port. */
 #include "base/alloc.h"
 #include "base/units.h"
-#include "base/vec.h"
 #include "spec/types.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
-/* ---- names
- * ---------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 bool is_name(const char *text)
 {
@@ -106,8 +103,7 @@ const struct value_type type_version = {.shape =
 const struct value_type type_user = {
     .shape = "the name of a system user", .read = read_user, .write = write_text};
 
-/* ---- what is not there yet
- * ------------------------------------------------------------------------ */
+/* ---- what is not there yet ------------------------------------------------------------------- */
 
 static void read_engine(struct reader *r, const struct key *key, const struct node *node,
                         void *base)
@@ -141,147 +137,7 @@ const struct value_type type_engine = {.shape = "`process`", .read = read_engine
 const struct value_type type_not_yet = {
     .shape = "nothing yet", .read = read_not_yet, .null_is_empty = true};
 
-/* ---- commands
- * ------------------------------------------------------------------------------------- */
-
-/* MAX_ARG_STRLEN of Linux: execve() refuses a longer argument. */
-enum { MAX_ARGUMENT = 131071 };
-
-static bool read_argument(struct reader *r, const struct key *key, const struct node *node,
-                          enum expand_mode mode, const char **out)
-{
-    if (node->kind != NODE_SCALAR) {
-        reader_expected(r, node, "a word of a command",
-                        node->kind == NODE_NULL ? "write \"\" for an empty one" : NULL);
-        return false;
-    }
-    *out = read_text(r, key, node, mode);
-    if (*out == NULL)
-        return false;
-    if (strlen(*out) <= MAX_ARGUMENT)
-        return true;
-    reader_fail(r, node, NULL, "longer than %d bytes: no program can be started with that",
-                MAX_ARGUMENT);
-    return false;
-}
-
-bool read_command(struct reader *r, const struct key *key, const struct node *node,
-                  struct command *out)
-{
-    static const char shape[] = "a command: a list such as [\"./shop\", \"--port\", \"$PORT\"], "
-                                "or a text for the shell";
-    bool shell = node->kind == NODE_SCALAR;
-    if (!shell && (node->kind != NODE_LIST || node->len == 0 || node->len > 1024)) {
-        reader_expected(r, node, shape, node->kind == NODE_LIST ? "it has no words" : NULL);
-        return false;
-    }
-    size_t argc = shell ? 3 : node->len;
-    const char **argv = arena_alloc(r->arena, (argc + 1) * sizeof *argv);
-    bool ok = true;
-    if (shell) {
-        argv[0] = "sh";
-        argv[1] = "-c";
-        ok = read_argument(r, key, node, EXPAND_SH, &argv[2]);
-    }
-    for (size_t i = 0; !shell && i < argc; i++)
-        ok &= read_argument(r, key, node->items[i], EXPAND_ARGV, &argv[i]);
-    if (!ok)
-        return false;
-    if (argv[shell ? 2 : 0][0] == '\0') {
-        reader_fail(r, shell ? node : node->items[0], NULL, "the command is empty");
-        return false;
-    }
-    *out = (struct command){.argv = argv, .argc = argc, .shell = shell};
-    return true;
-}
-
-/* ["npm", "install"] is two commands; that is hardly ever meant when one looks like an option. */
-static void warn_of_split_command(struct reader *r, const struct node *const *items, size_t len)
-{
-    for (size_t i = 1; i < len; i++)
-        if (items[i]->kind == NODE_SCALAR && items[i]->text[0] == '-') {
-            reader_warn(r, items[i],
-                        "for one command with arguments write [[\"cmd\", \"--option\"]]",
-                        "each entry is a command of its own");
-            return;
-        }
-}
-
-static void read_commands(struct reader *r, const struct key *key, const struct node *node,
-                          void *base)
-{
-    const struct node *const *items;
-    size_t len;
-    if (!read_items(r, key, node, MAX_LIST, &items, &len))
-        return;
-    struct command *commands = arena_alloc(r->arena, len * sizeof *commands);
-    bool ok = true;
-    for (size_t i = 0; i < len; i++)
-        ok &= read_command(r, key, items[i], &commands[i]);
-    if (!ok)
-        return;
-    warn_of_split_command(r, items, len);
-    *(const struct command **)field_at(base, key->offset) = len > 0 ? commands : NULL;
-    *(size_t *)field_at(base, key->len_offset) = len;
-}
-
-void write_command(struct buf *out, const struct command *c)
-{
-    if (c->shell) {
-        write_string(out, c->argv[2]);
-        return;
-    }
-    for (size_t i = 0; i < c->argc; i++) {
-        buf_putc(out, i == 0 ? '[' : ',');
-        write_string(out, c->argv[i]);
-    }
-    buf_putc(out, ']');
-}
-
-void write_commands(struct buf *out, const struct command *c, size_t len)
-{
-    buf_putc(out, '[');
-    for (size_t i = 0; i < len; i++) {
-        if (i > 0)
-            buf_putc(out, ',');
-        write_command(out, &c[i]);
-    }
-    buf_putc(out, ']');
-}
-
-static bool write_command_list(const struct key *key, const void *base, struct buf *out)
-{
-    size_t len = *(const size_t *)const_field_at(base, key->len_offset);
-    write_commands(out, *(const struct command *const *)const_field_at(base, key->offset), len);
-    return len > 0;
-}
-
-const struct value_type type_commands = {.shape = "a list of commands such as [\"make\"]",
-                                         .read = read_commands,
-                                         .write = write_command_list,
-                                         .null_is_empty = true};
-
-static void read_exec(struct reader *r, const struct key *key, const struct node *node, void *base)
-{
-    struct probe_spec *probe = base;
-    if (read_command(r, key, node, &probe->exec))
-        probe->kind = PROBE_EXEC;
-}
-
-static bool write_exec(const struct key *key, const void *base, struct buf *out)
-{
-    const struct probe_spec *probe = base;
-    (void)key;
-    if (probe->kind == PROBE_EXEC)
-        write_command(out, &probe->exec);
-    return probe->kind == PROBE_EXEC;
-}
-
-const struct value_type type_exec = {
-    .shape = "a command such as [\"./check\"]", .read = read_exec, .write = write_exec};
-
-/* ---- run
- * ------------------------------------------------------------------------------------------ */
+/* ---- run ------------------------------------------------------------------------------------- */
 
 static void read_processes(struct reader *r, const struct key *key, const struct node *node,
                            struct app_spec *spec)
@@ -450,152 +306,3 @@ static bool write_port(const struct key *key, const void *base, struct buf *out)
 
 const struct value_type type_port = {
     .shape = "`auto`, or a port from 1 to 65535", .read = read_port, .write = write_port};
-
-/* ---- env
- * ------------------------------------------------------------------------------------------ */
-
-void env_put(struct reader *r, const char *name, const char *value)
-{
-    size_t at = (size_t)(uintptr_t)map_get(&r->env_index, name);
-    if (at == 0) {
-        struct env_var *v = vec_push(&r->env);
-        v->name = arena_strdup(r->arena, name);
-        at = r->env.len;
-        map_put(&r->env_index, name, (void *)(uintptr_t)at);
-    }
-    r->env.items[at - 1].value = value;
-}
-
-static void read_variable(struct reader *r, const struct key *key, const struct pair *pair)
-{
-    const char *name = pair->key->text;
-    if (!is_variable_name(name, strlen(name))) {
-        reader_fail(r, pair->key, "letters, digits and _, no digit in front",
-                    "this is no name for an environment variable");
-    } else if (is_instance_variable(name, strlen(name))) {
-        reader_fail(r, pair->key, strcmp(name, "PORT") == 0 ? "a fixed one is `port: 8080`" : NULL,
-                    "is set by sluice for each instance");
-    } else if (pair->value->kind == NODE_NULL) {
-        reader_fail(r, pair->value, "write \"\" for an empty one", "has no value");
-    } else if (pair->value->kind != NODE_SCALAR) {
-        reader_expected(r, pair->value, "a text", NULL);
-    } else {
-        const char *value = read_text(r, key, pair->value, EXPAND_VALUE);
-        if (value != NULL)
-            env_put(r, name, value);
-    }
-}
-
-static void read_env(struct reader *r, const struct key *key, const struct node *node, void *base)
-{
-    (void)base;
-    if (node->kind != NODE_MAP && node->kind != NODE_NULL) {
-        reader_expected(r, node, key->type->shape, NULL);
-        return;
-    }
-    if (node->len > MAX_ENV) {
-        reader_fail(r, node, NULL, "has %zu variables; at most %d are allowed", node->len, MAX_ENV);
-        return;
-    }
-    for (size_t i = 0; i < node->len; i++) {
-        size_t mark = path_push(r, node->pairs[i].key->text);
-        read_variable(r, key, &node->pairs[i]);
-        path_pop(r, mark);
-    }
-}
-
-static bool write_env(const struct key *key, const void *base, struct buf *out)
-{
-    const struct app_spec *spec = base;
-    (void)key;
-    for (size_t i = 0; i < spec->env_len; i++) {
-        buf_printf(out, "%c\"%s\":", i == 0 ? '{' : ',', spec->env[i].name);
-        write_string(out, spec->env[i].value);
-    }
-    if (spec->env_len > 0)
-        buf_putc(out, '}');
-    return spec->env_len > 0;
-}
-
-static void read_env_file(struct reader *r, const struct key *key, const struct node *node)
-{
-    const char *path = read_text(r, key, node, EXPAND_VALUE);
-    if (path == NULL || r->partial)
-        return;
-    if (*path == '\0') {
-        reader_expected(r, node, "the path of a file", NULL);
-        return;
-    }
-    cleanup_buf struct buf text = BUF_INIT;
-    struct error err = ERROR_INIT;
-    if (r->source->read_file == NULL)
-        reader_fail(r, node, NULL, "files are read by the command line only");
-    else if (r->source->read_file(r->source->arg, path, &text, &err) < 0)
-        reader_fail(r, node, NULL, "%s", err.text);
-    else
-        read_dotenv(r, node, path, buf_str(&text), text.len);
-}
-
-static void read_env_files(struct reader *r, const struct key *key, const struct node *node,
-                           void *base)
-{
-    const struct node *const *items;
-    size_t len;
-    (void)base;
-    if (!read_items(r, key, node, MAX_LIST, &items, &len))
-        return;
-    for (size_t i = 0; i < len; i++)
-        read_env_file(r, key, items[i]);
-}
-
-const struct value_type type_env = {.shape = "a map such as {LOG_LEVEL: info}",
-                                    .read = read_env,
-                                    .write = write_env,
-                                    .null_is_empty = true};
-const struct value_type type_env_files = {
-    .shape = "a list of files such as [.env]", .read = read_env_files, .null_is_empty = true};
-
-/* ---- environments
- * --------------------------------------------------------------------------------- */
-
-/* The chosen environment was merged before; the others are read for their errors, into a spec that
- * is thrown away. */
-static void read_environments(struct reader *r, const struct key *key, const struct node *node,
-                              void *base)
-{
-    (void)base;
-    bool nested = r->partial || strcmp(buf_str(&r->path), key->name) != 0;
-    if (node->kind == NODE_LIST || node->kind == NODE_SCALAR || nested) {
-        if (nested)
-            reader_fail(r, node, NULL, "an environment has no environments");
-        else
-            reader_expected(r, node, key->type->shape, NULL);
-        return;
-    }
-    for (size_t i = 0; i < node->len; i++) {
-        const struct node *name = node->pairs[i].key;
-        if (strcmp(name->text, r->spec->environment) == 0 &&
-            node->pairs[i].value->kind != NODE_LIST && node->pairs[i].value->kind != NODE_SCALAR)
-            continue; /* the chosen one: it was merged and read with the rest */
-        size_t mark = path_push(r, name->text);
-        if (!is_name(name->text))
-            reader_fail(r, name, "lower case letters, digits and dashes",
-                        "this is no name for an environment");
-        struct reader part = {.arena = r->scratch,
-                              .scratch = r->scratch,
-                              .diags = r->diags,
-                              .source = r->source,
-                              .path = r->path,
-                              .partial = true};
-        part.spec = arena_alloc(r->scratch, sizeof *part.spec);
-        read_mapping(&part, IN_TOP, node->pairs[i].value, part.spec);
-        r->path = part.path;
-        vec_release(&part.env);
-        map_release(&part.env_index);
-        path_pop(r, mark);
-    }
-}
-
-const struct value_type type_environments = {.shape = "a map such as {staging: {replicas: 1}}",
-                                             .read = read_environments,
-                                             .null_is_empty = true};

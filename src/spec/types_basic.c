@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- booleans and words
- * --------------------------------------------------------------------------- */
+/* ---- booleans and words ---------------------------------------------------------------------- */
 
 static void read_word(struct reader *r, const struct key *key, const struct node *node, void *base)
 {
@@ -53,8 +52,7 @@ const struct value_type type_on_failure = {.shape = "`rollback` or `pause`",
 const struct value_type type_sticky = {
     .shape = "`none` or `cookie`", .read = read_word, .write = write_word, .words = sticky_words};
 
-/* ---- whole numbers
- * -------------------------------------------------------------------------------- */
+/* ---- whole numbers --------------------------------------------------------------------------- */
 
 static void read_count(struct reader *r, const struct key *key, const struct node *node, void *base)
 {
@@ -84,8 +82,7 @@ COUNT_TYPE(type_retries, 0, 10, "a whole number from 0 to 10");
 COUNT_TYPE(type_hold_requests, 0, 1000000, "a whole number from 0 to 1000000");
 COUNT_TYPE(type_min_requests, 1, 1000000, "a whole number from 1 to 1000000");
 
-/* ---- durations
- * ------------------------------------------------------------------------------------ */
+/* ---- durations ------------------------------------------------------------------------------- */
 
 static void read_duration(struct reader *r, const struct key *key, const struct node *node,
                           void *base)
@@ -131,8 +128,7 @@ const struct value_type type_duration_positive = {.shape = "a duration such as 1
                                                   .write = write_duration_field,
                                                   .min = 1};
 
-/* ---- shares
- * --------------------------------------------------------------------------------------- */
+/* ---- shares ---------------------------------------------------------------------------------- */
 
 bool write_ppm(struct buf *out, uint32_t ppm)
 {
@@ -228,8 +224,7 @@ const struct value_type type_amount = {
     .read = read_amount,
     .write = write_amount};
 
-/* ---- resources
- * ------------------------------------------------------------------------------------ */
+/* ---- resources ------------------------------------------------------------------------------- */
 
 static void read_cpu(struct reader *r, const struct key *key, const struct node *node, void *base)
 {
@@ -302,8 +297,7 @@ const struct value_type type_resources = {.shape = "a map such as {cpu: 500m, me
                                           .write = write_resources,
                                           .null_is_empty = true};
 
-/* ---- the folder, and the mappings that are nothing but their keys
- * ----------------------------------- */
+/* ---- the folder, and the mappings that are nothing but their keys ---------------------------- */
 
 static void read_folder(struct reader *r, const struct key *key, const struct node *node,
                         void *base)
@@ -339,8 +333,7 @@ const struct value_type type_judge = {.shape = "a map such as {alpha: 0.1%, max-
                                       .nested = IN_JUDGE,
                                       .null_is_empty = true};
 
-/* ---- latency
- * -------------------------------------------------------------------------------------- */
+/* ---- latency --------------------------------------------------------------------------------- */
 
 static const struct {
     const char *word;

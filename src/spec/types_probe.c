@@ -93,8 +93,7 @@ const struct value_type type_http_path = {
     .shape = "a path that starts with /", .read = read_http_path, .write = write_http_path};
 const struct value_type type_tcp = {.shape = "`true`", .read = read_tcp, .write = write_tcp};
 
-/* ---- stop
- * ----------------------------------------------------------------------------------------- */
+/* ---- stop ------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *name;

@@ -7,8 +7,7 @@
 #include <ctype.h>
 #include <string.h>
 
-/* ---- host
- * ----------------------------------------------------------------------------------------- */
+/* ---- host ------------------------------------------------------------------------------------ */
 
 static bool is_label(const char *s, size_t len)
 {
@@ -119,8 +118,7 @@ static bool write_host(const struct key *key, const void *base, struct buf *out)
 const struct value_type type_host = {
     .shape = "a host name such as shop.example", .read = read_host, .write = write_host};
 
-/* ---- path
- * ----------------------------------------------------------------------------------------- */
+/* ---- path ------------------------------------------------------------------------------------ */
 
 static const char *path_fault(const char *path, const char **hint)
 {
@@ -176,8 +174,7 @@ static bool write_route_path(const struct key *key, const void *base, struct buf
 const struct value_type type_route_path = {
     .shape = "a path such as /api", .read = read_route_path, .write = write_route_path};
 
-/* ---- match
- * ---------------------------------------------------------------------------------------- */
+/* ---- match ----------------------------------------------------------------------------------- */
 
 static bool is_token(const char *s) /* RFC 9110 section 5.6.2 */
 {
@@ -289,8 +286,7 @@ const struct value_type type_match = {.shape = "a map such as {header: {x-beta: 
                                       .write = write_match_field,
                                       .null_is_empty = true};
 
-/* ---- routes
- * --------------------------------------------------------------------------------------- */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 static bool has_item(const struct match_spec *m, const struct match_item *wanted)
 {

@@ -56,8 +56,7 @@ static void the_small_file(void **state)
     spec_free(s);
 }
 
-/* ---- the property: any good file survives
- * --------------------------------------------------------- */
+/* ---- the property: any good file survives ---------------------------------------------------- */
 
 static const char *const lines[][8] = {
     {"version: 1.0\n", "version: v2+3\n", "version: ${N}\n"},
@@ -155,8 +154,7 @@ static void every_line_is_good_alone(void **state)
         }
 }
 
-/* ---- deploy --strategy
- * ---------------------------------------------------------------------------- */
+/* ---- deploy --strategy ----------------------------------------------------------------------- */
 
 static void another_strategy_has_its_defaults(void **state)
 {
@@ -211,8 +209,7 @@ static void strategies_have_names(void **state)
     assert_string_equal(strategy_name(STRATEGY_CANARY), "canary");
 }
 
-/* ---- diff
- * ----------------------------------------------------------------------------------------- */
+/* ---- diff ------------------------------------------------------------------------------------ */
 
 static void check_diff(const char *before, const char *after, const char *expected)
 {

@@ -9,8 +9,7 @@ static const char *value(const struct app_spec *s, const char *name)
     return NULL;
 }
 
-/* ---- environments
- * --------------------------------------------------------------------------------- */
+/* ---- environments ---------------------------------------------------------------------------- */
 
 static const char layered[] =
     "replicas: 2\nenv: {A: base, B: base}\nroutes: [{host: a.example}, {host: b.example}]\n"
@@ -133,8 +132,7 @@ static void the_environments_not_chosen_are_checked_too(void **state)
         "starts, which rolling does not do | write `strategy: recreate`, or remove `port`");
 }
 
-/* ---- ${NAME}
- * -------------------------------------------------------------------------------------- */
+/* ---- ${NAME} --------------------------------------------------------------------------------- */
 
 static void variables_are_resolved_in_values(void **state)
 {
@@ -232,8 +230,7 @@ static void the_controller_leaves_variables_alone(void **state)
     diagnostics_release(&diags);
 }
 
-/* ---- env-files
- * ------------------------------------------------------------------------------------ */
+/* ---- env-files ------------------------------------------------------------------------------- */
 
 static void dotenv_files(void **state)
 {

@@ -135,8 +135,7 @@ static void one_fault_behind_an_anchor_is_one_fault(void **state)
         "\"$PORT\"], or a text for the shell, got a list | it has no words");
 }
 
-/* ---- bounds -------------------------------------------------------------------------------------
- */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
 static void a_huge_file(void **state)
 {
