@@ -169,6 +169,8 @@ static void after_a_reboot_nothing_is_killed(void **state)
     assert_false(process_gone(child)); /* stands for a stranger that has the number now */
     kill(child, SIGKILL);
     kill(session, SIGKILL);
+    RIG_UNTIL(rig, process_gone(child) && process_gone(session));
+    assert_int_equal(rig->engine->ops->forget(rig->engine, "a.1", NULL), 0);
 }
 
 static void odd_folders_are_lost_or_left_alone(void **state)
