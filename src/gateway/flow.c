@@ -358,13 +358,13 @@ bool flow_down(struct exchange *x)
             client_next(c);
             return false;
         }
-        /* Behind a 1xx the next head may be there already. */
-        if (s == STEP_ON && x->answer == ANSWER_HEAD && x->scanned == 0 && x->upstream->in != NULL)
-            s = take_head(x);
-        if (s == STEP_ON)
+        if (s != STEP_ON)
+            return s == STEP_WAIT;
+        /* Behind a 1xx the next head may be there already, or a part of it. */
+        bool unseen = x->answer == ANSWER_HEAD && x->scanned == 0 && x->upstream->in != NULL;
+        s = unseen ? take_head(x) : read_down(x);
+        if (unseen && s == STEP_WAIT)
             s = read_down(x);
-        else if (s == STEP_WAIT && c->out == NULL && x->down_ready == 0)
-            s = read_down(x); /* an unfinished head */
         if (s != STEP_ON)
             return s == STEP_WAIT;
     }
