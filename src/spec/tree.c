@@ -62,12 +62,30 @@ static bool is_null_word(const char *text)
            strcmp(text, "Null") == 0 || strcmp(text, "NULL") == 0;
 }
 
+/* The text of a token, NULL where the parser cannot give it; piece by piece: fy_token_get_text() of
+ * libfyaml 0.7.12 leaks the list of pieces of a text in single quotes with many '' in it. */
+static char *token_text(struct arena *arena, struct fy_token *token, size_t *len)
+{
+    cleanup_buf struct buf out = BUF_INIT;
+    struct fy_token_iter *pieces = fy_token_iter_create(token);
+    int error = 0;
+    for (const struct fy_iter_chunk *c = NULL;
+         pieces != NULL && (c = fy_token_iter_chunk_next(pieces, c, &error)) != NULL;)
+        buf_append(&out, c->str, c->len);
+    if (pieces != NULL)
+        fy_token_iter_destroy(pieces);
+    *len = out.len;
+    return pieces != NULL && error == 0 ? arena_strndup(arena, buf_str(&out), out.len) : NULL;
+}
+
 static struct node *scalar_node(struct builder *b, struct fy_token *token)
 {
     struct node *n = new_node(b, NODE_SCALAR, token);
     size_t len = 0;
-    const char *text = fy_token_get_text(token, &len);
-    n->text = arena_strndup(b->arena, text != NULL ? text : "", text != NULL ? len : 0);
+    char *text = token_text(b->arena, token, &len);
+    n->text = text != NULL ? text : "";
+    if (text == NULL)
+        fail(b, spot_of(n), "this text cannot be read", NULL);
     enum fy_scalar_style style = fy_token_scalar_style(token);
     n->quoted = style != FYSS_PLAIN && style != FYSS_ANY;
     if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED) {

@@ -123,6 +123,16 @@ static void anchors_and_merge_keys(void **state)
     spec_free(s);
 }
 
+/* fy_token_get_text() of libfyaml 0.7.12 leaks here (libfyaml#233): a sanitizer sees it. */
+static void many_quotes_in_quotes(void **state)
+{
+    (void)state;
+    struct app_spec *s =
+        parse_good("env: {A: '\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\''}\n", NULL);
+    assert_string_equal(s->env[0].value, "\'\'\'\'\'\'\'\'\'\'\'\'");
+    spec_free(s);
+}
+
 static void one_fault_behind_an_anchor_is_one_fault(void **state)
 {
     (void)state;
@@ -235,6 +245,7 @@ int main(void)
         cmocka_unit_test(a_file_may_come_from_other_systems),
         cmocka_unit_test(the_text_need_not_end),
         cmocka_unit_test(anchors_and_merge_keys),
+        cmocka_unit_test(many_quotes_in_quotes),
         cmocka_unit_test(one_fault_behind_an_anchor_is_one_fault),
         cmocka_unit_test(a_huge_file),
         cmocka_unit_test(deep_nesting),
