@@ -67,9 +67,9 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate, const struc
     eprocess_update(&j->errors, candidate_errors, candidate->requests,
                     at_most(stable->errors, stable->requests), stable->requests);
     for (uint32_t i = 0; i < j->edges_len; i++)
-        eprocess_update(&j->latency[i], at_most(candidate->above[i], candidate->requests),
-                        candidate->requests, at_most(stable->above[i], stable->requests),
-                        stable->requests);
+        eprocess_update_beyond(
+            &j->latency[i], JUDGE_SLOWER_ALLOWED, at_most(candidate->above[i], candidate->requests),
+            candidate->requests, at_most(stable->above[i], stable->requests), stable->requests);
     if (j->slo_errors.p_max > 0)
         ceiling_update(&j->slo_errors, candidate_errors, candidate->requests);
     if (j->slo_latency.p_max > 0)

@@ -33,7 +33,18 @@ void eprocess_init(struct eprocess *e);
  * update of the evidence (the counts are kept). events <= requests. */
 void eprocess_update(struct eprocess *e, uint64_t candidate_events, uint64_t candidate_requests,
                      uint64_t stable_events, uint64_t stable_requests);
+/* The same against "at most `allowed` times as often as stable", allowed >= 1: the grid is of
+ * ratios allowed * lambda_j, and E's expectation stays at most 1 while the true ratio is at most
+ * allowed. */
+void eprocess_update_beyond(struct eprocess *e, double allowed, uint64_t candidate_events,
+                            uint64_t candidate_requests, uint64_t stable_events,
+                            uint64_t stable_requests);
 double eprocess_log(const struct eprocess *e); /* ln E */
+
+/* Slow answers are a fault only beyond twice as many as stable's at the same mark. Two arms of one
+ * release differ a little for good reasons (fewer instances, cold caches), and a test that never
+ * stops looking finds every true difference in the end: it would roll back good releases. */
+#define JUDGE_SLOWER_ALLOWED 2.0
 
 /* ln of the beta-binomial mixture: k candidate events, m others, null share theta0, prior
  * Beta(a,b). */

@@ -120,8 +120,13 @@ static void latency_has_its_own_judgement(void **state)
     struct judge_arm candidate = {.requests = 2000, .errors = 10, .above = {1000, 170}};
     struct judge_arm stable = {.requests = 18000, .errors = 90, .above = {9000, 900}};
     judge_batch(&j, &candidate, &stable);
+    expect(&j, JUDGEMENT_CONTINUE, "", ""); /* 1.7 times as many: allowed */
+    j = made(
+        &(struct judge_config){.alpha = .01, .has_stable = true, .edges = edges, .edges_len = 2});
+    candidate.above[1] = 400;
+    judge_batch(&j, &candidate, &stable);
     expect(&j, JUDGEMENT_LATENCY,
-           "slow answers 8.5% (170 of 2,000 requests) against 5.0% (900 of 18,000) of stable",
+           "slow answers 20% (400 of 2,000 requests) against 5.0% (900 of 18,000) of stable",
            "of the 100 needed");
 }
 

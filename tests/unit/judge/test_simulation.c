@@ -180,16 +180,28 @@ static void slow_releases_go(void **state)
     double requests = 0;
     for (int i = 0; i < 500; i++) {
         enum judgement judgement;
-        uint64_t seen = run_all(&dice, .005, 3, &judgement);
+        uint64_t seen = run_all(&dice, .005, 8, &judgement);
         gone += seen != 0;
         by_latency += seen != 0 && judgement == JUDGEMENT_LATENCY;
         requests += (double)seen;
     }
-    print_message("three times as many slow answers: %d of 500 rolled back after %.0f requests\n",
+    print_message("eight times as many slow answers: %d of 500 rolled back after %.0f requests\n",
                   gone, requests / gone);
     assert_true(gone >= 499);
     assert_true(by_latency >= 490);
     assert_true(requests / gone < 300);
+}
+
+static void releases_that_are_a_little_slower_stay(void **state)
+{
+    (void)state;
+    struct dice dice = {79};
+    int gone = 0;
+    for (int i = 0; i < 500; i++) {
+        enum judgement judgement;
+        gone += run_all(&dice, .005, 1.6, &judgement) != 0;
+    }
+    expect_few(gone, 500, .01, "1.6 times as many slow answers");
 }
 
 /* ---- power
@@ -248,6 +260,7 @@ int main(void)
         cmocka_unit_test(good_releases_stay),
         cmocka_unit_test(good_releases_stay_with_all_metrics_on),
         cmocka_unit_test(slow_releases_go),
+        cmocka_unit_test(releases_that_are_a_little_slower_stay),
         cmocka_unit_test(bad_releases_go_about_as_soon_as_is_possible),
         cmocka_unit_test(five_percent_of_errors_are_seen_early_with_all_metrics_on),
     };
