@@ -127,9 +127,8 @@ static void anchors_and_merge_keys(void **state)
 static void many_quotes_in_quotes(void **state)
 {
     (void)state;
-    struct app_spec *s =
-        parse_good("env: {A: '\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\'\''}\n", NULL);
-    assert_string_equal(s->env[0].value, "\'\'\'\'\'\'\'\'\'\'\'\'");
+    struct app_spec *s = parse_good("env: {A: ''''''''''''''''''''''''''}\n", NULL);
+    assert_string_equal(s->env[0].value, "''''''''''''");
     spec_free(s);
 }
 
