@@ -168,7 +168,6 @@ bool rollout_fail(struct turn *t, enum reason_code code, const char *text);
 
 /* steps.c */
 void steps_run(struct turn *t);
-void step_announce(struct turn *t); /* once for each step */
 bool step_only_waits(const struct step *step);
 const struct step *present_step(const struct app_state *s); /* NULL: none */
 

@@ -278,8 +278,6 @@ static bool rollout_turn(struct turn *t)
     const struct pool_state *left = pool_left_over(t->s);
     if (phase == PHASE_BACK || (left != NULL && left->weight_ppm > 0))
         traffic_follow(t);
-    step_announce(t);
-    guard_progress(t);
     steps_run(t);
     if (r->phase == PHASE_FORWARD)
         guard_deadline(t);

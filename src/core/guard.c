@@ -163,7 +163,8 @@ void guard_deadline(struct turn *t)
     format_duration_ms(rollout_spec(t)->deadline_ms, time, sizeof time);
     const struct instance_obs *in = not_ready(t);
     if (in != NULL) {
-        snprintf(text, sizeof text, "is %s after %s", instance_state_word(in->state), time);
+        snprintf(text, sizeof text, "is not ready after %s (%s)", time,
+                 instance_state_word(in->state));
         fail_with(t, REASON_NOT_READY, in, text);
         return;
     }

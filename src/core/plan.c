@@ -38,9 +38,23 @@ struct step *plan_step(struct planner *p, enum step_kind kind)
     return step;
 }
 
+/* The last step of that kind, side and process; NULL: none yet. What would only repeat it is left
+ * out. */
+static const struct step *last_like(const struct planner *p, enum step_kind kind, enum side side,
+                                    size_t process)
+{
+    for (size_t i = p->len; i-- > 0;)
+        if (p->items[i].kind == kind && p->items[i].side == side && p->items[i].process == process)
+            return &p->items[i];
+    return NULL;
+}
+
 void plan_scale(struct planner *p, enum side side, size_t process, uint32_t count)
 {
     ASSERT(process < SPEC_MAX_PROCESSES);
+    const struct step *last = last_like(p, STEP_SCALE, side, process);
+    if (last != NULL && last->count == count)
+        return;
     struct step *step = plan_step(p, STEP_SCALE);
     step->side = side;
     step->process = (uint8_t)process;
@@ -59,8 +73,12 @@ void plan_wait(struct planner *p, enum side side, size_t process, bool best_effo
 void plan_weight(struct planner *p, uint32_t weight_ppm)
 {
     ASSERT(weight_ppm <= WHOLE_PPM);
-    plan_step(p, STEP_WEIGHT)->weight_ppm = weight_ppm;
-    p->items[p->len - 1].side = SIDE_CANDIDATE;
+    const struct step *last = last_like(p, STEP_WEIGHT, SIDE_CANDIDATE, 0);
+    if (last != NULL && last->weight_ppm == weight_ppm)
+        return;
+    struct step *step = plan_step(p, STEP_WEIGHT);
+    step->side = SIDE_CANDIDATE;
+    step->weight_ppm = weight_ppm;
 }
 
 void plan_hold(struct planner *p, bool on)
@@ -124,6 +142,8 @@ void plan_rounds(struct planner *p, const struct rounds *r)
             left = down;
         if (r->forward && up > 0)
             plan_weight(p, (uint32_t)((uint64_t)WHOLE_PPM * up / (up + left)));
+        if (!r->forward && left == 0 && down > 0)
+            plan_weight(p, 0);
         if (left < down) {
             plan_scale(p, r->down, r->down_process, left);
             plan_gone(p, r->down);

@@ -181,14 +181,19 @@ static bool weight_done(struct turn *t, const struct step *step)
 static void weight_leave(struct turn *t, const struct step *step)
 {
     char text[32];
-    const struct pool_state *p = turn_pool(t, SIDE_CANDIDATE);
+    bool to_stable = going_back(t) || step->weight_ppm == 0;
+    const struct pool_state *p = turn_pool(t, to_stable ? SIDE_STABLE : SIDE_CANDIDATE);
     uint32_t ready = 0, wanted = 0;
     if (p != NULL && p->routed > 0) {
         ready = turn_counts(t, p->id)[p->routed - 1].ready;
         wanted = p->wanted[p->routed - 1];
     }
-    turn_event(t, "weight", "weight %s (%u/%u ready)",
-               format_percent_ppm(step->weight_ppm, text, sizeof text), ready, wanted);
+    if (to_stable)
+        turn_event(t, "weight", "all traffic is on release %u (%u/%u ready)",
+                   p != NULL ? p->release : 0, ready, wanted);
+    else
+        turn_event(t, "weight", "weight %s (%u/%u ready)",
+                   format_percent_ppm(step->weight_ppm, text, sizeof text), ready, wanted);
 }
 
 /* ---- waiting ---- */
@@ -305,17 +310,32 @@ const struct step *present_step(const struct app_state *s)
     return r->cursor < r->plan.len ? &r->plan.steps[r->cursor] : NULL;
 }
 
-void step_announce(struct turn *t)
+/* The first turn in a step. */
+static bool step_begins(struct turn *t)
 {
     struct rollout_state *r = &t->s->rollout;
-    const struct step *step = present_step(t->s);
-    if (r->step_since_ms != 0 || step == NULL)
-        return;
+    if (r->step_since_ms != 0)
+        return false;
     r->step_since_ms = t->now;
     guard_progress_reset(t);
     turn_changed(t);
-    if (step->kind == STEP_WEIGHT || step->kind == STEP_FINISH)
-        return; /* told when it is done */
+    return true;
+}
+
+/* Weights and the finish are told when they are done; what only waits, when it has to. */
+static bool told_at_start(const struct step *step)
+{
+    return step->kind == STEP_SCALE || step->kind == STEP_HOLD || step->kind == STEP_HOOK ||
+           step->kind == STEP_SMOKE;
+}
+
+static bool told_when_waiting(const struct step *step)
+{
+    return !told_at_start(step) && step->kind != STEP_WEIGHT && step->kind != STEP_FINISH;
+}
+
+static void tell_step(struct turn *t, const struct step *step)
+{
     cleanup_buf struct buf text = BUF_INIT;
     step_describe(step, rollout_spec(t), &text);
     turn_event(t, "step", "%s", buf_str(&text));
@@ -340,12 +360,20 @@ void steps_run(struct turn *t)
     for (;;) {
         const struct step *step = present_step(t->s);
         ASSERT(step != NULL);
-        step_announce(t);
+        bool begins = step_begins(t);
+        if (!begins)
+            guard_progress(t);
+        else if (told_at_start(step))
+            tell_step(t, step);
         const struct step_ops *o = &ops[step->kind];
         if (o->enter != NULL && !o->enter(t, step))
             return;
         bool done = o->done(t, step);
-        if (!done || r->phase != phase)
+        if (r->phase != phase)
+            return; /* it turned round or ended */
+        if (!done && begins && told_when_waiting(step))
+            tell_step(t, step);
+        if (!done)
             return;
         if (o->leave != NULL)
             o->leave(t, step);
