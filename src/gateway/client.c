@@ -239,9 +239,12 @@ static void refuse(struct client *c, enum http1_error e)
 static bool parse_head(struct client *c)
 {
     struct worker *w = c->worker;
-    if (c->scanned == 0)
-        chunk_consume(&w->chunks, &c->in,
-                      http1_empty_lines(c->in->data + c->in->start, chunk_len(c->in)));
+    size_t empty = 0;
+    if (c->scanned <= 1) /* also when its CR was all that had come */
+        empty = http1_empty_lines(c->in->data + c->in->start, chunk_len(c->in));
+    if (empty > 0)
+        c->scanned = 0;
+    chunk_consume(&w->chunks, &c->in, empty);
     if (c->in == NULL)
         return false;
     const char *p = c->in->data + c->in->start;

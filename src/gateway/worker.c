@@ -86,6 +86,15 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     return 0;
 }
 
+static void bury(struct worker *w)
+{
+    while (w->dead != NULL) {
+        struct endpoint *e = w->dead;
+        w->dead = e->next_dead;
+        free(e);
+    }
+}
+
 void worker_release(struct worker *w)
 {
     while (!link_alone(&w->listeners)) {
@@ -94,6 +103,7 @@ void worker_release(struct worker *w)
         free(l);
     }
     balance_release(w);
+    bury(w);
     chunk_pool_release(&w->chunks);
     if (w->wake >= 0)
         close(w->wake);
@@ -183,15 +193,6 @@ static void run_ready(struct worker *w)
         struct client *c = link_owner(now.next, struct client, ready);
         link_remove(&c->ready);
         client_run(c);
-    }
-}
-
-static void bury(struct worker *w)
-{
-    while (w->dead != NULL) {
-        struct endpoint *e = w->dead;
-        w->dead = e->next_dead;
-        free(e);
     }
 }
 

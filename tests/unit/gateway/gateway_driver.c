@@ -262,7 +262,9 @@ int main(int argc, char **argv)
         struct rlimit r = {nofile, nofile};
         if (nofile > 0)
             setrlimit(RLIMIT_NOFILE, &r);
-        return gateway_main(&boot);
+        int status = gateway_main(&boot);
+        boot_release(&boot);
+        return status;
     }
     int control = unixsock_connect_path(path, SOCK_SEQPACKET, &err);
     if (control < 0)
