@@ -118,13 +118,26 @@ static void set_release_status(struct app *a, uint32_t number, enum release_stat
         batch_set_release_status(batch, a->key, number, status);
 }
 
+/* A canary that nobody visited was not judged: it is promoted, and said to be so. */
+static bool without_data(struct app *a, struct release *r, enum rollout_result result)
+{
+    const struct app_spec *spec = release_spec(a, r);
+    return result == RESULT_PROMOTED && a->judging && spec != NULL &&
+           spec->strategy.kind == STRATEGY_CANARY && a->judge.errors.candidate_requests == 0;
+}
+
 void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
                    struct store_batch *batch)
 {
     struct release *r = app_release(a, a->start.release);
+    const char *code = reason_code_word(ended->reason.code), *text = ended->reason.text;
+    if (r != NULL && without_data(a, r, result)) {
+        code = "no-data";
+        text = "no data: no request reached the new release, so nothing was judged";
+    }
     json_decref(a->end);
-    a->end = result_json(a, r, rollout_result_word(result), reason_code_word(ended->reason.code),
-                         ended->reason.text, control_now() - a->start.at_ms, rollout_counts(a));
+    a->end = result_json(a, r, rollout_result_word(result), code, text,
+                         control_now() - a->start.at_ms, rollout_counts(a));
     json_object_set_new(a->end, "rollout", json_integer((json_int_t)ended->id));
     set_release_status(a, a->start.release,
                        result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED, batch);

@@ -375,12 +375,15 @@ static void on_before_done(void *arg, struct hook *hook, bool ok, const char *te
 
 void instance_stop(struct instance *in)
 {
-    if (in->stopping || in->life != LIFE_RUNNING)
+    if (in->life != LIFE_RUNNING || (in->stopping && !in->restart_wanted))
+        return;
+    bool being_restarted = in->restart_wanted; /* the engine was told already */
+    in->restart_wanted = false;
+    if (being_restarted)
         return;
     const struct app_spec *spec;
     instance_process(in, &spec);
     in->stopping = true;
-    in->restart_wanted = false;
     probes_stop(in);
     if (spec == NULL || spec->stop.before_len == 0) {
         tell_engine(in);
@@ -452,7 +455,7 @@ enum instance_state instance_state(const struct instance *in)
 {
     if (in->life == LIFE_EXITED)
         return in->stopping || in->draining ? INSTANCE_EXITED : INSTANCE_BACKING_OFF;
-    if (in->stopping)
+    if (in->stopping && !in->restart_wanted)
         return INSTANCE_STOPPING;
     if (in->draining)
         return INSTANCE_DRAINING;
