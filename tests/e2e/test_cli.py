@@ -40,7 +40,7 @@ def test_check_shows_all_errors_with_their_places(server):
 
 
 @pytest.mark.parametrize("text,words", [
-    ("", "app"),
+    ("", "empty"),
     ("app: shop\n", "run"),
     ("app: shop\nrun: [./x]\nengine: kubernetes\n", "not in this version"),
     ("app: shop\nrun: [./x]\nsecrets: [A]\n", "not in this version"),
@@ -131,7 +131,7 @@ def test_status_json(app):
     s = app.wait_steady(version=1, ready=2)
     check_status(s, "steady")
     assert s["stable"]["weight"] == 100 and s["rollout"] is None
-    child = app.deploy_in_background(2, strategy={"canary": {"steps": [{"weight": 30, "approve": True}]}})
+    child = app.deploy_in_background(2, strategy={"canary": {"steps": [{"weight": 30, "hold": "0s", "approve": True}]}})
     app.wait_candidate_traffic()
     s = app.status()
     check_status(s, "rolling-out")
@@ -245,7 +245,9 @@ def test_idempotency_key(app):
 def test_api_errors_are_problem_json(server):
     for method, target, status in (("GET", "/v1/apps/nosuch", 404), ("GET", "/nowhere", 404),
                                    ("DELETE", "/v1/server", 405), ("POST", "/v1/apps/x/deploy", 400)):
-        answer = server.api(method, target, body="{" if method == "POST" else None)
+        post = method == "POST"
+        answer = server.api(method, target, body="{" if post else None,
+                            headers={"Content-Type": "application/json"} if post else None)
         assert answer.status == status, (target, answer)
         assert answer.headers["content-type"].startswith("application/problem+json"), answer.headers
         assert {"title", "status"} <= set(answer.json), answer.text

@@ -79,7 +79,7 @@ def until_middle(app, strategy):
         "rolling": dict(replicas=3, faults={"ready_delay": "4s"}),
         "recreate": dict(faults={"start_delay": "8s"}),
         "blue-green": dict(strategy={"blue-green": {"approve": True, "keep": "1s"}}),
-        "canary": dict(strategy={"canary": {"steps": [{"weight": 30, "approve": True}, 60]}}),
+        "canary": dict(strategy={"canary": {"steps": [{"weight": 30, "hold": "0s", "approve": True}, 60]}}),
     }[strategy]
     deploy = app.deploy_in_background(2, **changes)
     if strategy == "canary":

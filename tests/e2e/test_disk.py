@@ -28,18 +28,14 @@ def small_disk(make_server):
 def fill(server, leave=0):
     """Fills the disk to the last byte; gives the file that does it."""
     hog = server.data / "hog"
-    with open(hog, "wb") as file:
+    descriptor = os.open(hog, os.O_WRONLY | os.O_CREAT)
+    for piece in (65536, 4096, 1):
         try:
-            while True:
-                file.write(b"x" * 65536)
-                file.flush()
+            while os.write(descriptor, b"x" * piece):
+                pass
         except OSError:
             pass
-        try:
-            while True:
-                os.write(file.fileno(), b"x" * 512)
-        except OSError:
-            pass
+    os.close(descriptor)
     if leave:
         os.truncate(hog, max(0, hog.stat().st_size - leave))
     return hog
@@ -71,7 +67,7 @@ def test_disk_fills_up_in_a_rollout(small_disk, strategy):
     app.deploy(1, ok=True)
     with app.load(connections=32) as load:
         load.wait_version(1)
-        changes = {"canary": dict(strategy={"canary": {"steps": [{"weight": 40, "approve": True}]}}),
+        changes = {"canary": dict(strategy={"canary": {"steps": [{"weight": 40, "hold": "0s", "approve": True}]}}),
                    "blue-green": dict(strategy={"blue-green": {"approve": True}}),
                    "rolling": dict(replicas=3, faults={"ready_delay": "5s"})}[strategy]
         child = app.deploy_in_background(2, **changes)
@@ -152,14 +148,16 @@ def test_unreadable_database(make_server, harm):
     server.wait_dead()
     server.process.wait()
     database = server.data / "state.db"
-    for extra in ("state.db-wal", "state.db-shm"):
-        (server.data / extra).unlink(missing_ok=True)
-    saved = database.with_name("saved")
-    database.rename(saved)
+    files = ("state.db", "state.db-wal", "state.db-shm")
+    saved = server.root / "saved"
+    saved.mkdir()
+    for name in files:
+        if (server.data / name).exists():
+            (server.data / name).rename(saved / name)
     if harm == "garbage":
         database.write_bytes(os.urandom(64 * 1024))
     elif harm == "truncated":
-        database.write_bytes(saved.read_bytes()[:5000])
+        database.write_bytes((saved / "state.db").read_bytes()[:1500])
     elif harm == "folder":
         database.mkdir()
     else:  # a database of something else
@@ -181,9 +179,10 @@ def test_unreadable_database(make_server, harm):
         database.rmdir()
     else:
         database.unlink(missing_ok=True)
-    for extra in ("state.db-wal", "state.db-shm"):
-        (server.data / extra).unlink(missing_ok=True)
-    saved.rename(database)
+    for name in files:
+        (server.data / name).unlink(missing_ok=True)
+        if (saved / name).exists():
+            (saved / name).rename(server.data / name)
     server.stop_apps = True
     server.start()
     app.wait_steady(ready=2)

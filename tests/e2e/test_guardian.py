@@ -12,7 +12,7 @@ import subprocess
 import threading
 
 import pytest
-from sluice_test import BINARY, IS_ROOT, wait_until
+from sluice_test import App, BINARY, IS_ROOT, wait_until
 from sluice_test import proc
 from sluice_test.server import ordinary_user
 
@@ -319,6 +319,35 @@ def test_a_hung_gateway_does_not_block_the_take_over(alone):
     os.kill(hung, signal.SIGCONT)
     wait_until(lambda: proc.roles(server.data)["gateway"] == [pid_file(server, "gateway")], 30,
                "it has drained")
+
+
+def test_a_hung_controller_does_not_block_the_take_over(alone):
+    """It does not leave: after 10 s it is killed, and the new one has its lock."""
+    server = alone()
+    hung = server.pid("controller")
+    server.kill("guardian")
+    server.process.wait()
+    os.kill(hung, signal.SIGSTOP)
+    with Knocking(server.address) as knocking:
+        start(server)
+    assert not knocking.failures, knocking.failures[:5]
+    assert not proc.alive(hung)
+
+
+def test_stop_apps_although_the_controller_dies_of_it(make_server):
+    """--stop-apps holds also where the controller is killed while the server stops."""
+    server = start(make_server(start=False, stop_apps=True))
+    app = App(server, replicas=1)
+    wait_until(lambda: server.api("GET", "/ready").status == 200, 20, "the API")
+    app.deploy("1", ok=True)
+    assert proc.instances(server.data)
+    controller = server.pid("controller")
+    os.kill(controller, signal.SIGSTOP)
+    os.kill(server.process.pid, signal.SIGTERM)
+    wait_until(lambda: not proc.roles(server.data)["gateway"], 40, "the gateway has drained")
+    os.kill(controller, signal.SIGKILL)
+    assert server.process.wait(timeout=60) == 0
+    assert not proc.instances(server.data)
 
 
 def test_sigterm_ends_all(alone):

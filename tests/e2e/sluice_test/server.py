@@ -75,7 +75,10 @@ class Server:
         def ready():
             if self.process.poll() is not None:
                 raise RuntimeError(f"serve ended with {self.process.returncode}: {self.log_text()}")
-            return self.api("GET", "/ready", timeout=5).status == 200
+            if self.api("GET", "/ready", timeout=5).status != 200:
+                return False
+            # An old controller answers too while a new guardian takes over.
+            return self.info()["pids"]["guardian"] == self.process.pid
         try:
             wait_until(ready, deadline, "the server is ready")
         except AssertionError as error:
