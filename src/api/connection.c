@@ -280,30 +280,40 @@ static bool read_body(struct connection *c)
     return c->body.done;
 }
 
+static json_t *read_json(struct connection *c, struct error *err)
+{
+    json_error_t bad;
+    json_t *body = json_loadb(c->body_data.data, c->body_data.len, JSON_REJECT_DUPLICATES, &bad);
+    if (json_is_object(body))
+        return body;
+    error_set(err, ERROR_USAGE, "the body is no JSON object%s%s", body != NULL ? "" : ": ",
+              body != NULL ? "" : bad.text);
+    json_decref(body);
+    return NULL;
+}
+
+/* The request lives until the handler returns, also when the reply is complete before that. */
 static void handle(struct connection *c)
 {
-    struct request *r = &c->request;
+    struct request r = c->request;
+    struct error err = ERROR_INIT;
+    memset(&c->request, 0, sizeof c->request);
     enter(c, HANDLING);
-    if (c->body_data.len > 0) {
-        json_error_t bad;
-        r->body = json_loadb(c->body_data.data, c->body_data.len, JSON_REJECT_DUPLICATES, &bad);
-        buf_release(&c->body_data);
-        if (!json_is_object(r->body)) {
-            struct error err = ERROR_INIT;
-            error_set(&err, ERROR_USAGE, "the body is no JSON object%s%s", r->body ? "" : ": ",
-                      r->body ? "" : bad.text);
-            reply_error(c, &err);
-            return;
-        }
-    }
-    if (strcmp(r->route->method, "GET") != 0)
-        log_info("%s %s: %s%s%s", c->caller.name, r->route->method, r->route->pattern,
-                 r->app != NULL ? " app " : "", r->app != NULL ? r->app : "");
-    bool streams = r->route->handle == handle_events || r->route->handle == handle_logs;
-    if (streams && c->head_only)
+    if (c->body_data.len > 0)
+        r.body = read_json(c, &err);
+    buf_release(&c->body_data);
+    bool streams = r.route->handle == handle_events || r.route->handle == handle_logs;
+    if (err.class != ERROR_NONE) {
+        reply_error(c, &err);
+    } else if (streams && c->head_only) {
         reply_problem(c, 405, "Allow: GET\r\n", "a stream has no HEAD");
-    else
-        r->route->handle(c, r);
+    } else {
+        if (strcmp(r.route->method, "GET") != 0)
+            log_info("%s: %s %s%s%s", c->caller.name, r.route->method, r.route->pattern,
+                     r.app != NULL ? ", app " : "", r.app != NULL ? r.app : "");
+        r.route->handle(c, &r);
+    }
+    request_release(&r);
 }
 
 void connection_advance(struct connection *c)

@@ -30,8 +30,8 @@ struct app_name request_app(const struct request *r);
 int request_number(const struct request *r, const char *name, uint64_t max, uint64_t fallback,
                    uint64_t *value, struct error *err);
 
-/* Answers with exactly one reply or stream of reply.h, now or later (reply_later). r lives as long
- * as the reply is not complete. */
+/* Answers with exactly one reply or stream of reply.h, now or later (reply_later). r lives until
+ * the handler returns. */
 typedef void handler(struct connection *c, const struct request *r);
 
 /* X(method, pattern, parameters, handler, argument, summary): the API. {app} is one segment. */

@@ -1,68 +1,26 @@
 #include "cli/options.h"
 
-#include "base/vec.h"
+#include "spec/report.h"
 
 #include <string.h>
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Edits between a and b: insert, delete, replace, swap of neighbours. */
-static size_t distance(const char *a, const char *b)
-{
-    enum { MOST = 32 };
-    size_t n = strlen(a), m = strlen(b), d[MOST + 1][MOST + 1];
-    if (n > MOST || m > MOST)
-        return MOST;
-    for (size_t i = 0; i <= n; i++) {
-        for (size_t j = 0; j <= m; j++) {
-            if (i == 0 || j == 0) {
-                d[i][j] = i + j;
-                continue;
-            }
-            d[i][j] = least(least(d[i - 1][j], d[i][j - 1]) + 1,
-                            d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
-        }
-    }
-    return d[n][m];
-}
-
-const char *nearest_word(const char *word, const char *const *known, size_t len)
-{
-    const char *best = NULL;
-    size_t best_distance = strlen(word) / 3 + 2;
-    for (size_t i = 0; i < len; i++) {
-        size_t n = distance(word, known[i]);
-        if (n < best_distance) {
-            best_distance = n;
-            best = known[i];
-        }
-    }
-    return best;
-}
-
 const char *nearest_verb(const char *word)
 {
-    const char *known[VERBS_COUNT];
+    const char *known[VERBS_COUNT + 1] = {NULL};
     for (unsigned i = 0; i < VERBS_COUNT; i++)
         known[i] = verb_get((enum verb_id)i)->word;
-    return nearest_word(word, known, COUNT_OF(known));
+    return nearest_word(word, known);
 }
 
 static int unknown_option(const struct verb *verb, const char *word, struct error *err)
 {
-    const char *known[OPTIONS_COUNT];
+    const char *known[OPTIONS_COUNT + 1] = {NULL};
     size_t len = 0;
     for (unsigned i = 0; i < OPTIONS_COUNT; i++) {
         if (verb->options & (UINT64_C(1) << i))
             known[len++] = option_get((enum option_id)i)->word;
     }
-    const char *nearest =
-        word[0] == '-' && word[1] == '-' ? nearest_word(word + 2, known, len) : NULL;
+    const char *nearest = word[0] == '-' && word[1] == '-' ? nearest_word(word + 2, known) : NULL;
     return error_set(err, ERROR_USAGE, "%s has no option %.80s%s%s%s (see `sluice %s --help`)",
                      verb->word, word, nearest != NULL ? "; did you mean --" : "",
                      nearest != NULL ? nearest : "", nearest != NULL ? "?" : "", verb->word);

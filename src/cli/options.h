@@ -25,8 +25,7 @@ struct options {
 int options_parse(struct options *o, const struct verb *verb, int argc, char **argv,
                   struct error *err);
 
-/* The known word nearest to `word`, when it is near enough to be meant; NULL else. */
-const char *nearest_word(const char *word, const char *const *known, size_t len);
+/* The verb nearest to `word`, when it is near enough to be meant; NULL else. */
 const char *nearest_verb(const char *word);
 
 #endif

@@ -17,7 +17,7 @@ struct job {
     char *instance;  /* what its log file is called */
     struct loglines log;
     struct sse sse;
-    json_t *ended; /* {"run", "code", "signal"} */
+    json_t *ended; /* {"run", "code", "text"} */
     int64_t last_event;
 };
 
@@ -140,17 +140,13 @@ static int watch_job(struct job *j)
 static int say_end(const struct job *j)
 {
     int64_t code = json_whole(j->ended, "code");
-    const json_t *signal = json_object_get(j->ended, "signal");
-    bool killed = json_is_string(signal) || json_whole(j->ended, "signal") != 0;
+    const char *text = json_text(j->ended, "text");
     if (j->s->json)
         print_json(j->ended);
-    if (!killed && code == 0)
+    if (code == 0)
         return EXIT_DONE;
-    if (json_is_string(signal))
-        fprintf(stderr, "sluice: the command was ended by %s\n", json_string_value(signal));
-    else if (killed)
-        fprintf(stderr, "sluice: the command was ended by signal %lld\n",
-                (long long)json_whole(j->ended, "signal"));
+    if (*text != '\0')
+        fprintf(stderr, "sluice: the command failed: %s\n", text);
     else
         fprintf(stderr, "sluice: the command exited with %lld\n", (long long)code);
     return EXIT_FAILED;

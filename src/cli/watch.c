@@ -98,6 +98,11 @@ static void take_event(struct watch *w, const json_t *event)
     if (id <= w->last_event)
         return;
     w->last_event = id;
+    bool ended = strcmp(json_text(event, "kind"), "ended") == 0 && is_ours(w, event);
+    if (ended && w->result == NULL)
+        w->result = json_incref(json_object_get(event, "data"));
+    if (ended) /* the summary says it */
+        return;
     if (w->err.is_terminal) {
         progress_event(&w->progress, event, &w->err);
     } else {
@@ -105,8 +110,6 @@ static void take_event(struct watch *w, const json_t *event)
         view_progress_line(event, &w->err, &line);
         fputs(buf_str(&line), stderr);
     }
-    if (strcmp(json_text(event, "kind"), "ended") == 0 && is_ours(w, event) && w->result == NULL)
-        w->result = json_incref(json_object_get(event, "data"));
 }
 
 static void read_stream(struct watch *w, int64_t now_ms)
