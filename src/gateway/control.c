@@ -59,23 +59,38 @@ static struct snapshot *read_file(int fd)
     return s;
 }
 
-int control_first_table(struct gateway *g, const struct boot *boot, struct error *err)
+/* NULL: none, or it cannot be used. */
+static struct table *table_of_file(struct snapshot *s)
 {
-    struct snapshot *a = read_file(boot->snapshot0_fd), *b = read_file(boot->snapshot1_fd);
-    if (a != NULL && b != NULL) {
-        bool a_newer = a->version > b->version;
-        bool keep_a = boot->use_previous_snapshot != 0 ? !a_newer : a_newer;
-        snapshot_free(keep_a ? b : a);
-        *(keep_a ? &b : &a) = NULL;
+    struct error err = ERROR_INIT;
+    struct table *t = s != NULL ? table_make(s, &err) : NULL;
+    if (s != NULL && t == NULL)
+        log_error("a snapshot file is not used: %s", err.text);
+    return t;
+}
+
+void control_first_table(struct gateway *g, const struct boot *boot)
+{
+    struct snapshot *first = read_file(boot->snapshot0_fd), *second = read_file(boot->snapshot1_fd);
+    bool second_newer = first == NULL || (second != NULL && second->version > first->version);
+    /* The newest is suspected of having killed the gateways before this one. */
+    bool swap = boot->use_previous_snapshot != 0 && first != NULL && second != NULL ? !second_newer
+                                                                                    : second_newer;
+    if (swap) {
+        struct snapshot *other = first;
+        first = second;
+        second = other;
     }
-    struct snapshot *s = a != NULL ? a : b;
-    struct table *t = s != NULL ? table_make(s, err) : empty_table();
+    struct table *t = table_of_file(first);
     if (t == NULL)
-        return -1;
+        t = table_of_file(second);
+    else
+        snapshot_free(second);
+    if (t == NULL)
+        t = empty_table();
     log_info("starts with table %llu, %u routes", (unsigned long long)t->version, t->routes_len);
     atomic_store(&g->table, t);
     atomic_store(g->applied_version, t->version);
-    return 0;
 }
 
 static void free_seen(struct control *c)

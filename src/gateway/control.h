@@ -7,8 +7,8 @@
 
 /* Serves until all workers have drained or the drain's deadline is over. */
 void gateway_control_run(struct gateway *g, const struct boot *boot);
-/* Makes the newest valid snapshot of the two files current (use_previous: the one before it); an
- * empty table where there is none. */
-int control_first_table(struct gateway *g, const struct boot *boot, struct error *err);
+/* Makes the newest valid snapshot of the two files current (or the one before it, where the boot
+ * file says so); an empty table, version 0, where there is none. */
+void control_first_table(struct gateway *g, const struct boot *boot);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "gateway/control.h"
 #include "os/listen.h"
+#include "wire/guardianctl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -179,8 +180,10 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     pthread_mutex_init(&g->listeners_lock, NULL);
     g->listeners = boot->listeners;
     g->listeners_len = boot->listeners_len;
-    if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0 ||
-        control_first_table(g, boot, err) < 0 || drop_privileges(boot, err) < 0)
+    if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0)
+        return -1;
+    control_first_table(g, boot);
+    if (drop_privileges(boot, err) < 0)
         return -1;
     g->workers = xcalloc(g->workers_len, sizeof *g->workers);
     for (uint32_t i = 0; i < g->workers_len; i++)
@@ -207,7 +210,7 @@ int gateway_main(struct boot *boot)
     struct error err = ERROR_INIT;
     if (set_up(g, boot, &err) < 0) {
         log_error("cannot start: %s", err.text);
-        return 1;
+        return err.class == ERROR_USAGE ? EXIT_CANNOT_START : 1;
     }
     steer(g);
     log_info("generation %llu serves with %u workers", (unsigned long long)g->generation,

@@ -5,11 +5,13 @@ import threading
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, Reader, answering, build_driver, until
+from gateway_rig import Backend, Gateway, answering, build_driver, until
+from sluice_test.build import SANITIZER
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MIB = 1 << 20
+LITTLE = 2 * MIB * (16 if SANITIZER else 1)  # a sanitizer keeps what was freed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,7 +90,7 @@ def test_a_slow_reader_stops_the_instance_and_costs_no_memory(rig):
 
     until(stands_still)
     assert sent[0] < 32, "the instance was read although the client did not take it"
-    assert gateway.rss() - before < 2 * MIB
+    assert gateway.rss() - before < LITTLE
     assert len(reader.exactly(64 * MIB)) == 64 * MIB
     until(lambda: gateway.metric("requests") == 1)
     assert gateway.metric("bytes_out") >= 64 * MIB
@@ -125,7 +127,7 @@ def test_a_slow_instance_stops_the_upload(rig):
 
     until(stands_still)
     assert sent[0] < 24
-    assert gateway.rss() - before < 2 * MIB
+    assert gateway.rss() - before < LITTLE
     go.set()
     assert reader.answer()[0] == 200
     thread.join()
@@ -275,7 +277,7 @@ def test_connections_are_kept_and_given_up(rig):
         sock.sendall(GET)
         reader.answer()
     assert backend.connections == 1
-    until(lambda: Reader(backend.sockets[0]) and backend.sockets[0].fileno() == -1, "its end after 4 s idle")
+    until(lambda: backend.sockets[0].fileno() == -1, "its end after 4 s idle")
 
 
 def test_keep_alive_of_the_instance_is_obeyed(rig):
@@ -683,7 +685,7 @@ def test_many_idle_connections_cost_little(rig):
     for _ in range(800):
         sock, reader = gateway.connect(GET)
         assert reader.answer()[0] == 200
-    assert gateway.rss() - before < 2 * MIB
+    assert gateway.rss() - before < LITTLE
 
 
 def test_many_at_once(rig):

@@ -42,19 +42,25 @@ static void fail(const char *what, const struct error *err)
     exit(1);
 }
 
-/* "key=value" words of a line. */
-static const char *arg(char **words, int n, const char *key, const char *otherwise)
+/* "key=value" among words: the value. */
+static const char *word(char **words, int n, const char *key, const char *otherwise)
 {
     size_t len = strlen(key);
     for (int i = 1; i < n; i++)
         if (strncmp(words[i], key, len) == 0 && words[i][len] == '=')
-            return xstrdup(words[i] + len + 1);
+            return words[i] + len + 1;
     return otherwise;
+}
+
+/* The same, to be kept longer than the line. */
+static const char *arg(char **words, int n, const char *key, const char *otherwise)
+{
+    return xstrdup(word(words, n, key, otherwise));
 }
 
 static uint32_t number(char **words, int n, const char *key, uint32_t otherwise)
 {
-    const char *v = arg(words, n, key, NULL);
+    const char *v = word(words, n, key, NULL);
     return v != NULL ? (uint32_t)strtoul(v, NULL, 10) : otherwise;
 }
 
@@ -243,8 +249,8 @@ int main(int argc, char **argv)
     boot.generation = 1;
     boot.log_level = number(argv, argc, "log", 2);
     boot.owner_uid = getuid();
-    boot_set(&boot.trusted_proxies, arg(argv, argc, "trusted", ""));
-    if (listen_open(&boot.listeners[0], arg(argv, argc, "listen", "127.0.0.1:0"),
+    boot_set(&boot.trusted_proxies, word(argv, argc, "trusted", ""));
+    if (listen_open(&boot.listeners[0], word(argv, argc, "listen", "127.0.0.1:0"),
                     (uint32_t)boot.workers, &err) < 0)
         fail("listen", &err);
     boot.listeners_len = 1;
