@@ -122,7 +122,7 @@ static void set_release_status(struct app *a, uint32_t number, enum release_stat
 static bool without_data(struct app *a, struct release *r, enum rollout_result result)
 {
     const struct app_spec *spec = release_spec(a, r);
-    return result == RESULT_PROMOTED && a->judging && spec != NULL &&
+    return result == RESULT_PROMOTED && a->judging && a->judge.has_stable && spec != NULL &&
            spec->strategy.kind == STRATEGY_CANARY && a->judge.errors.candidate_requests == 0;
 }
 

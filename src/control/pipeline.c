@@ -193,7 +193,8 @@ static void prepare_actions(struct app *a, const struct decision *d, struct stor
             instance_remove(in);
             break;
         case ACTION_EVENT:
-            event_add(a->control, batch, a, act->event, a->rollout_actor, 0, act->text, NULL);
+            event_add(a->control, batch, a, act->event, a->rollout_actor, a->start.release,
+                      act->text, NULL);
             break;
         case ACTION_STOP:
         case ACTION_HOOK:
