@@ -105,6 +105,8 @@ static void take_event(struct watch *w, const json_t *event)
         return;
     if (w->err.is_terminal) {
         progress_event(&w->progress, event, &w->err);
+        if (strstr(json_text(event, "kind"), "-output") == NULL)
+            w->status_ms = 0; /* something changed: look now */
     } else {
         cleanup_buf struct buf line = BUF_INIT;
         view_progress_line(event, &w->err, &line);

@@ -14,6 +14,8 @@ int main(int argc, char **argv)
     boot_set(&boot.api, argc > 2 ? argv[2] : api);
     boot.owner_uid = getuid();
     snprintf(fake_logs_dir, sizeof fake_logs_dir, "%.150s/logs", boot.data_dir);
+    if (getenv("FAKE_STEP_MS") != NULL)
+        fake_step_ms = (unsigned)atoi(getenv("FAKE_STEP_MS"));
     int status = controller_main(&boot);
     boot_release(&boot);
     return status;
