@@ -14,7 +14,7 @@
 static void fail_with(struct turn *t, enum reason_code code, const struct instance_obs *in,
                       const char *what)
 {
-    char text[REASON_TEXT_MAX];
+    char text[3 * REASON_TEXT_MAX]; /* reason_set() cuts */
     bool detail = in->detail != NULL && in->detail[0] != 0;
     snprintf(text, sizeof text, "%s %s%s%s", in->id, what, detail ? ": " : "",
              detail ? in->detail : "");
@@ -159,7 +159,7 @@ void guard_deadline(struct turn *t)
         turn_wake(t, at);
         return;
     }
-    char time[32], text[REASON_TEXT_MAX];
+    char time[32], text[160];
     format_duration_ms(rollout_spec(t)->deadline_ms, time, sizeof time);
     const struct instance_obs *in = not_ready(t);
     if (in != NULL) {
