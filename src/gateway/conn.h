@@ -96,7 +96,7 @@ struct upstream {
 
 /* An idle connection that may be used for such a request, or a new one; NULL: refused, or no
  * descriptor or memory is left (*local: not the instance's fault). fresh: not an idle one. */
-struct upstream *upstream_open(struct worker *w, struct instance *i, bool idempotent, bool fresh,
+struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
                                bool *local);
 void upstream_event(struct upstream *u, uint32_t events);
 void upstream_idle_event(
@@ -133,6 +133,7 @@ struct exchange {
     uint8_t state, answer, method;
     bool head_only; /* HEAD: no body in the answer */
     bool idempotent;
+    bool replayable; /* ... and whole in what is kept */
     bool upgrade;    /* the client asked for one */
     bool http10;     /* the client speaks HTTP/1.0 */
     bool keeping;    /* what is sent is kept for a replay */

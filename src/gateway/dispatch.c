@@ -123,7 +123,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
     bool fresh = x->attempts > 0;
-    struct upstream *u = upstream_open(w, i, x->idempotent, fresh, local);
+    struct upstream *u = upstream_open(w, i, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
     if (u == NULL) {

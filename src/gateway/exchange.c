@@ -29,6 +29,9 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
     x->method = h->method;
     x->head_only = h->method == HTTP1_M_HEAD;
     x->idempotent = x->keeping = http1_idempotent((enum http1_method)h->method);
+    x->replayable =
+        x->idempotent && (h->framing == HTTP1_BODY_NONE ||
+                          (h->framing == HTTP1_BODY_LENGTH && h->content_length <= REPLAY_MAX / 2));
     x->upgrade = h->upgrade;
     x->http10 = h->minor == 0;
     x->sticky = STICKY_NONE;

@@ -32,7 +32,7 @@ static bool quiet(const struct upstream *u)
     return recv(u->endpoint.fd, &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN;
 }
 
-static struct upstream *take_idle(struct worker *w, struct instance *i, bool idempotent)
+static struct upstream *take_idle(struct worker *w, struct instance *i, bool replayable)
 {
     while (!link_alone(&i->idle)) {
         struct upstream *u = link_owner(i->idle.next, struct upstream, link);
@@ -41,9 +41,9 @@ static struct upstream *take_idle(struct worker *w, struct instance *i, bool ide
             upstream_close(u); /* and those behind it are older still */
             continue;
         }
-        if (!idempotent) {
+        if (!replayable) {
             /* It could not be sent again, so it gets a connection that is young and was open a
-             * moment ago. An idempotent one is replayed if need be: no system call for it. */
+             * moment ago. The others are sent again if need be: no system call for them. */
             if (age >= w->gateway->limits.fresh_ms)
                 return NULL;
             if (!quiet(u)) {
@@ -80,11 +80,11 @@ static int connect_loopback(uint16_t port, bool *connecting)
     return -1;
 }
 
-struct upstream *upstream_open(struct worker *w, struct instance *i, bool idempotent, bool fresh,
+struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
                                bool *local)
 {
     *local = false;
-    struct upstream *u = fresh ? NULL : take_idle(w, i, idempotent);
+    struct upstream *u = fresh ? NULL : take_idle(w, i, replayable);
     if (u != NULL)
         return u;
     bool connecting;

@@ -223,12 +223,12 @@ class Gateway:
     def instance(self, name, slot=0):
         return int(self.ask(f"instance-metric {slot} {name}"))
 
-    def connect(self, send=b"", rcvbuf=None):
-        sock = socket.socket()
+    def connect(self, send=b"", rcvbuf=None, address=("127.0.0.1", None)):
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         sock.settimeout(DEADLINE)
-        sock.connect(("127.0.0.1", self.port))
+        sock.connect((address[0], address[1] or self.port))
         self.clients.append(sock)
         if send:
             sock.sendall(send)

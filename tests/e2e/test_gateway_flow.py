@@ -1,5 +1,6 @@
 """The gateway's behaviour over time: streams, back-pressure, retries, hold, split, tunnels, drain."""
 
+import os
 import socket
 import threading
 import time
@@ -601,6 +602,33 @@ def test_drain_at_its_deadline(rig):
 def test_take_over_hands_out_all_sockets(rig):
     gateway, _ = rig()
     assert gateway.ask("takeover") == "listeners 1 16"
+    assert gateway.get()[0] == 200
+
+
+def test_a_listener_that_comes_later(rig):
+    gateway, _ = rig(workers=2)
+    port = int(gateway.ask("listener 127.0.0.1:0"))
+    for _ in range(20):
+        sock, reader = gateway.connect(GET, address=("127.0.0.1", port))
+        assert reader.answer()[0] == 200
+    assert gateway.ask("takeover") == "listeners 2 32"
+
+
+def test_ipv6(make):
+    gateway, backend = make[0](listen="[::1]:0"), make[1]()
+    gateway.serve(backend.port)
+    sock, reader = gateway.connect(GET, address=("::1", None))
+    assert reader.answer()[0] == 200
+    assert dict(backend.requests[0][1])["x-forwarded-for"] == "::1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_privileges_are_dropped(rig):
+    gateway, _ = rig(uid=65534)
+    with open(f"/proc/{gateway.pid}/status") as f:
+        status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == ["65534"] * 4 and status["Gid"].split() == ["65534"] * 4
+    assert status["Groups"].split() == [] and status["NoNewPrivs"].strip() == "1"
     assert gateway.get()[0] == 200
 
 

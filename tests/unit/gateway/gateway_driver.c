@@ -1,13 +1,13 @@
 /* Runs the gateway alone, for tests and benches: a guardian and a controller in one small program.
  *
- *   gateway_driver [workers=N] [trusted=CIDR,...] [listen=HOST:PORT] [nofile=N] [steer=N]
+ *   gateway_driver [workers=N] [trusted=CIDR,...] [listen=HOST:PORT] [nofile=N] [uid=N]
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
  *   draining ...                  collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
- *   drain MS, takeover, wait
+ *   drain MS, takeover, wait, listener HOST:PORT (opens another group, gives its port)
  */
 #include "base/alloc.h"
 #include "base/vec.h"
@@ -201,6 +201,19 @@ static void take_over(int control)
     printf("listeners %zu %zu\n", groups, sockets);
 }
 
+static void add_listener(int control, const char *text, uint32_t workers)
+{
+    struct boot_listener l;
+    struct error err = ERROR_INIT;
+    if (listen_open(&l, text, workers, &err) < 0)
+        fail("listener", &err);
+    struct gatewayctl_message m = {.magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_LISTENER};
+    memcpy(m.text, l.address, strlen(l.address));
+    unixsock_send(control, &m, sizeof m, l.fds, LISTENER_SOCKETS, NULL);
+    printf("%s\n", strrchr(l.address, ':') + 1);
+    listen_close(&l);
+}
+
 static void obey(char *line, int control, pid_t gateway, const struct metrics_view *v)
 {
     char *words[32], *save = NULL;
@@ -217,6 +230,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
             .magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_DRAIN, .a = strtoull(words[1], NULL, 10)};
         unixsock_send(control, &m, sizeof m, NULL, 0, NULL);
         printf("draining\n");
+    } else if (strcmp(words[0], "listener") == 0) {
+        add_listener(control, words[1], v->workers_len);
     } else if (strcmp(words[0], "takeover") == 0) {
         take_over(control);
     } else if (strcmp(words[0], "connections") == 0) {
@@ -249,6 +264,9 @@ int main(int argc, char **argv)
     boot.generation = 1;
     boot.log_level = number(argv, argc, "log", 2);
     boot.owner_uid = getuid();
+    const char *uid = word(argv, argc, "uid", NULL);
+    if (uid != NULL)
+        boot.gateway_uid = boot.gateway_gid = strtol(uid, NULL, 10);
     boot_set(&boot.trusted_proxies, word(argv, argc, "trusted", ""));
     if (listen_open(&boot.listeners[0], word(argv, argc, "listen", "127.0.0.1:0"),
                     (uint32_t)boot.workers, &err) < 0)
