@@ -52,6 +52,10 @@ static const struct whole faults[] = {
      "3:20 `<<` merges a map or a list of maps | write `<<: *name`, where &name marks a map"},
     {"app: a\nrun: x\nenv: {A: \"\\0\"}\n",
      "3:10 this text holds a NUL or bytes that are not UTF-8"},
+    {"app: a\nrun: >-\n  x\n  \n   y\n",
+     "3:1 this block of text cannot be read | write it in double quotes"},
+    {"app: a\nrun: x\nenv: {A: \"\\ud83d\"}\n",
+     "3:11 double-quoted scalar has invalid UTF8 escape"},
     {"app: \xff\n", "1:6 this is not UTF-8 | save the file as UTF-8"},
     {"# \xc3\xa9\xc3\xa9 \xe9\n", "1:6 this is not UTF-8 | save the file as UTF-8"},
     {"app: \xed\xa0\x80\n", "1:6 this is not UTF-8 | save the file as UTF-8"}, /* a surrogate */
@@ -123,7 +127,7 @@ static void anchors_and_merge_keys(void **state)
     spec_free(s);
 }
 
-/* fy_token_get_text() of libfyaml 0.7.12 leaks here (libfyaml#233): a sanitizer sees it. */
+/* libfyaml 0.7.12 reads these wrong, and leaks (libfyaml#233). */
 static void many_quotes_in_quotes(void **state)
 {
     (void)state;
