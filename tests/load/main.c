@@ -387,10 +387,13 @@ static void look_at_clocks(void)
     }
 }
 
-static void loop_once(int timeout_ms)
+static void loop_once(int64_t timeout_us)
 {
     struct epoll_event events[256];
-    int n = epoll_wait(load.epoll, events, 256, timeout_ms);
+    struct timespec wait = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
+    int n = epoll_pwait2(load.epoll, events, 256, &wait, NULL);
+    if (n < 0 && errno == ENOSYS) /* before Linux 5.11 */
+        n = epoll_wait(load.epoll, events, 256, (int)(timeout_us / 1000) + 1);
     load.now_us = now_us();
     for (int i = 0; i < n; i++) {
         struct connection *c = events[i].data.ptr;
@@ -403,12 +406,10 @@ static void loop_once(int timeout_ms)
     }
 }
 
-static int wait_ms(void)
+static int64_t wait_us(void)
 {
-    if (load.options.rate <= 0)
-        return 10;
-    int64_t left = (due_at(load.sent) - load.now_us) / 1000;
-    return left < 1 ? 1 : left > 10 ? 10 : (int)left;
+    int64_t left = load.options.rate > 0 ? due_at(load.sent) - load.now_us : 10000;
+    return left < 50 ? 50 : left > 10000 ? 10000 : left;
 }
 
 int main(int argc, char **argv)
@@ -430,7 +431,7 @@ int main(int argc, char **argv)
     int64_t clocks_us = load.start_us, second_us = load.start_us;
     while (more_wanted() || load.busy) {
         begin_jobs();
-        loop_once(wait_ms());
+        loop_once(wait_us());
         if (load.now_us - clocks_us >= 10000) {
             clocks_us = load.now_us;
             look_at_clocks();
