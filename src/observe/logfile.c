@@ -25,14 +25,40 @@ void logfile_release(struct logfile *f)
 
 enum generation { CURRENT, OLDER };
 
+/* Which file it is: an inode's number is given out again soon after a rotation, so the birth time
+ * belongs to it. */
+struct identity {
+    struct logfile_id id;
+    off_t size;
+};
+
+static bool same(const struct logfile_id *a, const struct logfile_id *b)
+{
+    return a->inode == b->inode && a->born_ns == b->born_ns;
+}
+
+static int identify(int fd, struct identity *out)
+{
+    struct statx st;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) != 0 ||
+        !S_ISREG(st.stx_mode))
+        return -1;
+    out->id.inode = st.stx_ino;
+    out->id.born_ns = (st.stx_mask & STATX_BTIME) != 0
+                          ? st.stx_btime.tv_sec * 1000000000 + st.stx_btime.tv_nsec
+                          : 0;
+    out->size = (off_t)st.stx_size;
+    return 0;
+}
+
 /* A regular file only: a pipe put there by someone must not block us. */
-static int open_log(int dir_fd, const char *instance, enum generation which, struct stat *st)
+static int open_log(int dir_fd, const char *instance, enum generation which, struct identity *st)
 {
     cleanup_free char *name = xasprintf("%s.log%s", instance, which == OLDER ? ".1" : "");
     int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return -1;
-    if (fstat(fd, st) == 0 && S_ISREG(st->st_mode))
+    if (identify(fd, st) == 0)
         return fd;
     close(fd);
     return -1;
@@ -42,28 +68,28 @@ static int open_log(int dir_fd, const char *instance, enum generation which, str
  * nothing to read now. */
 static int open_place(struct logfile *f, int dir_fd)
 {
-    struct stat older, current;
+    struct identity older, current;
     cleanup_close int current_fd = open_log(dir_fd, f->instance, CURRENT, &current);
-    if (current_fd >= 0 && current.st_ino == f->inode) {
-        if (current.st_size < f->offset) /* cut by someone's hand: begin again */
+    if (current_fd >= 0 && same(&current.id, &f->id)) {
+        if (current.size < f->offset) /* cut by someone's hand: begin again */
             f->offset = 0;
-        return current.st_size > f->offset ? take_fd(&current_fd) : -1;
+        return current.size > f->offset ? take_fd(&current_fd) : -1;
     }
     cleanup_close int older_fd = open_log(dir_fd, f->instance, OLDER, &older);
-    if (older_fd >= 0 && older.st_ino == f->inode && older.st_size > f->offset)
+    if (older_fd >= 0 && same(&older.id, &f->id) && older.size > f->offset)
         return take_fd(&older_fd);
-    if (older_fd >= 0 && older.st_ino != f->inode) {
+    if (older_fd >= 0 && !same(&older.id, &f->id)) {
         /* Nothing was read yet, or it was rotated twice meanwhile: the oldest that there is. */
-        f->inode = older.st_ino;
+        f->id = older.id;
         f->offset = 0;
-        if (older.st_size > 0)
+        if (older.size > 0)
             return take_fd(&older_fd);
     }
     if (current_fd < 0)
         return -1;
-    f->inode = current.st_ino;
+    f->id = current.id;
     f->offset = 0;
-    return current.st_size > 0 ? take_fd(&current_fd) : -1;
+    return current.size > 0 ? take_fd(&current_fd) : -1;
 }
 
 static size_t read_chunk(struct logfile *f, int dir_fd)
@@ -154,14 +180,14 @@ static off_t find_last(int fd, off_t size, unsigned *n)
 
 void logfile_seek_last(struct logfile *f, int dir_fd, unsigned n)
 {
-    ASSERT(f->inode == 0 && n > 0);
-    struct stat st;
+    ASSERT(f->id.inode == 0 && n > 0);
+    struct identity st;
     for (enum generation which = CURRENT; which <= OLDER; which++) {
         cleanup_close int fd = open_log(dir_fd, f->instance, which, &st);
         if (fd < 0)
             continue;
-        f->offset = find_last(fd, st.st_size, &n);
-        f->inode = st.st_ino;
+        f->offset = find_last(fd, st.size, &n);
+        f->id = st.id;
         if (n == 0)
             return;
     }

@@ -14,10 +14,15 @@
 
 enum { LOGFILE_CHUNK = 64 << 10 };
 
+struct logfile_id {
+    uint64_t inode;
+    int64_t born_ns;
+};
+
 struct logfile {
     char *instance;
     uint32_t release;
-    ino_t inode; /* of the file that offset is in; 0: nothing was read yet */
+    struct logfile_id id; /* of the file that offset is in; inode 0: nothing was read yet */
     off_t offset;
     struct buf unread; /* from start on: bytes behind the last line that was given */
     size_t start;
