@@ -5,7 +5,8 @@
 #include "spec/reader.h"
 
 enum { MAX_REPLICAS = 1000, MAX_LIST = 256, MAX_ENV = 4096 };
-#define MAX_DURATION_MS (365 * INT64_C(86400000))
+/* Fits into 32 bits of milliseconds, which is what the snapshot has. */
+#define MAX_DURATION_MS (30 * INT64_C(86400000))
 
 extern const struct value_type
     /* types_basic.c */

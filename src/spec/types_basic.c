@@ -95,7 +95,7 @@ static void read_duration(struct reader *r, const struct key *key, const struct 
         return;
     if (parse_duration_ms(text, &ms) == 0) {
         if (ms > MAX_DURATION_MS)
-            reader_fail(r, node, NULL, "a year is the longest duration");
+            reader_fail(r, node, NULL, "30d is the longest duration");
         else if ((uint64_t)ms < type->min)
             reader_fail(r, node, type->hint, "must be longer than 0");
         else

@@ -75,7 +75,7 @@ static const char *host_fault(const char *host, bool shown, char **hint)
         return "a host has no port";
     }
     if (strchr(host, '*') != NULL) {
-        *hint = xstrdup("`*.shop.example` matches one label in front");
+        *hint = xstrdup("`*.shop.example` matches all names below it");
         return "a `*` may only stand in front, as `*.`";
     }
     for (const char *p = host; *p != '\0'; p++)

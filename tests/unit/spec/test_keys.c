@@ -293,7 +293,7 @@ static const struct fault app_faults[] = {
     {"deadline: 10 minutes\n",
      "3:11 `deadline`: expected a duration such as 10s, got `10 minutes` | "
      "units: ms, s, m, h, d; also 1m30s"},
-    {"deadline: 400d\n", "3:11 `deadline`: a year is the longest duration"},
+    {"deadline: 31d\n", "3:11 `deadline`: 30d is the longest duration"},
     {"history: 0\n", "3:10 `history`: expected a whole number from 1 to 1000, got `0`"},
     {"on-failure: Rollback\n", "3:13 `on-failure`: expected `rollback` or `pause`, got `Rollback` "
                                "| did you mean `rollback`?"},
@@ -413,7 +413,7 @@ static const struct fault route_faults[] = {
     {"routes: [{host: ''}]\n", "3:17 `routes.host`: is empty | leave `host` out for any host"},
     {"routes: [{host: a.*.example}]\n",
      "3:17 `routes.host`: a `*` may only stand in front, as `*.` | "
-     "`*.shop.example` matches one label in front"},
+     "`*.shop.example` matches all names below it"},
     {"routes: [{host: münchen.example}]\n",
      "3:17 `routes.host`: a host is ASCII | write its ASCII form, "
      "which starts with xn--"},
