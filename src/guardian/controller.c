@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "os/listen.h"
+#include "os/title.h"
 #include "os/unixsock.h"
 
 #include <signal.h>
@@ -99,23 +100,44 @@ static void leave(struct guardian *g)
     /* While we run, it is an old server's controller that leaves: the apps are for its successor.
      */
     bool stop_apps = g->phase != PHASE_RUNNING && g->boot.stop_apps != 0;
-    c->due_ms = g->now_ms + (stop_apps ? LEAVE_APPS_MS : g->hurry ? LATE_MS : LEAVE_MS);
+    int64_t time_ms = stop_apps                   ? LEAVE_APPS_MS
+                      : g->hurry                  ? LATE_MS
+                      : g->phase == PHASE_RUNNING ? LEAVE_OLD_MS
+                                                  : LEAVE_MS;
+    c->due_ms = g->now_ms + time_ms;
     say(c, GUARDIANCTL_LEAVE, stop_apps ? 1 : 0, g->hurry ? 1 : 0, "", NULL, 0);
+}
+
+static void log_death(const struct controller *c, const char *what)
+{
+    bool signalled = WIFSIGNALED(c->status);
+    log_error("controller (pid %d) %s: %s %d", (int)c->pid, what,
+              signalled ? "signal" : "exit status",
+              signalled ? WTERMSIG(c->status) : WEXITSTATUS(c->status));
+}
+
+/* While the server stops a controller is needed only for stopping the apps: one that died of it has
+ * a successor, a few times. */
+static void start_again_to_stop(struct guardian *g)
+{
+    struct controller *c = &g->controller;
+    if (g->boot.stop_apps != 0 && !g->hurry && c->stop_tries++ < STOP_TRIES)
+        c->due_ms = g->now_ms;
 }
 
 static void crashed(struct guardian *g)
 {
     struct controller *c = &g->controller;
     if (c->child)
-        log_error("controller (pid %d) died: %s %d", (int)c->pid,
-                  WIFSIGNALED(c->status) ? "signal" : "exit status",
-                  WIFSIGNALED(c->status) ? WTERMSIG(c->status) : WEXITSTATUS(c->status));
+        log_death(c, "died");
     bool hopeless = c->child && !c->ever_ready && WIFEXITED(c->status) &&
                     WEXITSTATUS(c->status) == EXIT_CANNOT_START;
     bool child = c->child;
     forget(c);
-    if (g->phase != PHASE_RUNNING)
+    if (g->phase != PHASE_RUNNING) {
+        start_again_to_stop(g);
         return;
+    }
     if (hopeless && !g->taken_over) {
         guardian_stop(g, 1);
         return;
@@ -128,10 +150,16 @@ static void crashed(struct guardian *g)
 static void left(struct guardian *g)
 {
     struct controller *c = &g->controller;
-    log_info("controller %shas left", c->child ? "" : "of the server before us ");
+    bool in_order = !c->child || (WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0);
+    if (in_order)
+        log_info("controller %shas left", c->child ? "" : "of the server before us ");
+    else
+        log_death(c, "died while leaving");
     forget(c);
     if (g->phase == PHASE_RUNNING)
         c->due_ms = g->now_ms;
+    else if (!in_order)
+        start_again_to_stop(g);
 }
 
 static void kill_it(struct guardian *g)
@@ -148,9 +176,11 @@ static void kill_it(struct guardian *g)
     left(g);
 }
 
-static void give_up(struct guardian *g)
+/* It is down while the server stops. */
+static void stay_down(struct guardian *g)
 {
     g->controller.due_ms = NEVER;
+    start_again_to_stop(g);
 }
 
 /* ---- the table
@@ -169,7 +199,7 @@ struct cell {
 static const struct cell TABLE[CONTROLLER_STATES_COUNT][CONTROLLER_EVENTS_COUNT] = {
     [CONTROLLER_OFF] = {[CONTROLLER_SAYS_READY] = CANNOT_HAPPEN,
                         [CONTROLLER_DIES] = CANNOT_HAPPEN,
-                        [CONTROLLER_LEAVE] = {CONTROLLER_OFF, give_up, false},
+                        [CONTROLLER_LEAVE] = {CONTROLLER_OFF, stay_down, false},
                         [CONTROLLER_DUE] = {CONTROLLER_STARTING, start, false}},
     [CONTROLLER_STARTING] = {[CONTROLLER_SAYS_READY] = {CONTROLLER_RUNNING, ready, false},
                              [CONTROLLER_DIES] = {CONTROLLER_OFF, crashed, false},
@@ -201,10 +231,13 @@ void controller_event(struct guardian *g, enum controller_event event)
     ASSERT(c->state != CONTROLLER_OFF || c->fd < 0);
 }
 
-void controller_adopt(struct guardian *g, int link_fd)
+void controller_adopt(struct guardian *g, int link_fd, pid_t pid)
 {
-    g->controller = (struct controller){
-        .state = CONTROLLER_RUNNING, .fd = link_fd, .started_ms = g->now_ms, .due_ms = NEVER};
+    g->controller = (struct controller){.state = CONTROLLER_RUNNING,
+                                        .pid = pid,
+                                        .fd = link_fd,
+                                        .started_ms = g->now_ms,
+                                        .due_ms = NEVER};
 }
 
 /* ---- what the controller says
@@ -243,7 +276,8 @@ static void upgrade(struct guardian *g, int fd)
 static void handle(struct guardian *g, const struct gatewayctl_message *m, int fd)
 {
     if (m->type == GUARDIANCTL_HELLO && !g->controller.child) {
-        g->controller.pid = m->b <= INT32_MAX ? (pid_t)m->b : 0;
+        pid_t pid = m->b <= INT32_MAX ? (pid_t)m->b : 0;
+        g->controller.pid = title_is(pid, "controller", g->boot.data_dir) ? pid : 0;
         return;
     }
     if (!g->controller.child || g->phase != PHASE_RUNNING)
@@ -263,7 +297,7 @@ static void handle(struct guardian *g, const struct gatewayctl_message *m, int f
 void controller_read(struct guardian *g)
 {
     struct controller *c = &g->controller;
-    while (c->fd >= 0) {
+    for (int i = 0; i < MESSAGES_A_TURN && c->fd >= 0; i++) {
         struct gatewayctl_message m;
         struct error err = ERROR_INIT;
         int fd = -1;
@@ -278,10 +312,11 @@ void controller_read(struct guardian *g)
         }
         unixsock_close_all(&fd, 1);
         unixsock_close_all(&c->fd, 1);
-        /* A child's end comes by SIGCHLD. One that lives without its channel would never leave. */
-        if (c->child)
-            kill(c->pid, SIGTERM);
-        else
+        /* A child's end comes by SIGCHLD; while it leaves it closes what it has, one after the
+         * other. One that lives on without its channel would never leave. */
+        if (!c->child)
             controller_event(g, CONTROLLER_DIES);
+        else if (c->state == CONTROLLER_STARTING || c->state == CONTROLLER_RUNNING)
+            kill(c->pid, SIGTERM);
     }
 }

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "os/listen.h"
+#include "os/title.h"
 #include "os/unixsock.h"
 
 #include <errno.h>
@@ -305,12 +306,15 @@ void gateway_start(struct guardian *g)
     controller_tell_gateway(g, GUARDIANCTL_GATEWAY_UP, w);
 }
 
-void gateway_adopt(struct guardian *g, int link_fd)
+void gateway_adopt(struct guardian *g, int link_fd, pid_t pid)
 {
     struct gateway *w = free_place(g);
     ASSERT(w != NULL);
-    *w = (struct gateway){
-        .state = GATEWAY_SERVING, .link_fd = link_fd, .started_ms = g->now_ms, .due_ms = NEVER};
+    *w = (struct gateway){.state = GATEWAY_SERVING,
+                          .pid = pid,
+                          .link_fd = link_fd,
+                          .started_ms = g->now_ms,
+                          .due_ms = NEVER};
 }
 
 void gateway_share_listener(struct guardian *g, const struct boot_listener *l)
@@ -332,13 +336,14 @@ static void hello(struct guardian *g, struct gateway *w, const struct gatewayctl
     }
     w->said_hello = true;
     w->generation = m->a;
-    w->pid = (pid_t)m->b;
+    /* It drops its privileges, we do not: what it says must not make us kill another process. */
+    w->pid = w->child || title_is((pid_t)m->b, "gateway", g->boot.data_dir) ? (pid_t)m->b : 0;
     gateway_event(g, w, GATEWAY_SAYS_HELLO);
 }
 
 void gateway_read(struct guardian *g, struct gateway *w)
 {
-    while (w->link_fd >= 0) {
+    for (int i = 0; i < MESSAGES_A_TURN && w->link_fd >= 0; i++) {
         struct gatewayctl_message m;
         struct error err = ERROR_INIT;
         int fd = -1; /* the metrics, which are for the controller */

@@ -26,15 +26,18 @@
 
 enum {
     MAX_GATEWAYS = 16,
-    START_MS = 30000,   /* a gateway that says no hello for so long is killed */
-    RETIRE_MS = 600000, /* a retired gateway's requests and upgraded connections end within */
-    STOP_MS = 30000,    /* the same where the server stops */
-    LATE_MS = 5000,     /* how long beyond its deadline a process may live */
-    LEAVE_MS = 30000,   /* the controller, with the apps left running */
+    START_MS = 30000,     /* a gateway that says no hello for so long is killed */
+    RETIRE_MS = 600000,   /* a retired gateway's requests and upgraded connections end within */
+    STOP_MS = 30000,      /* the same where the server stops */
+    LATE_MS = 5000,       /* how long beyond its deadline a process may live */
+    LEAVE_MS = 30000,     /* the controller, with the apps left running */
+    LEAVE_OLD_MS = 10000, /* the controller of the server before us */
     LEAVE_APPS_MS = 900000,
     HURRY_MS = 1000,
-    RAPID_MS = 10000, /* lived shorter: a rapid death */
-    RAPID_DEATHS = 3, /* so many within RAPID_MS: the previous snapshot */
+    RAPID_MS = 10000,     /* lived shorter: a rapid death */
+    RAPID_DEATHS = 3,     /* so many within RAPID_MS: the previous snapshot */
+    STOP_TRIES = 3,       /* controllers that may die of stopping the apps */
+    MESSAGES_A_TURN = 32, /* of one peer: nobody keeps us from the others */
     CALM_MS = 60000, /* a gateway on the previous snapshot that lived longer was not killed by it */
 };
 #define NEVER INT64_MAX
@@ -96,6 +99,7 @@ struct controller {
     int fd; /* the channel; of one that is not our child: connected controller.sock */
     int status;
     bool ever_ready;
+    int stop_tries;
     int64_t started_ms, due_ms;
 };
 
@@ -127,7 +131,7 @@ struct guardian {
 /* gateways.c */
 void gateway_event(struct guardian *g, struct gateway *w, enum gateway_event event);
 void gateway_start(struct guardian *g); /* the next generation */
-void gateway_adopt(struct guardian *g, int link_fd);
+void gateway_adopt(struct guardian *g, int link_fd, pid_t pid);
 void gateway_read(struct guardian *g, struct gateway *w);       /* its link is readable */
 bool gateway_any(const struct guardian *g);                     /* a process is left */
 const struct gateway *gateway_newest(const struct guardian *g); /* that serves; NULL: none */
@@ -135,7 +139,7 @@ void gateway_share_listener(struct guardian *g, const struct boot_listener *l);
 
 /* controller.c */
 void controller_event(struct guardian *g, enum controller_event event);
-void controller_adopt(struct guardian *g, int link_fd);
+void controller_adopt(struct guardian *g, int link_fd, pid_t pid);
 void controller_read(struct guardian *g); /* its channel or link is readable */
 void controller_tell(struct guardian *g, uint32_t type, uint64_t a, uint64_t b, const char *text,
                      const int *fds, size_t fds_len);
@@ -144,6 +148,8 @@ void controller_tell_gateway(struct guardian *g, uint32_t type, const struct gat
 /* start.c */
 /* Forks and executes the main binary with that boot; gives the pid, or -1. */
 pid_t start_role(const struct boot *b, const char *role, struct error *err);
+/* What it says, where that is a process of that role; 0 else. */
+pid_t read_pid_file(const struct guardian *g, const char *name, const char *role);
 void write_pid_file(const struct guardian *g, const char *name, pid_t pid);
 /* Becomes `serve` of another main binary. Returns only when that failed. */
 int become(const struct guardian *g, int binary_fd, struct error *err);

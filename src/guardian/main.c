@@ -91,7 +91,12 @@ static void advance_phase(struct guardian *g)
         g->phase = PHASE_STOP_CONTROLLER;
         controller_event(g, CONTROLLER_LEAVE);
     }
-    if (g->phase == PHASE_STOP_CONTROLLER && g->controller.state == CONTROLLER_OFF)
+    if (g->phase != PHASE_STOP_CONTROLLER)
+        return;
+    /* One that was started only to stop the apps. */
+    if (g->controller.state == CONTROLLER_STARTING || g->controller.state == CONTROLLER_RUNNING)
+        controller_event(g, CONTROLLER_LEAVE);
+    if (g->controller.state == CONTROLLER_OFF && g->controller.due_ms == NEVER)
         g->phase = PHASE_OVER;
 }
 
@@ -222,10 +227,13 @@ static void begin(struct guardian *g)
         g->gateways[i] = (struct gateway){.link_fd = -1, .due_ms = NEVER};
     g->controller = (struct controller){.fd = -1, .due_ms = g->now_ms};
     g->taken_over = g->boot.old_gateways_len > 0 || g->boot.old_controller_fd >= 0;
+    /* Who hangs says no hello, and has to be killed all the same. serve named the newest first. */
     for (size_t i = 0; i < g->boot.old_gateways_len; i++)
-        gateway_adopt(g, g->boot.old_gateway_fds[i]);
+        gateway_adopt(g, g->boot.old_gateway_fds[i],
+                      i == 0 ? read_pid_file(g, "gateway.pid", "gateway") : 0);
     if (g->boot.old_controller_fd >= 0)
-        controller_adopt(g, g->boot.old_controller_fd);
+        controller_adopt(g, g->boot.old_controller_fd,
+                         read_pid_file(g, "controller.pid", "controller"));
     write_pid_file(g, "guardian.pid", getpid());
 }
 

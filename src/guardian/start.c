@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "base/vec.h"
 #include "os/title.h"
 
@@ -50,6 +51,19 @@ pid_t start_role(const struct boot *b, const char *role, struct error *err)
     if (pid < 0)
         return error_errno(err, errno, "start the %s: fork", role);
     return pid;
+}
+
+pid_t read_pid_file(const struct guardian *g, const char *name, const char *role)
+{
+    char text[24] = "";
+    uint64_t pid;
+    cleanup_close int fd = openat(g->run_dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+        return 0;
+    text[strcspn(text, "\n")] = '\0';
+    if (parse_u64(text, INT32_MAX, &pid) < 0 || !title_is((pid_t)pid, role, g->boot.data_dir))
+        return 0;
+    return (pid_t)pid;
 }
 
 void write_pid_file(const struct guardian *g, const char *name, pid_t pid)

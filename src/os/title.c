@@ -2,9 +2,11 @@
 
 #include "base/alloc.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 static const char PREFIX[] = "sluice: ";
 
@@ -22,6 +24,17 @@ const char *title_match(const char *argv0, const char *role)
     if (strncmp(word, role, len) != 0 || word[len] != ' ')
         return NULL;
     return word + len + 1;
+}
+
+bool title_is(pid_t pid, const char *role, const char *rest)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    cleanup_free char *wanted = title_make(role, rest);
+    size_t len = strlen(wanted) + 1; /* with its NUL */
+    cleanup_free char *real = xcalloc(1, len + 1);
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && read(fd, real, len + 1) == (ssize_t)len && memcmp(real, wanted, len) == 0;
 }
 
 void title_short(const char *role)

@@ -3,10 +3,16 @@
 #ifndef SLUICE_OS_TITLE_H
 #define SLUICE_OS_TITLE_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 /* "sluice: guardian /var/lib/sluice"; the caller frees. */
 char *title_make(const char *role, const char *rest);
 /* The rest of argv0 behind "sluice: ROLE " where it is the title of that role, else NULL. */
 const char *title_match(const char *argv0, const char *role);
+/* The process pid has exactly that title. For a pid that someone else told us, before it is
+ * signalled: whoever lies can name only another process of that role. */
+bool title_is(pid_t pid, const char *role, const char *rest);
 void title_short(const char *role); /* "sluice-gateway" */
 
 #endif
