@@ -91,8 +91,10 @@ void balance_sync(struct worker *w)
 
 void balance_release(struct worker *w)
 {
-    while (!link_alone(&w->instance_list)) {
-        struct instance *i = link_owner(w->instance_list.next, struct instance, link);
+    struct link *next;
+    for (struct link *l = w->instance_list.next; l != &w->instance_list; l = next) {
+        struct instance *i = link_owner(l, struct instance, link);
+        next = l->next;
         i->listed = false;
         close_idle(i);
         forget(w, i);

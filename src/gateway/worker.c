@@ -97,10 +97,10 @@ static void bury(struct worker *w)
 
 void worker_release(struct worker *w)
 {
-    while (!link_alone(&w->listeners)) {
-        struct listener *l = link_owner(w->listeners.next, struct listener, link);
-        link_remove(&l->link);
-        free(l);
+    struct link *next;
+    for (struct link *l = w->listeners.next; l != &w->listeners; l = next) {
+        next = l->next;
+        free(link_owner(l, struct listener, link));
     }
     balance_release(w);
     bury(w);
