@@ -288,10 +288,13 @@ static bool rollout_turn(struct turn *t)
 static void fix_clock(struct turn *t)
 {
     struct rollout_state *r = &t->s->rollout;
+    if (r->step_since_ms <= t->now && r->progress_ms <= t->now)
+        return;
     if (r->step_since_ms > t->now)
         r->step_since_ms = t->now;
     if (r->progress_ms > t->now)
         r->progress_ms = t->now;
+    turn_changed(t);
 }
 
 void decide(struct app_state *s, const struct specs *specs, const struct observations *obs,

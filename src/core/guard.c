@@ -30,6 +30,14 @@ static uint32_t crashes_of(const struct turn *t, const struct instance_obs *in)
     return in->fast_crashes;
 }
 
+/* The one to name: that can say why, and crashed most. */
+static bool worse(const struct instance_obs *a, const struct instance_obs *b)
+{
+    if ((a->detail != NULL) != (b->detail != NULL))
+        return a->detail != NULL && a->fast_crashes > 0;
+    return a->fast_crashes > b->fast_crashes;
+}
+
 static void check_candidate(struct turn *t)
 {
     uint32_t crashes = 0, failed_starts = 0;
@@ -44,7 +52,7 @@ static void check_candidate(struct turn *t)
                 return;
         }
         crashes += crashes_of(t, in);
-        if (worst == NULL || in->fast_crashes > worst->fast_crashes)
+        if (worst == NULL || worse(in, worst))
             worst = in;
         if (in->start_failed) {
             failed_starts += in->fast_crashes > 1 ? in->fast_crashes : 1;
