@@ -93,7 +93,8 @@ static void on_connection(uv_stream_t *listener, int status)
         s->clients > SERVER_MAX_CLIENTS + SERVER_MAX_REFUSED) {
         connection_close(c);
     } else if (s->clients > SERVER_MAX_CLIENTS) {
-        log_warn("api: more than %d clients, one is turned away", SERVER_MAX_CLIENTS);
+        if (s->clients == SERVER_MAX_CLIENTS + 1)
+            log_warn("api: more than %d clients: some are turned away", SERVER_MAX_CLIENTS);
         connection_start(c);
         if (c->state != CLOSED) {
             c->keep_alive = false;

@@ -62,7 +62,9 @@ char *format_elapsed(int64_t ms, char *out)
     int64_t s = ms / 1000;
     if (ms < 0)
         return strcpy(out, "-");
-    if (ms < 10000)
+    if (ms < 1000)
+        snprintf(out, FORMAT_SIZE, "%" PRId64 " ms", ms);
+    else if (ms < 10000)
         snprintf(out, FORMAT_SIZE, "%" PRId64 ".%" PRId64 " s", s, ms % 1000 / 100);
     else if (s < 60)
         snprintf(out, FORMAT_SIZE, "%" PRId64 " s", s);

@@ -72,7 +72,7 @@ static void put_title(const struct progress *p, const struct term *t, int64_t no
         buf_puts(out, ", ");
         put_clean(out, json_text(rollout, "strategy"));
     }
-    buf_printf(out, ", %s\n", format_elapsed((now_ms - p->started_ms) / 1000 * 1000, text));
+    buf_printf(out, ", %s\n", format_elapsed(now_ms - p->started_ms, text));
 }
 
 static void put_step(const struct term *t, const char *text, int64_t i, int64_t present, bool back,

@@ -140,15 +140,18 @@ static int watch_job(struct job *j)
 static int say_end(const struct job *j)
 {
     int64_t code = json_whole(j->ended, "code");
-    const char *text = json_text(j->ended, "text");
+    cleanup_buf struct buf why = BUF_INIT;
     if (j->s->json)
         print_json(j->ended);
     if (code == 0)
         return EXIT_DONE;
-    if (*text != '\0')
-        fprintf(stderr, "sluice: the command failed: %s\n", text);
-    else
-        fprintf(stderr, "sluice: the command exited with %lld\n", (long long)code);
+    /* Its last lines were shown: only how it ended is news. */
+    const char *text = json_text(j->ended, "text"), *lines = strstr(text, "; its last lines");
+    cleanup_free char *first =
+        xstrndup(text, lines != NULL ? (size_t)(lines - text) : strlen(text));
+    put_clean(&why, first);
+    fprintf(stderr, "sluice: the command failed with status %lld%s%s\n", (long long)code,
+            why.len > 0 ? ": " : "", buf_str(&why));
     return EXIT_FAILED;
 }
 

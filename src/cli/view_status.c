@@ -126,7 +126,8 @@ void view_split(const json_t *status, const struct term *t, unsigned columns, st
     struct buf bar = BUF_INIT;
     for (unsigned i = 0; i < columns - right; i++)
         buf_puts(&bar, t->unicode ? "\xe2\x96\x88" : "=");
-    put_styled(out, t, STYLE_BLUE, buf_str(&bar));
+    if (bar.len > 0)
+        put_styled(out, t, STYLE_BLUE, buf_str(&bar));
     buf_clear(&bar);
     for (unsigned i = 0; i < right; i++)
         buf_puts(&bar, t->unicode ? "\xe2\x96\x92" : "#");

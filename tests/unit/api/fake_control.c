@@ -229,6 +229,13 @@ void control_command(struct control *c, enum control_command command, const stru
         return;
     }
     done(arg, NULL, NULL);
+    if (command == COMMAND_SCALE) { /* so many events of 4 KiB at once */
+        cleanup_buf struct buf text = BUF_INIT;
+        for (int i = 0; i < 4096; i++)
+            buf_putc(&text, 'x');
+        for (unsigned i = 0; i < f->wanted; i++)
+            fake_emit(c, "scaled", buf_str(&text), NULL);
+    }
     if (command == COMMAND_PROMOTE) {
         f->slow = false;
     } else if (command == COMMAND_ABORT) {
