@@ -6,15 +6,17 @@
 #include <string.h>
 
 /* Most request heads fit into the first, nearly all into the second; the third takes any head with
- * what is added to it, and is what is read into. */
-static const uint32_t sizes[CHUNK_CLASSES] = {1024, 4096, CHUNK_BIG};
+ * what is added to it, and is what is read into; the fourth is for streams that fill it. */
+static const uint32_t sizes[CHUNK_CLASSES] = {1024, 4096, CHUNK_BIG, CHUNK_BULK};
 /* How many free ones are kept: enough for the hot path, little for an idle process. */
-static const uint32_t kept[CHUNK_CLASSES] = {256, 32, 16};
+static const uint32_t kept[CHUNK_CLASSES] = {256, 32, 16, 4};
 
 struct chunk *chunk_get(struct chunk_pool *p, size_t size)
 {
-    uint8_t class = size <= sizes[0] ? 0 : size <= sizes[1] ? 1 : 2;
-    ASSERT(size <= CHUNK_BIG);
+    uint8_t class = 0;
+    ASSERT(size <= CHUNK_BULK);
+    while (size > sizes[class])
+        class ++;
     if (p->bytes + sizes[class] > p->limit)
         return NULL;
     struct chunk *c = p->free[class];

@@ -1,5 +1,5 @@
 /* Buffers, from a pool per worker: taken while bytes wait, given back when they are gone. A
- * connection that waits has none. Three sizes; memory in use is bounded, and NULL is an answer. */
+ * connection that waits has none. Four sizes; memory in use is bounded, and NULL is an answer. */
 #ifndef SLUICE_GATEWAY_CHUNK_H
 #define SLUICE_GATEWAY_CHUNK_H
 
@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CHUNK_CLASSES = 3, CHUNK_BIG = 16384 + 1024 };
+enum { CHUNK_CLASSES = 4, CHUNK_BIG = 16384 + 1024, CHUNK_BULK = 64 << 10 };
 
 struct chunk {
     struct chunk *next;
@@ -22,7 +22,7 @@ struct chunk_pool {
     size_t bytes, limit; /* handed out, and how many may be */
 };
 
-/* A chunk with room for size bytes (<= CHUNK_BIG); NULL: no memory. */
+/* A chunk with room for size bytes (<= CHUNK_BULK); NULL: no memory. */
 struct chunk *chunk_get(struct chunk_pool *p, size_t size);
 void chunk_put(struct chunk_pool *p, struct chunk *c); /* NULL is fine */
 void chunk_put_all(struct chunk_pool *p, struct chunk *first);

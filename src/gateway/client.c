@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { LINGER_MAX = 64 << 20 };
+enum { LINGER_MAX = 64 << 20, BULK_BUDGET = 2 << 20 };
 
 /* ---- reading and writing, for clients and instances
  * ---------------------------------------------- */
@@ -31,8 +31,13 @@ void endpoint_note(struct endpoint *e, uint32_t events)
 
 ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
 {
-    if (*in == NULL && (*in = chunk_get(&w->chunks, CHUNK_BIG)) == NULL)
-        return READ_BROKEN;
+    if (*in == NULL) {
+        /* A stream that filled its buffer gets a larger one: fewer system calls. Not when many wait
+         * for slow peers at once, since that is memory. */
+        bool bulk = e->bulk && w->chunks.bytes < BULK_BUDGET;
+        if ((*in = chunk_get(&w->chunks, bulk ? CHUNK_BULK : CHUNK_BIG)) == NULL)
+            return READ_BROKEN;
+    }
     struct chunk *c = *in;
     if (c->cap - c->end < 4096)
         chunk_compact(c);
@@ -45,6 +50,7 @@ ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         c->end += (uint32_t)n;
+        e->bulk = (size_t)n == room || (e->bulk && (size_t)n > CHUNK_BIG / 2);
         /* Less than asked for: the socket is empty, and what comes later makes a new edge. Only the
          * end of file has no edge of its own once its event was seen. */
         if ((size_t)n < room && !e->hangup)

@@ -65,6 +65,7 @@ struct endpoint {
     bool readable, writable;
     bool hangup; /* the peer sends no more (seen as an event, maybe not yet as end of file) */
     bool broken; /* reset or closed in both directions */
+    bool bulk;   /* the last read filled its buffer */
     bool dead;   /* closed; freed at the end of the turn, since events may still name it */
     struct endpoint *next_dead;
 };
