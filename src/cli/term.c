@@ -83,6 +83,14 @@ void put_clean(struct buf *out, const char *text)
     }
 }
 
+void put_clean_in(struct buf *out, const struct term *t, enum style style, const char *text)
+{
+    cleanup_buf struct buf clean = BUF_INIT;
+    put_clean(&clean, text);
+    if (clean.len > 0)
+        put_styled(out, t, style, buf_str(&clean));
+}
+
 static size_t columns_of(uint32_t character)
 {
     int n = wcwidth((wchar_t)character);

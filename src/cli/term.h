@@ -37,6 +37,7 @@ void term_look(struct term *t, int fd, bool no_color);
 void put_styled(struct buf *out, const struct term *t, enum style style, const char *text);
 /* text from outside, on one line: control bytes become spaces, broken UTF-8 U+FFFD. */
 void put_clean(struct buf *out, const char *text);
+void put_clean_in(struct buf *out, const struct term *t, enum style style, const char *text);
 /* Columns that text takes (escape sequences of put_styled() take none). */
 size_t text_columns(const char *text, size_t len);
 /* Appends text cut to so many columns (never inside of an escape sequence; styles are closed). */

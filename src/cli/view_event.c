@@ -23,20 +23,11 @@ static enum style style_of_kind(const char *kind)
     return STYLE_NONE;
 }
 
-static void put_clean_styled(struct buf *out, const struct term *t, enum style style,
-                             const char *text)
-{
-    cleanup_buf struct buf clean = BUF_INIT;
-    put_clean(&clean, text);
-    if (clean.len > 0)
-        put_styled(out, t, style, buf_str(&clean));
-}
-
 void view_event(const json_t *event, const struct term *t, bool with_app, struct buf *out)
 {
     char text[FORMAT_SIZE];
     const char *kind = json_text(event, "kind"), *app = json_text(event, "app");
-    put_clean_styled(out, t, STYLE_DIM, format_date(json_text(event, "at"), text));
+    put_clean_in(out, t, STYLE_DIM, format_date(json_text(event, "at"), text));
     buf_puts(out, "  ");
     if (with_app) {
         cleanup_buf struct buf name = BUF_INIT;
@@ -50,7 +41,7 @@ void view_event(const json_t *event, const struct term *t, bool with_app, struct
         size_t columns = text_columns(buf_str(&name), name.len);
         buf_printf(out, "%*s", columns < 12 ? (int)(14 - columns) : 2, "");
     }
-    put_clean_styled(out, t, style_of_kind(kind), kind);
+    put_clean_in(out, t, style_of_kind(kind), kind);
     buf_printf(out, "%*s", strlen(kind) < 16 ? (int)(18 - strlen(kind)) : 2, "");
     put_clean(out, json_text(event, "text"));
     if (*json_text(event, "actor") != '\0') {
@@ -65,11 +56,11 @@ void view_progress_line(const json_t *event, const struct term *t, struct buf *o
 {
     char text[FORMAT_SIZE];
     const char *kind = json_text(event, "kind"), *said = json_text(event, "text");
-    put_clean_styled(out, t, STYLE_DIM, format_clock(json_text(event, "at"), text));
+    put_clean_in(out, t, STYLE_DIM, format_clock(json_text(event, "at"), text));
     buf_putc(out, ' ');
     if (strstr(kind, "-output") != NULL)
         buf_puts(out, "| ");
-    put_clean_styled(out, t, style_of_kind(kind), *said != '\0' ? said : kind);
+    put_clean_in(out, t, style_of_kind(kind), *said != '\0' ? said : kind);
     buf_putc(out, '\n');
 }
 
@@ -132,11 +123,11 @@ void view_result(const json_t *result, const struct term *t, struct buf *out)
     const json_t *requests = json_object_get(result, "requests");
     bool good = strcmp(word, "promoted") == 0;
     cleanup_buf struct buf shown = BUF_INIT;
-    put_clean_styled(out, t, STYLE_BOLD, json_text(result, "app"));
+    put_clean_in(out, t, STYLE_BOLD, json_text(result, "app"));
     buf_putc(out, ' ');
     put_clean(out, json_text(result, "version"));
     buf_printf(out, " (release %lld): ", (long long)json_whole(result, "release"));
-    put_clean_styled(out, t, style_of_state(word), word);
+    put_clean_in(out, t, style_of_state(word), word);
     buf_printf(out, " after %s", format_elapsed(json_whole(result, "duration_ms"), a));
     if (*reason != '\0') {
         buf_puts(out, ": ");
@@ -174,11 +165,11 @@ void view_log_line(const json_t *line, const struct term *t, struct buf *out)
 {
     char text[FORMAT_SIZE];
     const char *instance = json_text(line, "instance"), *at = json_text(line, "t");
-    put_clean_styled(out, t, STYLE_DIM, *at != '\0' ? format_clock(at, text) : "        ");
+    put_clean_in(out, t, STYLE_DIM, *at != '\0' ? format_clock(at, text) : "        ");
     buf_putc(out, ' ');
-    put_clean_styled(out, t, style_of_instance(instance), instance);
+    put_clean_in(out, t, style_of_instance(instance), instance);
     bool is_error = strcmp(json_text(line, "s"), "err") == 0;
     buf_puts(out, t->color ? "  " : is_error ? " ! " : "   ");
-    put_clean_styled(out, t, is_error ? STYLE_RED : STYLE_NONE, json_text(line, "m"));
+    put_clean_in(out, t, is_error ? STYLE_RED : STYLE_NONE, json_text(line, "m"));
     buf_putc(out, '\n');
 }

@@ -172,13 +172,11 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
 {
     const json_t *rollout = json_object_get(status, "rollout");
     const char *state = json_text(status, "state");
-    cleanup_buf struct buf name = BUF_INIT;
-    put_clean(&name, json_text(status, "app"));
-    put_styled(out, t, STYLE_BOLD, buf_str(&name));
+    put_clean_in(out, t, STYLE_BOLD, json_text(status, "app"));
     buf_puts(out, " (");
     put_clean(out, json_text(status, "environment"));
     buf_puts(out, "): ");
-    put_styled(out, t, style_of_state(state), state);
+    put_clean_in(out, t, style_of_state(state), state);
     if (json_is_object(rollout)) {
         buf_puts(out, ", ");
         put_clean(out, json_text(rollout, "strategy"));
