@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,4 +43,18 @@ void title_short(const char *role)
     char name[16];
     snprintf(name, sizeof name, "sluice-%s", role);
     prctl(PR_SET_NAME, name);
+}
+
+void title_become(const char *old_role, const char *role)
+{
+    char *argv0 = program_invocation_name; /* argv[0] itself: what the kernel shows */
+    const char *rest = title_match(argv0, old_role);
+    title_short(role);
+    if (rest == NULL || strlen(role) > strlen(old_role))
+        return;
+    size_t room = strlen(argv0) + 1;
+    cleanup_free char *title = title_make(role, rest);
+    size_t len = strlen(title);
+    memcpy(argv0, title, len);
+    memset(argv0 + len, '\0', room - len);
 }

@@ -14,5 +14,9 @@ const char *title_match(const char *argv0, const char *role);
  * signalled: whoever lies can name only another process of that role. */
 bool title_is(pid_t pid, const char *role, const char *rest);
 void title_short(const char *role); /* "sluice-gateway" */
+/* In a forked child that does not exec: no longer shown as the role that it was forked from. Gives
+ * the title a shorter role in place, since the room for it is that of the old one; does nothing
+ * where this process has no title. */
+void title_become(const char *old_role, const char *role);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "os/title.h"
 #include "pack/pack_internal.h"
 
 #include <errno.h>
@@ -207,7 +208,7 @@ _Noreturn static void child(const struct work *work, int out, pid_t parent)
     struct rlimit files;
     leave_the_parent(&out);
     setpgid(0, 0);
-    prctl(PR_SET_NAME, "sluice-pack");
+    title_become("controller", "pack");
     umask(077);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
