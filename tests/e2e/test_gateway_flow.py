@@ -489,11 +489,10 @@ def test_spill_over_is_counted(make):
 def test_the_less_busy_instance_is_chosen(make):
     slow = threading.Event()
     busy, free, gateway = make[1](named(b"busy", slow)), make[1](named(b"free")), make[0](workers=2)
+    gateway.serve(busy.port)
+    readers = [gateway.connect(GET)[1] for _ in range(3)]
+    until(lambda: gateway.instance("in_flight", 0) == 3)
     gateway.serve(busy.port, free.port)
-    readers = []
-    while gateway.instance("in_flight", 0) < 3:
-        readers.append(gateway.connect(GET)[1])
-        time.sleep(0.005)
     assert [gateway.get()[2] for _ in range(20)] == [b"free"] * 20
     slow.set()
     for reader in readers:
