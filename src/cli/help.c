@@ -2,6 +2,7 @@
 
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/session.h"
 
 #include <string.h>
 
@@ -36,12 +37,40 @@ void help_verb(const struct verb *verb, FILE *out)
     }
 }
 
+/* The tables as one JSON document: what the manual is made of (packaging/make-manual). */
+static void print_tables(void)
+{
+    json_t *verbs = json_array();
+    for (unsigned i = 0; i < VERBS_COUNT; i++) {
+        const struct verb *v = verb_get((enum verb_id)i);
+        json_t *list = json_array();
+        for (unsigned k = 0; k < OPTIONS_COUNT; k++) {
+            const struct verb_option *o = option_get((enum option_id)k);
+            if ((v->options & (UINT64_C(1) << k)) == 0)
+                continue;
+            json_array_append_new(list, json_pack("{s:s#, s:s, s:s?, s:s}", "letter", &o->letter,
+                                                  o->letter != 0 ? 1 : 0, "word", o->word, "value",
+                                                  o->value, "text", o->text));
+        }
+        json_array_append_new(verbs,
+                              json_pack("{s:s, s:s, s:s, s:o}", "verb", v->word, "arguments",
+                                        v->arguments, "summary", v->summary, "options", list));
+    }
+    json_t *all = json_pack("{s:s, s:o}", "version", SLUICE_VERSION, "verbs", verbs);
+    print_json(all);
+    json_decref(all);
+}
+
 int cmd_help(int argc, char **argv)
 {
     struct options o;
     struct error err = ERROR_INIT;
     if (options_parse(&o, verb_get(VERB_help), argc, argv, &err) != 0)
         return cli_fail(&err);
+    if (o.given[OPTION_JSON]) {
+        print_tables();
+        return EXIT_DONE;
+    }
     if (o.arguments_len == 0) {
         help_all(stdout);
         return EXIT_DONE;

@@ -241,3 +241,14 @@ def test_completion_and_help_name_every_verb(server):
     for verb in ("exec", "upgrade"):
         run = server.run(verb, "hello")
         assert run.returncode == 2 and "not in this version" in run.stderr
+
+
+def test_the_manual_agrees_with_the_program(server):
+    """docs/commands.md, docs/api.md and the man page are made from the program's own tables."""
+    from pathlib import Path
+    script = Path(__file__).resolve().parents[2] / "packaging" / "make-manual"
+    openapi = server.root / "openapi.json"
+    openapi.write_text(server.api("GET", "/v1/openapi.json").text)
+    run = subprocess.run([str(script), str(BINARY), str(openapi), "--check"], text=True,
+                         capture_output=True)
+    assert run.returncode == 0, run.stdout + run.stderr
