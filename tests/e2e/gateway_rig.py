@@ -1,5 +1,7 @@
 """The gateway alone: its driver program (tests/unit/gateway/gateway_driver.c) and scripted back ends."""
 
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -261,6 +263,8 @@ class Gateway:
         for s in self.clients:
             s.close()
         alive = self.alive()
+        if alive and not self.ended:
+            os.kill(self.pid, signal.SIGKILL)  # one that dropped root does not die with its parent
         self.process.kill()
         self.process.wait()
         return alive
