@@ -122,7 +122,6 @@ void view_result(const json_t *result, const struct term *t, struct buf *out)
     const char *reason = json_text(json_object_get(result, "reason"), "text");
     const json_t *requests = json_object_get(result, "requests");
     bool good = strcmp(word, "promoted") == 0;
-    cleanup_buf struct buf shown = BUF_INIT;
     put_clean_in(out, t, STYLE_BOLD, json_text(result, "app"));
     buf_putc(out, ' ');
     put_clean(out, json_text(result, "version"));
