@@ -135,8 +135,6 @@ int core_resume(struct app_state *s, int64_t now_ms, struct error *err)
     return 0;
 }
 
-/* In a rollout the plan's counts stand, but a stable that the plan leaves alone follows at once:
- * the load is there now. The release that comes gets the count when it is promoted. */
 static bool plan_scales(const struct app_state *s, size_t process)
 {
     const struct rollout_state *r = &s->rollout;
@@ -145,6 +143,35 @@ static bool plan_scales(const struct app_state *s, size_t process)
             r->plan.steps[i].process == process)
             return true;
     return false;
+}
+
+/* In a rollout whose plan leaves stable alone, stable follows at once, since the load is there now,
+ * and the candidate gets as many before it gets all of the traffic. Where stable is taken down by
+ * and by (rolling, recreate) the plan's counts stand; the new one holds from the end on. */
+static void scale_rollout(struct app_state *s, struct pool_state *stable, size_t process,
+                          uint32_t before, uint32_t count)
+{
+    struct rollout_state *r = &s->rollout;
+    struct pool_state *candidate = pool_of(s, s->candidate);
+    ASSERT(candidate != NULL);
+    if (r->phase == PHASE_BACK || stable->wanted[process] != before || plan_scales(s, process))
+        return;
+    stable->wanted[process] = count;
+    bool routed = stable->routed == process + 1 && candidate->routed > 0;
+    size_t other = routed ? candidate->routed - 1u : process;
+    struct arena memory = ARENA_INIT;
+    struct step *steps = arena_alloc(&memory, (r->plan.len + 1) * sizeof *steps);
+    memcpy(steps, r->plan.steps, r->plan.len * sizeof *steps);
+    for (size_t i = 0; i < r->plan.len; i++)
+        if (steps[i].kind == STEP_SCALE && steps[i].side == SIDE_CANDIDATE &&
+            steps[i].process == other && steps[i].count == before) {
+            steps[i].count = count;
+            if (i < r->cursor && candidate->wanted[other] == before)
+                candidate->wanted[other] = count;
+        }
+    struct plan plan = {steps, r->plan.len};
+    plan_store(s, &plan);
+    arena_release(&memory);
 }
 
 int core_scale(struct app_state *s, const struct app_spec *stable, uint8_t process, uint32_t count,
@@ -164,9 +191,8 @@ int core_scale(struct app_state *s, const struct app_spec *stable, uint8_t proce
                          stable->port);
     uint32_t before = stable_replicas(stable, s->replicas_override, process);
     s->replicas_override[process] = count + 1;
-    if (s->rollout.id != 0 && s->rollout.phase != PHASE_BACK && pool->wanted[process] == before &&
-        !plan_scales(s, process))
-        pool->wanted[process] = count;
+    if (s->rollout.id != 0)
+        scale_rollout(s, pool, process, before, count);
     return 0;
 }
 

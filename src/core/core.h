@@ -263,8 +263,8 @@ struct observations {
     size_t instances_len;
     enum verdict verdict;
     struct reason verdict_reason;
-    /* Of the hook (release commands, or smoke) that the present step asks for, by step index:
-     * valid only for rollout.cursor. */
+    /* Of the hook (release commands, or smoke) that the present step asks for: of rollout.id and
+     * rollout.cursor, NOT_RUN where those are others than the hook was run for. */
     enum hook_state hook;
     char hook_text[REASON_TEXT_MAX]; /* failed: "./smoke exited with 3: last line" */
     bool traffic_applied; /* every gateway uses the weights, hold, pins of the present app_state */
@@ -299,6 +299,8 @@ struct decision {
     bool traffic_changed; /* weights, hold, pins, pools: a new snapshot is due */
     bool traffic_first;   /* traffic goes back to stable: publish before the store knows */
     bool rollout_ended;   /* state.rollout is now NONE; `ended` has the last one (result, reason) */
+    /* result: of the rollout that ended; RESULT_PAUSED, with rollout_ended false, in the turn in
+     * which on-failure paused it (state.rollout.reason says why). */
     struct rollout_state ended;
     enum rollout_result result;
     int64_t next_ms; /* call again at this time at the latest; INT64_MAX: only on events */
@@ -332,10 +334,17 @@ struct rollout_request {
 /* Begins a rollout; one under way is superseded: *superseded gets it (id 0: none was). */
 int core_begin(struct app_state *s, const struct rollout_request *request,
                const struct observations *obs, struct rollout_state *superseded, struct error *err);
+/* At an approval: passes that one. Else all that only waits is skipped from here on (holds,
+ * approvals; readiness and smoke tests are not), and the judge is not asked any more. */
 int core_promote(struct app_state *s, int64_t now_ms, struct error *err);
+/* Goes back; the plan for that is made by the next decide(), until then it is empty. On its way
+ * back already: done. REASON_ABORTED and REASON_STOPPED end as aborted, other codes as rolled back.
+ */
 int core_abort(struct app_state *s, const struct specs *specs, enum reason_code code,
                const char *text, int64_t now_ms, struct error *err);
+/* A way back cannot be paused: a decided roll back ends on stable. */
 int core_pause(struct app_state *s, int64_t now_ms, struct error *err);
+/* After an on-failure pause: the reason that had stopped it is not acted on again. */
 int core_resume(struct app_state *s, int64_t now_ms, struct error *err);
 int core_scale(struct app_state *s, const struct app_spec *stable, uint8_t process, uint32_t count,
                struct error *err);

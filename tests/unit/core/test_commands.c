@@ -812,9 +812,16 @@ static void test_scale_in_a_canary(void **state)
     assert_int_equal(core_scale(&s.w.state, s.w.spec[1], 0, 5, &err), 0);
     world_run(&s.w, 200);
     assert_int_equal(world_count(&s.w, 1, INSTANCE_READY), 5);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 1);
+    world_run(&s.w, 1000);
+    assert_int_equal(world_weight(&s.w, 2), 1000000);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 5); /* before it had all */
+    assert_int_equal(core_scale(&s.w.state, s.w.spec[1], 0, 6, &err), 0);
+    world_run(&s.w, 200);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 6);
     world_until_ended(&s.w, 10000);
     world_run(&s.w, 1000);
-    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 5);
+    assert_int_equal(s.w.instances.len, 6);
     world_release(&s.w);
 }
 
