@@ -303,8 +303,7 @@ static enum error_class class_of(int status)
     case 409: return ERROR_CONFLICT;
     case 401:
     case 403: return ERROR_DENIED;
-    case 503: return ERROR_UNAVAILABLE;
-    default: return ERROR_FAILED;
+    default: return ERROR_FAILED; /* 503 too: a controller answers, and says why it cannot */
     }
 }
 

@@ -27,15 +27,15 @@ void eprocess_init(struct eprocess *e)
 void eprocess_update(struct eprocess *e, uint64_t candidate_events, uint64_t candidate_requests,
                      uint64_t stable_events, uint64_t stable_requests)
 {
-    eprocess_update_beyond(e, 1, candidate_events, candidate_requests, stable_events,
+    eprocess_update_beyond(e, 1, INFINITY, candidate_events, candidate_requests, stable_events,
                            stable_requests);
 }
 
-void eprocess_update_beyond(struct eprocess *e, double allowed, uint64_t candidate_events,
-                            uint64_t candidate_requests, uint64_t stable_events,
-                            uint64_t stable_requests)
+void eprocess_update_beyond(struct eprocess *e, double allowed, double most,
+                            uint64_t candidate_events, uint64_t candidate_requests,
+                            uint64_t stable_events, uint64_t stable_requests)
 {
-    ASSERT(allowed >= 1);
+    ASSERT(allowed >= 1 && most > 1);
     ASSERT(candidate_events <= candidate_requests && stable_events <= stable_requests);
     e->candidate_events += candidate_events;
     e->candidate_requests += candidate_requests;
@@ -49,9 +49,11 @@ void eprocess_update_beyond(struct eprocess *e, double allowed, uint64_t candida
     double log_ratio = log(RATIO_LEAST), step = log(RATIO_MOST / RATIO_LEAST) / (JUDGE_GRID - 1);
     double ratio = RATIO_LEAST, growth = exp(step);
     double log_null = log1p(share * (allowed - 1));
-    for (int i = 0; i < JUDGE_GRID; i++, log_ratio += step, ratio *= growth)
-        e->log_likelihood[i] +=
-            c * log_ratio - all * (log1p(share * (allowed * ratio - 1)) - log_null);
+    double log_most = log(most);
+    for (int i = 0; i < JUDGE_GRID; i++, log_ratio += step, ratio *= growth) {
+        double gain = c * log_ratio - all * (log1p(share * (allowed * ratio - 1)) - log_null);
+        e->log_likelihood[i] += fmin(gain, log_most);
+    }
 }
 
 double eprocess_log(const struct eprocess *e)

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t edges[JUDGE_EDGES - 1])
+size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
+                          uint32_t edges[JUDGE_EDGES - 1])
 {
     static const double quantiles[JUDGE_EDGES - 1] = {.5, .9, .95, .99};
     double total = 0, below = 0;
@@ -20,8 +21,9 @@ size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t edges[JUD
             reached = true;
             quantile++;
         }
-        if (reached)
-            edges[found++] = (uint32_t)i + 1;
+        uint32_t edge = (uint32_t)i + 1 > least ? (uint32_t)i + 1 : least;
+        if (reached && edge < len && (found == 0 || edges[found - 1] < edge))
+            edges[found++] = edge;
     }
     return found;
 }
@@ -67,9 +69,10 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate, const struc
     eprocess_update(&j->errors, candidate_errors, candidate->requests,
                     at_most(stable->errors, stable->requests), stable->requests);
     for (uint32_t i = 0; i < j->edges_len; i++)
-        eprocess_update_beyond(
-            &j->latency[i], JUDGE_SLOWER_ALLOWED, at_most(candidate->above[i], candidate->requests),
-            candidate->requests, at_most(stable->above[i], stable->requests), stable->requests);
+        eprocess_update_beyond(&j->latency[i], JUDGE_SLOWER_ALLOWED, JUDGE_SLOWER_PER_BATCH,
+                               at_most(candidate->above[i], candidate->requests),
+                               candidate->requests, at_most(stable->above[i], stable->requests),
+                               stable->requests);
     if (j->slo_errors.p_max > 0)
         ceiling_update(&j->slo_errors, candidate_errors, candidate->requests);
     if (j->slo_latency.p_max > 0)

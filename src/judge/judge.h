@@ -35,16 +35,19 @@ void eprocess_update(struct eprocess *e, uint64_t candidate_events, uint64_t can
                      uint64_t stable_events, uint64_t stable_requests);
 /* The same against "at most `allowed` times as often as stable", allowed >= 1: the grid is of
  * ratios allowed * lambda_j, and E's expectation stays at most 1 while the true ratio is at most
- * allowed. */
-void eprocess_update_beyond(struct eprocess *e, double allowed, uint64_t candidate_events,
-                            uint64_t candidate_requests, uint64_t stable_events,
-                            uint64_t stable_requests);
+ * allowed. One batch multiplies the evidence by `most` at the most: what is made smaller is an
+ * e-process still, and events that have one cause (a stall of a busy machine) come in one batch. */
+void eprocess_update_beyond(struct eprocess *e, double allowed, double most,
+                            uint64_t candidate_events, uint64_t candidate_requests,
+                            uint64_t stable_events, uint64_t stable_requests);
 double eprocess_log(const struct eprocess *e); /* ln E */
 
 /* Slow answers are a fault only beyond twice as many as stable's at the same mark. Two arms of one
  * release differ a little for good reasons (fewer instances, cold caches), and a test that never
  * stops looking finds every true difference in the end: it would roll back good releases. */
 #define JUDGE_SLOWER_ALLOWED 2.0
+/* Requests that are slow together are slow for one reason more often than errors are. */
+#define JUDGE_SLOWER_PER_BATCH 4.0
 
 /* ln of the beta-binomial mixture: k candidate events, m others, null share theta0, prior
  * Beta(a,b). */
@@ -62,10 +65,12 @@ void ceiling_init(struct ceiling *c, double p_max);
 void ceiling_update(struct ceiling *c, uint64_t events, uint64_t requests);
 double ceiling_log(const struct ceiling *c);
 
-/* Bucket edges for the latency test, chosen before the rollout from stable's history: the bucket
- * bounds nearest above p50, p90, p95, p99. counts: a histogram of `len` buckets. Gives how many
- * distinct ones; edges[i] is a bucket index: requests in buckets >= edges[i] are events. */
-size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t edges[JUDGE_EDGES - 1]);
+/* Bucket edges for the latency test, chosen before the batches that they judge from stable's
+ * history: the bucket bounds nearest above p50, p90, p95, p99, none under `least` (differences that
+ * nobody feels are no fault). counts: a histogram of `len` buckets. Gives how many distinct ones;
+ * edges[i] is a bucket index: requests in buckets >= edges[i] are events. */
+size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
+                          uint32_t edges[JUDGE_EDGES - 1]);
 
 /* All of one rollout. */
 struct judge {

@@ -267,7 +267,9 @@ static pid_t fork_child(struct prepared *p)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
+    /* Not fork(): the child only uses what is async-signal-safe, and libraries' fork handlers
+     * (libuv's closes the numbers of its own descriptors, whatever they are by then) do harm. */
+    pid_t pid = _Fork();
     int failed = errno;
     if (pid == 0)
         child(p);

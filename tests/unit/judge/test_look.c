@@ -125,6 +125,13 @@ static void latency_has_its_own_judgement(void **state)
         &(struct judge_config){.alpha = .01, .has_stable = true, .edges = edges, .edges_len = 2});
     candidate.above[1] = 400;
     judge_batch(&j, &candidate, &stable);
+    expect(&j, JUDGEMENT_CONTINUE, "", ""); /* slow together: one stall is no proof */
+    j = made(
+        &(struct judge_config){.alpha = .01, .has_stable = true, .edges = edges, .edges_len = 2});
+    candidate = (struct judge_arm){.requests = 200, .errors = 1, .above = {100, 40}};
+    stable = (struct judge_arm){.requests = 1800, .errors = 9, .above = {900, 90}};
+    for (int i = 0; i < 10; i++)
+        judge_batch(&j, &candidate, &stable);
     expect(&j, JUDGEMENT_LATENCY,
            "slow answers 20% (400 of 2,000 requests) against 5.0% (900 of 18,000) of stable",
            "of the 100 needed");

@@ -146,22 +146,25 @@ static void edges_lie_above_the_quantiles(void **state)
     uint32_t edges[JUDGE_EDGES - 1];
     for (int i = 0; i < 100; i++)
         counts[i] = 10;
-    assert_int_equal(judge_choose_edges(counts, 100, edges), 4);
+    assert_int_equal(judge_choose_edges(counts, 100, 0, edges), 4);
     assert_int_equal(edges[0], 50);
     assert_int_equal(edges[1], 90);
     assert_int_equal(edges[2], 95);
     assert_int_equal(edges[3], 99);
+    assert_int_equal(judge_choose_edges(counts, 100, 92, edges), 3); /* none under the least */
+    assert_int_equal(edges[0], 92);
+    assert_int_equal(edges[1], 95);
     memset(counts, 0, sizeof counts);
-    assert_int_equal(judge_choose_edges(counts, 100, edges), 0); /* no history */
+    assert_int_equal(judge_choose_edges(counts, 100, 0, edges), 0); /* no history */
     counts[7] = 1000;
-    assert_int_equal(judge_choose_edges(counts, 100, edges), 1); /* all in one bucket */
+    assert_int_equal(judge_choose_edges(counts, 100, 0, edges), 1); /* all in one bucket */
     assert_int_equal(edges[0], 8);
     counts[99] = 1000000; /* nothing is above the last one */
-    assert_int_equal(judge_choose_edges(counts, 100, edges), 0);
+    assert_int_equal(judge_choose_edges(counts, 100, 0, edges), 0);
     counts[99] = 60;
-    assert_int_equal(judge_choose_edges(counts, 100, edges), 1);
+    assert_int_equal(judge_choose_edges(counts, 100, 0, edges), 1);
     assert_int_equal(edges[0], 8);
-    assert_int_equal(judge_choose_edges(counts, 0, edges), 0);
+    assert_int_equal(judge_choose_edges(counts, 0, 0, edges), 0);
 }
 
 int main(void)
