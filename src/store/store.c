@@ -89,10 +89,17 @@ static int check_whole(sqlite3 *db, const char *path, struct error *err)
 
 static int set_up_writer(sqlite3 *db, const char *path, off_t size, struct error *err)
 {
-    int64_t version;
+    int64_t version, pages;
     /* The first read: tells a file that is no database before anything is changed. */
-    if (schema_number(db, path, "PRAGMA user_version", 0, &version, err) < 0)
+    if (schema_number(db, path, "PRAGMA user_version", 0, &version, err) < 0 ||
+        schema_number(db, path, "PRAGMA page_count", 0, &pages, err) < 0)
         return -1;
+    if (size > 0 && pages == 0) /* SQLite takes what is shorter than a page for a new database */
+        return error_set(
+            err, ERROR_IO,
+            "%s is damaged (cut off at %lld bytes): stop sluice, restore the file from "
+            "a backup or move it and its -wal away, and start again",
+            path, (long long)size);
     if (size <= CHECKED_BYTES && check_whole(db, path, err) < 0)
         return -1;
     if (sqlite3_exec(db,

@@ -60,6 +60,20 @@ static void a_file_that_is_no_database_is_refused(void **state)
     folder_remove(&f);
 }
 
+/* SQLite itself takes what is shorter than a page for a new database, and all was forgotten. */
+static void a_stump_is_refused(void **state)
+{
+    (void)state;
+    struct folder f;
+    folder_make(&f);
+    char stump[1500];
+    memset(stump, 0, sizeof stump);
+    memcpy(stump, "SQLite format 3", 16);
+    overwrite(f.db, 0, stump, sizeof stump);
+    expect_refused(&f, "damaged", "move it");
+    folder_remove(&f);
+}
+
 static void a_damaged_database_is_refused(void **state)
 {
     (void)state;
@@ -434,6 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_that_is_no_database_is_refused),
+        cmocka_unit_test(a_stump_is_refused),
         cmocka_unit_test(a_damaged_database_is_refused),
         cmocka_unit_test(damage_that_comes_later_is_an_error_not_an_end),
         cmocka_unit_test(another_programs_database_is_refused),
