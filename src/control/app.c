@@ -1,6 +1,7 @@
 /* Apps, their releases and specs, their slots in the metrics. */
 #include "control/control_internal.h"
 
+#include "base/sha256.h"
 #include "os/durable.h"
 
 #include <fcntl.h>
@@ -13,6 +14,31 @@ struct app *app_by_key(struct control *c, const char *key)
         if (strcmp(c->apps.items[i]->key, key) == 0)
             return c->apps.items[i];
     return NULL;
+}
+
+struct app_ref {
+    struct control *control;
+    char *key;
+    uint64_t serial;
+};
+
+struct app_ref *app_ref_new(const struct app *a)
+{
+    struct app_ref *ref = xcalloc(1, sizeof *ref);
+    ref->control = a->control;
+    ref->key = xstrdup(a->key);
+    ref->serial = a->serial;
+    return ref;
+}
+
+struct app *app_ref_take(struct app_ref *ref)
+{
+    struct app *a = app_by_key(ref->control, ref->key);
+    if (a != NULL && a->serial != ref->serial)
+        a = NULL;
+    free(ref->key);
+    free(ref);
+    return a;
 }
 
 struct app *app_find(struct control *c, const struct app_name *name, struct error *err)
@@ -43,16 +69,35 @@ static void on_wake(uv_timer_t *timer)
     control_mark(timer->data);
 }
 
+/* "shop", "shop.staging". Both names may be long, and the ids that begin with it are bounded and
+ * must not meet those of another app: what is cut gets a part of the key's hash instead. */
+static void make_label(struct app *a)
+{
+    bool production = strcmp(a->environment, "production") == 0;
+    int n = snprintf(a->label, sizeof a->label, "%s%s%s", a->name, production ? "" : ".",
+                     production ? "" : a->environment);
+    if (n < (int)sizeof a->label)
+        return;
+    struct sha256 hash;
+    char hex[SHA256_HEX];
+    sha256_init(&hash);
+    sha256_add(&hash, a->key, strlen(a->key));
+    sha256_end_hex(&hash, hex);
+    snprintf(a->label, sizeof a->label, "%.50s_%.16s", a->name, hex);
+}
+
 struct app *app_create(struct control *c, const char *name, const char *environment, int64_t now_ms)
 {
     char key[160];
     store_app_key(name, environment, key, sizeof key);
     struct app *a = xcalloc(1, sizeof *a);
     a->control = c;
+    a->serial = ++c->apps_made;
     a->key = xstrdup(key);
     a->name = xstrdup(name);
     a->environment = xstrdup(environment);
     a->dir = xasprintf("%s/apps/%s", c->data, key);
+    make_label(a);
     a->next_release = 1;
     a->next_run = 1;
     a->created_ms = now_ms;
@@ -116,7 +161,7 @@ void app_forget(struct app *a)
         release_clear(&a->releases.items[i]);
     vec_release(&a->releases);
     vec_release(&a->hooks);
-    vec_release(&a->delete_waiters);
+    writes_release(a);
     app_state_release(&a->state);
     buf_release(&a->judge_text);
     free(a->rollout_actor);
@@ -205,11 +250,13 @@ static json_t *rollout_start_json(const struct app *a)
 {
     const struct rollout_start *s = &a->start;
     struct rollout_counts n = rollout_counts(a);
-    return json_pack("{s:I,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I}", "id", (json_int_t)s->id, "from",
+    return json_pack("{s:I,s:i,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I,s:I}", "id", (json_int_t)s->id,
+                     "kind", (int)s->kind, "strategy", (int)s->strategy, "from",
                      (int)s->from_release, "release", (int)s->release, "stable_pool",
                      (int)s->stable_pool, "candidate_pool", (int)s->candidate_pool, "at",
-                     (json_int_t)s->at_ms, "failed", (json_int_t)n.failed, "stable",
-                     (json_int_t)n.stable, "candidate", (json_int_t)n.candidate);
+                     (json_int_t)s->at_ms, "began", (json_int_t)s->began_ms, "failed",
+                     (json_int_t)n.failed, "stable", (json_int_t)n.stable, "candidate",
+                     (json_int_t)n.candidate);
 }
 
 void app_put_row(struct app *a, struct store_batch *batch)
@@ -222,6 +269,11 @@ void app_put_row(struct app *a, struct store_batch *batch)
         json_object_set_new(extras, "pending", pending);
     if (a->start.id != 0)
         json_object_set_new(extras, "start", rollout_start_json(a));
+    if (a->judging) {
+        cleanup_buf struct buf judge = BUF_INIT;
+        judge_to_json(&a->judge, &judge);
+        json_object_set_new(extras, "judge", json_string(buf_str(&judge)));
+    }
     if (a->rollout_actor != NULL)
         json_object_set_new(extras, "actor", json_string(a->rollout_actor));
     if (a->deleting)

@@ -26,14 +26,14 @@ static void on_stored(void *context, enum store_outcome outcome, const struct er
     free(x);
 }
 
-static void answer_when_stored(struct control *c, struct store_batch *batch, json_t *body,
+static void answer_when_stored(struct app *a, struct store_batch *batch, json_t *body,
                                command_done *done, void *arg)
 {
     struct answer *x = xcalloc(1, sizeof *x);
     x->done = done;
     x->arg = arg;
     x->body = body != NULL ? body : json_object();
-    control_submit(c, batch, on_stored, x);
+    app_write(a, batch, on_stored, x);
 }
 
 /* ---- the commands: each gives 0, or -1 with *err
@@ -52,7 +52,7 @@ struct order {
 
 static int do_promote(struct order *o, struct error *err)
 {
-    if (o->app->deploy != NULL)
+    if (o->app->deploy != NULL && o->app->state.rollout.id == 0)
         return error_set(err, ERROR_CONFLICT,
                          "release %u is still being packed and built: there is no rollout yet",
                          o->app->next_release - 1);
@@ -101,6 +101,10 @@ static struct release *previous_release(struct app *a)
 static int begin(struct order *o, enum rollout_kind kind, struct release *r, struct error *err)
 {
     uint64_t event = store_last_event_id(o->control->store);
+    const struct app_spec *spec = release_spec(o->app, r);
+    /* Its routes may have gone to another app since. */
+    if (spec != NULL && routes_check(o->control, o->app, spec, err) < 0)
+        return -1;
     if (rollout_begin(o->app, kind, r, o->caller->name, o->batch, err) < 0)
         return -1;
     o->body = accepted_json(o->app, r, o->app->state.rollout.id, event);
@@ -227,7 +231,7 @@ void control_command(struct control *c, enum control_command command, const stru
     };
     _Static_assert(COUNT_OF(orders) == CONTROL_COMMANDS_COUNT, "a command without its function");
     struct error err = ERROR_INIT;
-    struct app *a = app_find(c, name, &err);
+    struct app *a = control_available(c, &err) == 0 ? app_find(c, name, &err) : NULL;
     if (a != NULL && a->deleting && command != COMMAND_DELETE) {
         error_set(&err, ERROR_CONFLICT, "app %s is being deleted", a->name);
         a = NULL;
@@ -243,7 +247,7 @@ void control_command(struct control *c, enum control_command command, const stru
                       .batch = store_batch_new(c->store)};
     uint64_t event = store_last_event_id(c->store);
     if (orders[command](&o, &err) < 0) {
-        store_batch_free(o.batch);
+        store_drop(c, o.batch);
         json_decref(o.body);
         done(arg, &err, NULL);
         return;
@@ -266,7 +270,7 @@ void control_command(struct control *c, enum control_command command, const stru
     control_mark_routes(c);
     control_mark(a);
     control_tick_soon(c);
-    answer_when_stored(c, o.batch, o.body, done, arg);
+    answer_when_stored(a, o.batch, o.body, done, arg);
 }
 
 /* ---- run
@@ -279,18 +283,9 @@ struct one_off {
     struct command command;
 };
 
-static void on_one_off(void *arg, struct hook *hook, bool ok, const char *text)
+static void one_off_free(void *arg)
 {
     struct one_off *x = arg;
-    (void)hook;
-    int code = 0;
-    if (!ok) {
-        const char *at = strstr(text, "exited with status ");
-        code = at != NULL ? atoi(at + 19) : 1;
-    }
-    json_t *data = json_pack("{s:s,s:i,s:s}", "run", x->run, "code", code, "text", text);
-    event_now(x->app->control, x->app, "run-ended", NULL, 0, text, data);
-    json_decref(data);
     for (size_t i = 0; i < x->command.argc; i++)
         free((char *)(uintptr_t)x->argv[i]);
     free(x->argv);
@@ -298,11 +293,51 @@ static void on_one_off(void *arg, struct hook *hook, bool ok, const char *text)
     free(x);
 }
 
+static void on_one_off(void *arg, struct hook *hook, bool ok, const char *text)
+{
+    struct one_off *x = arg;
+    struct app *a = x->app;
+    const struct run_status *last = hook_last(hook);
+    int code = ok ? 0 : last->exit_code > 0 ? last->exit_code : 1;
+    json_t *data = json_pack("{s:s,s:i,s:i,s:s}", "run", x->run, "code", code, "signal",
+                             last->exit_signal, "text", text);
+    if (data == NULL) /* a line that is not UTF-8 */
+        data = json_pack("{s:s,s:i,s:i}", "run", x->run, "code", code, "signal", last->exit_signal);
+    hook_spend(a, x->run, 1);
+    struct store_batch *batch = store_batch_new(a->control->store);
+    event_add(a->control, batch, a, "run-ended", NULL, 0, text, data);
+    app_write(a, batch, NULL, NULL);
+    json_decref(data);
+    one_off_free(x);
+}
+
+/* Takes up the job of an earlier controller: its words are the job's own, only its id is needed. */
+void run_resume(struct app *a, uint32_t release, const char *id)
+{
+    struct one_off *x = xcalloc(1, sizeof *x);
+    x->app = a;
+    x->run = xstrdup(id);
+    x->argv = xcalloc(2, sizeof *x->argv);
+    x->argv[0] = xstrdup("the command");
+    x->command = (struct command){.argv = x->argv, .argc = 1, .shell = true};
+    struct hook_config config = {
+        .kind = HOOK_RUN,
+        .commands = &x->command,
+        .commands_len = 1,
+        .id = x->run,
+        .release = release,
+        .done = on_one_off,
+        .drop = one_off_free,
+        .arg = x,
+    };
+    hook_start(a, &config);
+}
+
 void control_run(struct control *c, const struct app_name *name, const char *const *argv,
                  const struct caller *caller, command_done *done, void *arg)
 {
     struct error err = ERROR_INIT;
-    struct app *a = app_find(c, name, &err);
+    struct app *a = control_available(c, &err) == 0 ? app_find(c, name, &err) : NULL;
     uint32_t release = a != NULL ? app_stable_release(a) : 0;
     if (a != NULL && release == 0)
         error_set(&err, ERROR_CONFLICT, "app %s has no live release to run a command in", a->name);
@@ -312,9 +347,7 @@ void control_run(struct control *c, const struct app_name *name, const char *con
     }
     struct one_off *x = xcalloc(1, sizeof *x);
     x->app = a;
-    bool production = strcmp(a->environment, "production") == 0;
-    x->run = xasprintf("%.40s%s%.40s-%u-run-%u", a->name, production ? "" : ".",
-                       production ? "" : a->environment, release, a->next_run++);
+    x->run = xasprintf("%s-%u-run-%u", a->label, release, a->next_run++);
     while (argv[x->command.argc] != NULL)
         x->command.argc++;
     x->argv = xcalloc(x->command.argc + 1, sizeof *x->argv);
@@ -329,6 +362,7 @@ void control_run(struct control *c, const struct app_name *name, const char *con
         .id = x->run,
         .release = release,
         .done = on_one_off,
+        .drop = one_off_free,
         .arg = x,
     };
     struct store_batch *batch = store_batch_new(c->store);
@@ -338,5 +372,5 @@ void control_run(struct control *c, const struct app_name *name, const char *con
                              (json_int_t)event);
     app_put_row(a, batch);
     event_add(c, batch, a, "run", caller->name, release, x->run, NULL);
-    answer_when_stored(c, batch, body, done, arg);
+    answer_when_stored(a, batch, body, done, arg);
 }

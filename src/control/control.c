@@ -12,7 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DELETED_PREFIX ".deleted-" /* no app's name begins with a dot */
+
 enum { MAINTAIN_MS = 60000, STORE_AGAIN_MS = 10000, STOP_APPS_TICK_MS = 50 };
+
+int control_available(const struct control *c, struct error *err)
+{
+    if (c->leaving)
+        return error_set(err, ERROR_UNAVAILABLE, "the server is being stopped");
+    if (c->store == NULL)
+        return error_set(err, ERROR_UNAVAILABLE, "the server is degraded: %s", c->degraded);
+    return 0;
+}
 
 void control_handle_opened(struct control *c)
 {
@@ -28,14 +39,43 @@ void control_handle_closed(struct control *c)
 /* ---- the tick
  * ------------------------------------------------------------------------------------- */
 
-static bool draining(const struct app *a)
+static bool draining(struct app *a)
 {
+    if (!a->draining) /* most apps, at most times */
+        return false;
     for (size_t i = 0; i < a->instances.len; i++) {
         const struct instance *in = a->instances.items[i];
         if (in->draining && !in->stopping && in->life == LIFE_RUNNING)
             return true;
     }
+    a->draining = false;
     return false;
+}
+
+/* Under another name first: an app of the same name may be deployed before all of it is deleted. */
+static void remove_folder(struct control *c, const struct app *a)
+{
+    cleanup_free char *away =
+        xasprintf("%s/apps/%s%s-%lld", c->data, DELETED_PREFIX, a->key, (long long)control_now());
+    if (rename(a->dir, away) == 0)
+        cleanup_folder(c, away);
+    else if (errno != ENOENT)
+        log_warn("%s cannot be deleted: %s", a->dir, strerror(errno));
+}
+
+/* What an earlier controller did not come to delete. */
+static void remove_deleted(struct control *c)
+{
+    cleanup_free char *apps = xasprintf("%s/apps", c->data);
+    DIR *d = opendir(apps);
+    if (d == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        if (strncmp(e->d_name, DELETED_PREFIX, strlen(DELETED_PREFIX)) == 0) {
+            cleanup_free char *path = xasprintf("%s/%s", apps, e->d_name);
+            cleanup_folder(c, path);
+        }
+    closedir(d);
 }
 
 /* An app whose delete has stopped everything goes: row, folders, memory. */
@@ -49,8 +89,10 @@ static void finish_delete(struct app *a)
     cleanup_free char *text = xasprintf("app %s is deleted", a->key);
     batch_delete_app(batch, a->key);
     event_add(c, batch, a, "deleted", NULL, 0, text, NULL);
+    while (a->hooks.len > 0) /* a `run` */
+        hook_cancel(a->hooks.items[a->hooks.len - 1]);
     control_submit(c, batch, NULL, NULL);
-    cleanup_folder(c, a->dir);
+    remove_folder(c, a);
     app_forget(a);
     control_mark_routes(c);
 }
@@ -63,6 +105,7 @@ static void on_tick(uv_timer_t *timer)
     struct control *c = timer->data;
     int64_t now = control_now();
     uint64_t next = TICK_IDLE_MS;
+    uv_timer_stop(timer);
     if (c->leaving) {
         leave_when_stopped(c);
         return;
@@ -86,13 +129,20 @@ static void on_tick(uv_timer_t *timer)
     }
     if (c->store == NULL && now - c->store_tried_ms > STORE_AGAIN_MS)
         open_store(c); /* perhaps someone has mended it */
-    uv_timer_start(&c->tick, on_tick, next, 0);
+    control_tick_within(c, next);
+}
+
+void control_tick_within(struct control *c, uint64_t ms)
+{
+    if (c->leaving || uv_is_closing((uv_handle_t *)&c->tick))
+        return;
+    if (!uv_is_active((uv_handle_t *)&c->tick) || uv_timer_get_due_in(&c->tick) > ms)
+        uv_timer_start(&c->tick, on_tick, ms, 0);
 }
 
 void control_tick_soon(struct control *c)
 {
-    if (!c->leaving && !uv_is_closing((uv_handle_t *)&c->tick))
-        uv_timer_start(&c->tick, on_tick, 0, 0);
+    control_tick_within(c, 0);
 }
 
 static void tell_ready(struct control *c);
@@ -102,14 +152,8 @@ static void on_prepare(uv_prepare_t *prepare)
     struct control *c = prepare->data;
     if (c->leaving)
         return;
-    bool had_rollout = uv_timer_get_due_in(&c->tick) <= TICK_ROLLOUT_MS;
     pipeline_run_marked(c);
     tell_ready(c);
-    for (size_t i = 0; !had_rollout && i < c->apps.len; i++)
-        if (c->apps.items[i]->state.rollout.id != 0) {
-            control_tick_soon(c); /* a rollout has begun: the tick quickens */
-            return;
-        }
 }
 
 /* ---- descriptors
@@ -144,16 +188,37 @@ static void watch_fd(struct control *c, uv_poll_t *poll, int fd, uv_poll_cb cb)
     uv_poll_start(poll, UV_READABLE, cb);
 }
 
+static bool run_over(const struct run_status *status)
+{
+    return status->state == RUN_EXITED || status->state == RUN_LOST;
+}
+
 static void on_run_change(void *arg, const char *id, const struct run_status *status)
 {
     struct control *c = arg;
     struct run_owner *owner = map_get(&c->runs, id);
     if (owner == NULL)
         return;
-    if (owner->instance != NULL)
+    if (owner->instance != NULL) {
         instance_on_run(owner->instance, status);
-    else
+    } else if (owner->hook != NULL) {
         hook_on_run(owner->hook, status);
+    } else if (run_over(status)) {
+        free(map_remove(&c->runs, id));
+        c->engine->ops->forget(c->engine, id, NULL);
+    }
+}
+
+void control_doom_run(struct control *c, const char *id)
+{
+    struct run_status status;
+    const struct engine_ops *ops = c->engine->ops;
+    free(map_put(&c->runs, id, xcalloc(1, sizeof(struct run_owner))));
+    ops->stop(c->engine, id, SIGKILL, 0, NULL);
+    if (ops->status(c->engine, id, &status, NULL) == 0 && !run_over(&status))
+        return; /* told when it is */
+    free(map_remove(&c->runs, id));
+    ops->forget(c->engine, id, NULL);
 }
 
 /* ---- the guardian
@@ -165,12 +230,12 @@ static void on_gateway_up(void *arg, uint64_t generation, pid_t pid, bool previo
     if (previous_snapshot)
         log_warn("gateway %llu serves the routes before the newest: gateways died of those",
                  (unsigned long long)generation);
-    gateway_connect(c, generation, pid, false);
+    gateway_connect(c, generation, pid, false, previous_snapshot);
 }
 
 static void on_gateway_ready(void *arg, uint64_t generation, pid_t pid)
 {
-    gateway_connect(arg, generation, pid, false);
+    gateway_connect(arg, generation, pid, false, false);
 }
 
 static void on_gateway_down(void *arg, uint64_t generation)
@@ -215,6 +280,7 @@ static void open_store(struct control *c)
         return;
     }
     c->degraded[0] = '\0';
+    remove_deleted(c);
     watch_fd(c, &c->store_poll, store_fd(c->store), on_store);
     c->publishing_allowed = true;
     control_mark_routes(c);
@@ -251,7 +317,7 @@ static void find_gateways(struct control *c)
         int used = 0;
         if (sscanf(e->d_name, "gateway-%llu.sock%n", &generation, &used) == 1 &&
             e->d_name[used] == '\0' && used > 0)
-            gateway_connect(c, generation, 0, true);
+            gateway_connect(c, generation, 0, true, false);
     }
     closedir(d);
 }
@@ -349,12 +415,15 @@ static void on_idle(uv_idle_t *idle)
 
 static void let_go(struct control *c)
 {
+    for (size_t i = 0; c->store != NULL && i < c->apps.len; i++)
+        if (app_owes(c->apps.items[i]))
+            app_write(c->apps.items[i], store_batch_new(c->store), NULL, NULL);
     if (c->store != NULL) {
         store_flush(c->store);
         uv_close((uv_handle_t *)&c->store_poll, closed);
     }
     for (size_t i = 0; i < c->apps.len; i++)
-        if (c->apps.items[i]->phase == PIPE_RETRYING)
+        if (app_owes(c->apps.items[i]))
             log_error("app %s: its last state could not be stored", c->apps.items[i]->key);
     while (c->apps.len > 0)
         app_forget(c->apps.items[c->apps.len - 1]);
@@ -423,6 +492,10 @@ void control_free(struct control *c)
     map_release(&c->runs);
     buf_release(&c->snapshot);
     vec_release(&c->apps);
+    vec_release(&c->marked);
+    vec_release(&c->acceptances);
+    if (c->rollback_ahead != NULL)
+        snapshot_free(c->rollback_ahead);
     if (c->snapshot_fd >= 0)
         close(c->snapshot_fd);
     close(c->run_dir_fd);

@@ -10,6 +10,7 @@
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
  *   ended.c      result of a rollout, releases' clean-up
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
+ *   writes.c     what an app owes the store
  *
  * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
  * (pipeline.c, from the loop's prepare phase) looks at everything and acts.
@@ -42,7 +43,13 @@ enum {
     /* The slot + 1 is kept in the row's flags: gateways count in-flight requests by it, so the next
      * controller must use the same one. */
     INSTANCE_FLAG_SLOT_SHIFT = 8,
+    INSTANCE_FLAG_LEAVING = 2, /* drained or being stopped: never routed or started again */
+    INSTANCE_FLAG_DOWN = 4,    /* crashed, waits for its next start */
+    INSTANCE_FLAG_CRASHES_SHIFT = 3,
+    INSTANCE_FLAG_CRASHES_MAX = 31,
+    STORE_RETRY_MS = 1000,
     HOOK_TEXT_LINES = 5,
+    APP_LABEL_MAX = 72,
     LOG_TAIL_LINES = 10,
 };
 
@@ -84,8 +91,8 @@ struct instance {
     enum life life;
     bool stopping;  /* told to stop (or its stop.before runs) */
     bool signalled; /* the engine was told */
-    bool draining;
-    bool routed; /* was in a published snapshot since its start: must be drained before a stop */
+    bool draining;  /* in the row before anything else follows */
+    bool routed;    /* was in a published snapshot since its start: must be drained before a stop */
     bool restart_wanted;        /* liveness failed: is being stopped in order to be started again */
     bool adopted_ready;         /* last known readiness, until a probe contradicts */
     uint64_t undrained_version; /* first snapshot version without it; 0: not published yet */
@@ -145,11 +152,17 @@ struct pool_rate {
 
 enum pipeline_phase { PIPE_IDLE, PIPE_STORING, PIPE_RETRYING };
 
-struct pending_deploy; /* deploy.c */
+struct pending_deploy;                                         /* deploy.c */
+bool deploy_owns_run(const struct app *a, const char *run_id); /* of its build */
+/* ERROR_CONFLICT where another app has one of these routes. */
+int routes_check(struct control *c, const struct app *self, const struct app_spec *spec,
+                 struct error *err);
 
 struct app {
     struct control *control;
     char *key, *name, *environment, *dir;
+    uint64_t serial;           /* told from an earlier app of the same key by it */
+    char label[APP_LABEL_MAX]; /* what the ids of its instances and runs begin with */
     struct app_state state;
     struct {
         struct release *items;
@@ -173,6 +186,8 @@ struct app {
 
     /* pipeline.c */
     enum pipeline_phase phase;
+    bool traffic_ahead;       /* traffic went back, and that is not stored yet */
+    bool retrying;            /* the last try to store its state failed */
     bool marked;              /* a step is due */
     uint64_t traffic_version; /* the snapshot that has its present weights; 0: not published yet */
     struct arena decision_memory;
@@ -181,11 +196,24 @@ struct app {
     struct {
         uint64_t rollout;
         uint32_t cursor;
+        char id[RUN_ID_MAX];
+        size_t runs; /* commands that it has */
         struct hook *hook;
         enum hook_state state;
         char text[REASON_TEXT_MAX];
     } step_hook; /* release commands or smoke of the present step */
-    json_t *end; /* result of a rollout that is not in the store yet */
+
+    /* writes.c: what is owed to the store */
+    bool unstored;    /* a batch failed: all of it is due again */
+    int64_t retry_ms; /* not before that, unless there is something new to store */
+    struct {
+        struct ending **items;
+        size_t len, cap;
+    } endings;
+    struct {
+        struct gone **items;
+        size_t len, cap;
+    } gone;
 
     /* rollouts */
     struct judge judge;
@@ -200,23 +228,21 @@ struct app {
     } hooks;
     struct rollout_start {
         uint64_t id;
+        enum rollout_kind kind;
+        enum strategy_kind strategy;
         uint32_t from_release, release, stable_pool, candidate_pool;
         int64_t at_ms;                    /* the deploy was accepted */
+        int64_t began_ms;                 /* the rollout began */
         uint64_t failed, stable_requests; /* totals then */
         /* Counted by controllers before this one. */
         uint64_t failed_before, stable_before, candidate_before;
     } start;
-    int64_t judged_ms;
+    int64_t judged_ms, judge_saved_ms;
+    bool judge_fed;         /* since it was saved */
     uint64_t failed_before; /* app_failed() of slots that were given back */
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
     bool deleting;
-    struct {
-        struct waiting_delete {
-            command_done *done;
-            void *arg;
-        } * items;
-        size_t len, cap;
-    } delete_waiters;
+    bool draining; /* an instance may be */
 };
 
 /* ---- gateways
@@ -228,7 +254,8 @@ struct gateway {
     struct gateway_link *link;
     uv_poll_t poll;
     bool dead;
-    bool adopted; /* it was there before this controller */
+    bool adopted;             /* it was there before this controller */
+    uint64_t suspect_version; /* gateways died of this snapshot: only later ones are sent; 0 none */
     pid_t pid;
     uint64_t applied; /* version */
 };
@@ -236,7 +263,7 @@ struct gateway {
 /* ---- the whole
  * ------------------------------------------------------------------------------------ */
 
-/* Who gets told what becomes of a run. */
+/* Who gets told what becomes of a run; none of both: it is being killed, to be forgotten. */
 struct run_owner {
     struct instance *instance; /* or */
     struct hook *hook;
@@ -264,6 +291,10 @@ struct control {
         struct app **items;
         size_t len, cap;
     } apps;
+    struct {
+        struct app **items; /* NULL: gone, or its step was made */
+        size_t len, cap;
+    } marked;
     struct map runs; /* run id -> struct run_owner */
 
     struct {
@@ -276,8 +307,9 @@ struct control {
     struct buf snapshot;       /* the last one, encoded */
     int snapshot_fd;           /* it as a memfd; -1: not made yet */
     int run_dir_fd;
-    bool snapshot_file_failing, rollback_ahead_found;
-    char gateway_error[300]; /* the last refusal */
+    bool snapshot_file_failing;
+    struct snapshot *rollback_ahead; /* found at the start: the last one, where it has that mark */
+    char gateway_error[300];         /* the last refusal */
     uint32_t request_slots_used,
         request_slot_next;   /* given out in a ring, so that none is reused soon */
     bool publishing_allowed; /* false until all was adopted */
@@ -288,8 +320,8 @@ struct control {
     uint8_t *request_slot_used, *instance_slot_used;
 
     struct control_listener *listeners;
-    struct queued_event *queued_events; /* in batches that are not stored yet */
-    uint64_t submissions, events_recorded, store_errors;
+    struct queued_event *queued_events, **queued_events_end; /* in batches not submitted yet */
+    uint64_t writes, apps_made, events_recorded, store_errors;
     char store_error[256];
     int64_t started_ms;
     uint64_t rollouts_ended[RESULT_PAUSED + 1];
@@ -298,6 +330,10 @@ struct control {
         struct cleanup **items;
         size_t len, cap;
     } cleanups; /* folders being deleted */
+    struct {
+        struct acceptance **items;
+        size_t len, cap;
+    } acceptances; /* deploys that are being stored */
 };
 
 struct slot_totals {
@@ -308,8 +344,11 @@ int64_t control_now(void); /* wall clock, ms */
 
 /* control.c */
 void control_tick_soon(struct control *c);
+void control_tick_within(struct control *c, uint64_t ms);
 void control_handle_opened(struct control *c);
 void control_handle_closed(struct control *c);
+int control_available(const struct control *c, struct error *err); /* for commands */
+void control_doom_run(struct control *c, const char *id); /* kills it; forgotten when it is over */
 
 /* app.c */
 struct app *app_find(struct control *c, const struct app_name *name, struct error *err);
@@ -330,6 +369,11 @@ void app_put_release(struct app *a, const struct release *r, struct store_batch 
 struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned);
 void app_free_slot(struct app *a, size_t index);
 uint32_t app_stable_release(const struct app *a); /* 0: none */
+
+/* An app that may be gone when the answer comes. */
+struct app_ref;
+struct app_ref *app_ref_new(const struct app *a);
+struct app *app_ref_take(struct app_ref *ref); /* frees it; NULL: the app is gone */
 
 /* pipeline.c */
 void control_mark(struct app *a);
@@ -390,12 +434,21 @@ struct hook_config {
     const char *extra_name, *extra_value; /* one more variable */
     const struct instance *instance;      /* env of this one; may be NULL */
     int64_t timeout_ms;
-    hook_done_fn *done; /* exactly once, unless hook_cancel() */
+    hook_done_fn *done; /* exactly once, unless the hook is cancelled or the controller leaves */
+    void (*drop)(void *arg); /* instead of done; NULL: nothing to do */
     void *arg;
 };
 /* Starts, or goes on with what an earlier controller began under the same id. */
 struct hook *hook_start(struct app *a, const struct hook_config *config);
+/* commands.c */
+void run_resume(struct app *a, uint32_t release,
+                const char *id); /* `run` of an earlier controller */
+
 void hook_cancel(struct hook *h); /* kills and forgets; NULL is fine */
+/* The first `runs` runs of the hook with that id are not needed again once what the app writes next
+ * is stored. To be called when the outcome of the hook is part of the app's state. */
+void hook_spend(struct app *a, const char *id, size_t runs);
+const struct run_status *hook_last(const struct hook *h); /* in done: how its last command ended */
 void hook_on_run(struct hook *h, const struct run_status *status);
 const char *hook_log_path(const struct hook *h);
 void hooks_release(struct app *a);
@@ -408,7 +461,8 @@ void publish_now(struct control *c, bool rollback_ahead);
 bool publish_applied(const struct control *c, uint64_t version); /* by every live gateway */
 bool publish_seen(const struct control *c, uint64_t version);    /* by every worker of each */
 void publish_restore(struct control *c);
-void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted);
+void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted,
+                     bool previous_snapshot);
 void gateway_gone(struct control *c, uint64_t generation);
 void gateways_release(struct control *c);
 
@@ -438,6 +492,7 @@ void watch_begin(struct app *a);
 void watch_tick(struct app *a);
 void watch_verdict(struct app *a, struct observations *obs);
 void watch_end(struct app *a);
+void watch_restore(struct app *a, const char *json); /* the judge of an earlier controller */
 
 /* deploy.c */
 void deploy_resume(struct app *a, const json_t *pending);
@@ -468,10 +523,11 @@ struct rollout_counts {
     uint64_t stable, candidate, failed;
 };
 struct rollout_counts rollout_counts(const struct app *a);
-void rollout_put_end(struct app *a, struct store_batch *batch); /* app.end, again where it failed */
+/* These owe the store an end (app_end); the batch that the app writes next has it. */
 void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
                    struct store_batch *batch);
-void rollout_paused(struct app *a, struct store_batch *batch);
+void rollout_paused(struct app *a);
+void rollout_put_row(struct app *a, struct store_batch *batch); /* of the one under way */
 void deploy_failed(struct app *a, struct release *r, enum reason_code code, const char *text,
                    enum rollout_result result, int64_t started_ms);
 void releases_collect(struct app *a);
@@ -489,9 +545,33 @@ void event_now(struct control *c, struct app *a, const char *kind, const char *a
 void event_json(const struct store_event *row, struct buf *out);
 void events_release(struct control *c);
 
+/* Frees a batch that is not submitted after all, and its events. */
+void store_drop(struct control *c, struct store_batch *batch);
+
 typedef void submitted_fn(void *arg, enum store_outcome outcome, const struct error *err);
 /* Submits; tells the batch's events to the listeners once it is stored. */
 void control_submit(struct control *c, struct store_batch *batch, submitted_fn *done, void *arg);
+
+/* writes.c: batches with a part of an app's state */
+
+/* How a deploy ended: the result for the "ended" event and, where there was a rollout, its row. */
+struct app_end {
+    json_t *data; /* borrowed */
+    const char *actor, *text;
+    uint32_t release;
+    const char *note; /* literal: kind of one more event; NULL: none */
+    uint64_t rollout; /* 0: it never came to one, or it goes on; else the following count */
+    const char *result, *reason_code; /* literals */
+    const char *reason_text, *judge_json;
+    struct rollout_counts counts;
+};
+void app_end(struct app *a, const struct app_end *end);
+void app_spend_run(struct app *a, const char *run_id); /* forgotten once the next write is stored */
+void app_delete_instance_row(struct app *a, const char *id);
+bool app_owes(const struct app *a); /* something of the above is in no batch */
+/* Adds what is owed, submits. */
+void app_write(struct app *a, struct store_batch *batch, submitted_fn *done, void *arg);
+void writes_release(struct app *a);
 
 /* restore.c */
 int control_restore(struct control *c, struct error *err);

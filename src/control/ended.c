@@ -36,12 +36,10 @@ struct rollout_counts rollout_counts(const struct app *a)
 static json_t *log_tail(const struct app *a, uint32_t release)
 {
     cleanup_free char *dir = app_path(a, "logs");
-    bool production = strcmp(a->environment, "production") == 0;
     json_t *lines = json_array();
     cleanup_buf struct buf text = BUF_INIT;
     char id[INSTANCE_ID_MAX];
-    snprintf(id, sizeof id, "%.40s%s%.40s-%u-1", a->name, production ? "" : ".",
-             production ? "" : a->environment, release);
+    snprintf(id, sizeof id, "%s-%u-1", a->label, release);
     if (logs_last_lines(dir, id, LOG_TAIL_LINES, &text) <= 0)
         return lines;
     char *save = NULL;
@@ -69,39 +67,6 @@ static json_t *result_json(const struct app *a, const struct release *r, const c
     bool good = strcmp(result, "promoted") == 0;
     json_object_set_new(out, "log_tail", good || r == NULL ? json_array() : log_tail(a, r->number));
     return out;
-}
-
-/* app.end as the rollout's row and its "ended" event. */
-void rollout_put_end(struct app *a, struct store_batch *batch)
-{
-    json_t *end = a->end;
-    if (end == NULL || batch == NULL)
-        return;
-    json_t *rollout = json_object_get(end, "rollout");
-    json_t *reason = json_object_get(end, "reason"), *n = json_object_get(end, "requests");
-    const char *result = json_string_value(json_object_get(end, "result"));
-    const char *text = json_string_value(json_object_get(reason, "text"));
-    uint32_t release = (uint32_t)json_integer_value(json_object_get(end, "release"));
-    if (rollout != NULL) {
-        cleanup_buf struct buf judge = BUF_INIT;
-        judge_to_json(&a->judge, &judge);
-        struct store_rollout row = {
-            .id = (uint64_t)json_integer_value(rollout),
-            .app = a->key,
-            .ended_ms = control_now(),
-            .result = result,
-            .reason_code = json_string_value(json_object_get(reason, "code")),
-            .reason_text = text,
-            .requests_stable = (uint64_t)json_integer_value(json_object_get(n, "stable")),
-            .requests_candidate = (uint64_t)json_integer_value(json_object_get(n, "candidate")),
-            .failed = (uint64_t)json_integer_value(json_object_get(end, "failed")),
-            .judge_json = buf_str(&judge),
-        };
-        batch_end_rollout(batch, &row);
-    }
-    cleanup_free char *line =
-        text != NULL && text[0] != '\0' ? xasprintf("%s: %s", result, text) : xstrdup(result);
-    event_add(a->control, batch, a, "ended", a->rollout_actor, release, line, end);
 }
 
 static void set_release_status(struct app *a, uint32_t number, enum release_status status,
@@ -135,13 +100,25 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
         code = "no-data";
         text = "no data: no request reached the new release, so nothing was judged";
     }
-    json_decref(a->end);
-    a->end = result_json(a, r, rollout_result_word(result), code, text,
-                         control_now() - a->start.at_ms, rollout_counts(a));
-    json_object_set_new(a->end, "rollout", json_integer((json_int_t)ended->id));
+    struct rollout_counts counts = rollout_counts(a);
+    cleanup_buf struct buf judge = BUF_INIT;
+    judge_to_json(&a->judge, &judge);
+    json_t *data = result_json(a, r, rollout_result_word(result), code, text,
+                               control_now() - a->start.at_ms, counts);
+    json_object_set_new(data, "rollout", json_integer((json_int_t)ended->id));
+    app_end(a, &(struct app_end){.data = data,
+                                 .actor = a->rollout_actor,
+                                 .text = text,
+                                 .release = a->start.release,
+                                 .rollout = ended->id,
+                                 .result = rollout_result_word(result),
+                                 .reason_code = code,
+                                 .reason_text = text,
+                                 .judge_json = buf_str(&judge),
+                                 .counts = counts});
+    json_decref(data);
     set_release_status(a, a->start.release,
                        result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED, batch);
-    rollout_put_end(a, batch);
     a->control->rollouts_ended[result]++;
     memset(&a->start, 0, sizeof a->start);
     watch_end(a);
@@ -149,9 +126,25 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
     releases_collect(a);
 }
 
-void rollout_paused(struct app *a, struct store_batch *batch)
+void rollout_put_row(struct app *a, struct store_batch *batch)
 {
-    if (a->paused_told || batch == NULL)
+    const struct rollout_start *s = &a->start;
+    struct store_rollout row = {
+        .id = s->id,
+        .app = a->key,
+        .kind = rollout_kind_word(s->kind),
+        .strategy = strategy_name(s->strategy),
+        .release = s->release,
+        .from_release = s->from_release,
+        .started_ms = s->began_ms,
+        .actor = a->rollout_actor,
+    };
+    batch_put_rollout(batch, &row);
+}
+
+void rollout_paused(struct app *a)
+{
+    if (a->paused_told)
         return;
     const struct rollout_state *s = &a->state.rollout;
     a->paused_told = true;
@@ -159,29 +152,31 @@ void rollout_paused(struct app *a, struct store_batch *batch)
         result_json(a, app_release(a, a->start.release), "paused", reason_code_word(s->reason.code),
                     s->reason.text, control_now() - a->start.at_ms, rollout_counts(a));
     json_object_set_new(data, "rollout", json_integer((json_int_t)s->id));
-    cleanup_free char *text = xasprintf("paused: %s", s->reason.text);
-    event_add(a->control, batch, a, "ended", a->rollout_actor, a->start.release, text, data);
+    app_end(a, &(struct app_end){.data = data,
+                                 .actor = a->rollout_actor,
+                                 .text = s->reason.text,
+                                 .release = a->start.release});
     json_decref(data);
 }
 
+/* Before there was a rollout: packing or building failed, or someone changed their mind. */
 void deploy_failed(struct app *a, struct release *r, enum reason_code code, const char *text,
                    enum rollout_result result, int64_t started_ms)
 {
     struct control *c = a->control;
-    if (c->store == NULL)
-        return;
-    struct store_batch *batch = store_batch_new(c->store);
     json_t *data = result_json(a, r, rollout_result_word(result), reason_code_word(code), text,
                                control_now() - started_ms, (struct rollout_counts){0, 0, 0});
+    app_end(a, &(struct app_end){.data = data,
+                                 .actor = r->created_by,
+                                 .text = text,
+                                 .release = r->number,
+                                 .note = code == REASON_BUILD ? "build-failed" : NULL});
+    json_decref(data);
     r->status = RELEASE_FAILED;
+    struct store_batch *batch = store_batch_new(c->store);
     app_put_row(a, batch);
     app_put_release(a, r, batch);
-    if (code == REASON_BUILD)
-        event_add(c, batch, a, "build-failed", NULL, r->number, text, NULL);
-    cleanup_free char *line = xasprintf("%s: %s", rollout_result_word(result), text);
-    event_add(c, batch, a, "ended", r->created_by, r->number, line, data);
-    json_decref(data);
-    control_submit(c, batch, NULL, NULL);
+    app_write(a, batch, NULL, NULL);
     releases_collect(a);
 }
 
@@ -265,6 +260,30 @@ static bool in_use(const struct app *a, uint32_t number)
     return number == a->start.release && a->start.id != 0;
 }
 
+/* Folders of releases whose rows are being deleted. */
+struct collected {
+    struct control *control;
+    struct {
+        char **items;
+        size_t len, cap;
+    } dirs;
+};
+
+/* The row first: one without its folder would be a release that people can choose and that cannot
+ * run. Where it could not be deleted the next controller sees both, and collects them again. */
+static void on_collected(void *arg, enum store_outcome outcome, const struct error *err)
+{
+    struct collected *x = arg;
+    (void)err;
+    for (size_t i = 0; i < x->dirs.len; i++) {
+        if (outcome == STORE_OK && !x->control->leaving)
+            cleanup_folder(x->control, x->dirs.items[i]);
+        free(x->dirs.items[i]);
+    }
+    vec_release(&x->dirs);
+    free(x);
+}
+
 /* Keeps the newest `history`, whatever runs, and the last two that were promoted. */
 void releases_collect(struct app *a)
 {
@@ -280,6 +299,8 @@ void releases_collect(struct app *a)
     if (c->store == NULL || a->releases.len <= keep)
         return;
     struct store_batch *batch = store_batch_new(c->store);
+    struct collected *x = xcalloc(1, sizeof *x);
+    x->control = c;
     for (size_t i = 0; i < a->releases.len && a->releases.len > keep;) {
         struct release *r = &a->releases.items[i];
         if (r->number == stable || r->number == previous || in_use(a, r->number) ||
@@ -287,13 +308,15 @@ void releases_collect(struct app *a)
             i++;
             continue;
         }
-        cleanup_folder(c, r->dir);
+        *vec_push(&x->dirs) = xstrdup(r->dir);
         delete_logs(a, r->number);
         batch_delete_release(batch, a->key, r->number);
         app_drop_release(a, r->number);
     }
-    if (store_batch_empty(batch))
-        store_batch_free(batch);
-    else
-        control_submit(c, batch, NULL, NULL);
+    if (!store_batch_empty(batch)) {
+        control_submit(c, batch, on_collected, x);
+        return;
+    }
+    store_batch_free(batch);
+    free(x);
 }

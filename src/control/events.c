@@ -8,8 +8,7 @@
 
 struct queued_event {
     struct queued_event *next;
-    const struct store_batch *batch; /* before it was submitted */
-    uint64_t submission;             /* after */
+    const struct store_batch *batch;
     uint64_t id;
     char *app, *environment, *kind, *json;
 };
@@ -90,10 +89,10 @@ void event_add(struct control *c, struct store_batch *batch, struct app *a, cons
     q->environment = xstrdup(a != NULL ? a->environment : "");
     q->kind = xstrdup(kind);
     q->json = buf_detach(&out);
-    struct queued_event **tail = &c->queued_events;
-    while (*tail != NULL)
-        tail = &(*tail)->next;
-    *tail = q;
+    if (c->queued_events == NULL)
+        c->queued_events_end = &c->queued_events;
+    *c->queued_events_end = q;
+    c->queued_events_end = &q->next;
     c->events_recorded++;
     log_debug("%s %s: %s", row.app, kind, safe);
 }
@@ -117,25 +116,46 @@ static void queued_free(struct queued_event *q)
     free(q);
 }
 
-/* Tells (or drops) what was queued with that submission. */
-static void flush(struct control *c, uint64_t submission, bool tell)
+/* Takes out of the queue what is in that batch, in order. The queue holds only events of batches
+ * that were not submitted yet, so it is short. */
+static struct queued_event *take_events(struct control *c, const struct store_batch *batch)
 {
-    for (struct queued_event **at = &c->queued_events; *at != NULL;) {
+    struct queued_event *taken = NULL, **end = &taken, **at = &c->queued_events;
+    while (*at != NULL) {
         struct queued_event *q = *at;
-        if (q->submission != submission) {
+        if (q->batch != batch) {
             at = &q->next;
             continue;
         }
         *at = q->next;
+        q->next = NULL;
+        *end = q;
+        end = &q->next;
+    }
+    c->queued_events_end = at;
+    return taken;
+}
+
+static void tell(struct control *c, struct queued_event *list, bool stored)
+{
+    while (list != NULL) {
+        struct queued_event *q = list;
+        list = q->next;
         struct control_event event = {.id = q->id,
                                       .app = q->app,
                                       .environment = q->environment,
                                       .kind = q->kind,
                                       .json = q->json};
-        for (struct control_listener *l = c->listeners; tell && l != NULL; l = l->next)
+        for (struct control_listener *l = c->listeners; stored && l != NULL; l = l->next)
             l->on_event(l->arg, &event);
         queued_free(q);
     }
+}
+
+void store_drop(struct control *c, struct store_batch *batch)
+{
+    tell(c, take_events(c, batch), false);
+    store_batch_free(batch);
 }
 
 void events_release(struct control *c)
@@ -167,7 +187,7 @@ void control_unlisten(struct control *c, struct control_listener *listener)
 
 struct submitted {
     struct control *control;
-    uint64_t number;
+    struct queued_event *events;
     submitted_fn *done;
     void *arg;
 };
@@ -186,7 +206,7 @@ static void on_stored(void *context, enum store_outcome outcome, const struct er
         log_info("the store can be written again");
     }
     c->store_failing = failing;
-    flush(c, s->number, !failing);
+    tell(c, s->events, !failing);
     if (s->done != NULL)
         s->done(s->arg, outcome, err);
     free(s);
@@ -197,12 +217,7 @@ void control_submit(struct control *c, struct store_batch *batch, submitted_fn *
     ASSERT(c->store != NULL && batch != NULL);
     struct submitted *s = xcalloc(1, sizeof *s);
     s->control = c;
-    s->number = ++c->submissions;
-    for (struct queued_event *q = c->queued_events; q != NULL; q = q->next)
-        if (q->batch == batch) {
-            q->batch = NULL; /* its address may serve another batch soon */
-            q->submission = s->number;
-        }
+    s->events = take_events(c, batch); /* its address may serve another batch soon */
     s->done = done;
     s->arg = arg;
     store_submit(c->store, batch, on_stored, s);

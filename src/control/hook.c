@@ -1,6 +1,8 @@
 /* Hooks: a list of commands run one after the other as jobs of the engine: build, release, smoke,
  * stop.before, `run`. A job outlives the controller like any run; since the ids of its runs follow
- * from what it is for, the next controller finds it and goes on. */
+ * from what it is for, the next controller finds it and goes on. For the same reason the record of
+ * a command that is over stays until what came of it is stored (hook_spend): a migration runs once.
+ */
 #include "control/control_internal.h"
 
 #include "observe/logs.h"
@@ -11,6 +13,7 @@
 
 struct hook {
     struct app *app;
+    struct control *control; /* also when the app is gone, while the timer closes */
     struct hook_config config;
     char *id, *event, *extra_name, *extra_value;
     char *log_id, *log_path;
@@ -18,6 +21,7 @@ struct hook {
     char run_id[RUN_ID_MAX + 1];
     struct logs_reader *output; /* follows the log for the output events */
     uv_timer_t timer;           /* reads the output; also starts, so that done comes later */
+    struct run_status last;     /* how its last command ended */
     bool closing;
 };
 
@@ -38,7 +42,7 @@ static void hook_free(struct hook *h)
 static void on_closed(uv_handle_t *handle)
 {
     struct hook *h = handle->data;
-    control_handle_closed(h->app->control);
+    control_handle_closed(h->control);
     hook_free(h);
 }
 
@@ -57,12 +61,20 @@ static void hook_end(struct hook *h)
 
 static void disown(struct hook *h)
 {
-    struct control *c = h->app->control;
     if (h->run_id[0] == '\0')
         return;
-    free(map_remove(&c->runs, h->run_id));
-    c->engine->ops->forget(c->engine, h->run_id, NULL);
+    free(map_remove(&h->control->runs, h->run_id));
     h->run_id[0] = '\0';
+}
+
+void hook_spend(struct app *a, const char *id, size_t runs)
+{
+    for (size_t i = 0; i < runs; i++) {
+        char run_id[RUN_ID_MAX + 1];
+        snprintf(run_id, sizeof run_id, "%s.%zu", id, i);
+        if (map_get(&a->control->runs, run_id) == NULL) /* else it is on its way out already */
+            app_spend_run(a, run_id);
+    }
 }
 
 /* Tells new lines of output as events. */
@@ -93,7 +105,10 @@ static void tell_output(struct hook *h, bool all)
         snprintf(text, sizeof text, "(%u more lines are in the log)", n - OUTPUT_LINES_PER_TURN);
         event_add(c, batch, h->app, h->event, NULL, h->config.release, text, NULL);
     }
-    control_submit(c, batch, NULL, NULL);
+    if (n > 0)
+        control_submit(c, batch, NULL, NULL);
+    else
+        store_batch_free(batch);
 }
 
 static void finish(struct hook *h, bool ok, const char *text)
@@ -167,6 +182,7 @@ struct hook *hook_start(struct app *a, const struct hook_config *config)
 {
     struct hook *h = xcalloc(1, sizeof *h);
     h->app = a;
+    h->control = a->control;
     h->config = *config;
     h->id = xstrdup(config->id);
     h->event = xstrdup(config->event);
@@ -219,6 +235,7 @@ void hook_on_run(struct hook *h, const struct run_status *st)
     if (h->closing || (st->state != RUN_EXITED && st->state != RUN_LOST))
         return;
     if (st->state == RUN_EXITED && st->exit_code == 0 && !st->start_failed) {
+        h->last = *st;
         disown(h);
         if (++h->at >= h->config.commands_len)
             finish(h, true, "");
@@ -227,6 +244,7 @@ void hook_on_run(struct hook *h, const struct run_status *st)
         return;
     }
     cleanup_buf struct buf text = BUF_INIT;
+    h->last = *st;
     describe(h, st, &text);
     finish(h, false, buf_str(&text));
 }
@@ -235,12 +253,17 @@ void hook_cancel(struct hook *h)
 {
     if (h == NULL || h->closing)
         return;
-    struct engine *e = h->app->control->engine;
-    if (h->run_id[0] != '\0') {
-        e->ops->stop(e, h->run_id, 9, 0, NULL);
-        free(map_remove(&h->app->control->runs, h->run_id));
-    }
+    hook_spend(h->app, h->id, h->at);
+    if (h->run_id[0] != '\0')
+        control_doom_run(h->control, h->run_id);
+    if (h->config.drop != NULL)
+        h->config.drop(h->config.arg);
     hook_end(h);
+}
+
+const struct run_status *hook_last(const struct hook *h)
+{
+    return &h->last;
 }
 
 const char *hook_log_path(const struct hook *h)
@@ -253,7 +276,9 @@ void hooks_release(struct app *a)
 {
     while (a->hooks.len > 0) {
         struct hook *h = a->hooks.items[a->hooks.len - 1];
-        free(map_remove(&a->control->runs, h->run_id));
+        disown(h);
+        if (h->config.drop != NULL)
+            h->config.drop(h->config.arg);
         hook_end(h);
     }
 }

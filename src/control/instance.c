@@ -38,10 +38,8 @@ static bool id_taken(const struct app *a, const char *id)
 /* "shop-7-1"; of another environment than production "shop.staging-7-1". The lowest free number. */
 static void choose_id(const struct app *a, uint32_t release, char out[INSTANCE_ID_MAX])
 {
-    bool production = strcmp(a->environment, "production") == 0;
     for (unsigned n = 1;; n++) {
-        snprintf(out, INSTANCE_ID_MAX, "%.40s%s%.40s-%u-%u", a->name, production ? "" : ".",
-                 production ? "" : a->environment, release, n);
+        snprintf(out, INSTANCE_ID_MAX, "%s-%u-%u", a->label, release, n);
         if (!id_taken(a, out))
             return;
     }
@@ -132,6 +130,22 @@ void instance_plan_run(struct instance *in)
     in->pid = 0;
 }
 
+static uint32_t row_flags(const struct instance *in)
+{
+    uint32_t crashes =
+        in->fast_crashes < INSTANCE_FLAG_CRASHES_MAX ? in->fast_crashes : INSTANCE_FLAG_CRASHES_MAX;
+    uint32_t flags = crashes << INSTANCE_FLAG_CRASHES_SHIFT;
+    if (instance_ready(in))
+        flags |= STORE_INSTANCE_ADOPTED_READY;
+    if (in->draining)
+        flags |= INSTANCE_FLAG_LEAVING;
+    if (instance_state(in) == INSTANCE_BACKING_OFF)
+        flags |= INSTANCE_FLAG_DOWN;
+    if (in->slot != UINT32_MAX)
+        flags |= (in->slot + 1) << INSTANCE_FLAG_SLOT_SHIFT;
+    return flags;
+}
+
 void instance_put_row(const struct instance *in, struct store_batch *batch)
 {
     struct store_instance row = {
@@ -144,8 +158,7 @@ void instance_put_row(const struct instance *in, struct store_batch *batch)
         .boot_id = in->app->control->boot_id,
         .created_ms = in->created_ms,
         .restarts = in->restarts,
-        .flags = (instance_ready(in) ? STORE_INSTANCE_ADOPTED_READY : 0) |
-                 (in->slot != UINT32_MAX ? (in->slot + 1) << INSTANCE_FLAG_SLOT_SHIFT : 0),
+        .flags = row_flags(in),
     };
     batch_put_instance(batch, &row);
 }
@@ -157,14 +170,19 @@ static void own_run(struct instance *in)
     free(map_put(&in->app->control->runs, in->run_id, owner));
 }
 
+/* Its record stays until the store knows that it is over: a controller that finds neither would
+ * take it for one that was never started. */
 static void disown_run(struct instance *in)
 {
-    struct control *c = in->app->control;
-    free(map_remove(&c->runs, in->run_id));
-    struct error err = ERROR_INIT;
-    if (in->run != 0 && c->engine->ops->forget(c->engine, in->run_id, &err) < 0 &&
-        err.class != ERROR_NOT_FOUND)
-        log_warn("%s: %s", in->run_id, err.text);
+    const struct app_spec *spec;
+    instance_process(in, &spec);
+    free(map_remove(&in->app->control->runs, in->run_id));
+    app_spend_run(in->app, in->run_id);
+    if (in->signalled && spec != NULL && spec->stop.before_len > 0) {
+        char id[RUN_ID_MAX + 1];
+        snprintf(id, sizeof id, "%.110s-before", in->run_id);
+        hook_spend(in->app, id, spec->stop.before_len);
+    }
 }
 
 static void start_failed(struct instance *in, const char *why)
@@ -256,28 +274,37 @@ static void on_end(struct instance *in, const struct run_status *st)
 {
     struct app *a = in->app;
     int64_t now = control_now();
-    bool wanted = !in->stopping || in->restart_wanted;
+    bool wanted = (!in->stopping && !in->draining) || in->restart_wanted;
     probes_stop(in);
     in->life = LIFE_EXITED;
-    in->exited_ms = now;
+    /* It may have ended while there was no controller. */
+    in->exited_ms = st->ended_ms > 0 && st->ended_ms < now ? st->ended_ms : now;
+    if (st->started_ms != 0)
+        in->started_ms = st->started_ms;
     in->pid = 0;
     in->start_failed = st->start_failed;
     in->adopted_ready = false;
     if (!in->restart_wanted || st->start_failed)
         describe_end(in, st);
     if (wanted) {
-        in->fast_crashes = now - in->started_ms >= UP_LONG_MS ? 1 : in->fast_crashes + 1;
+        in->fast_crashes = in->exited_ms - in->started_ms >= UP_LONG_MS ? 1 : in->fast_crashes + 1;
         if (!st->start_failed)
             add_last_line(in);
-        cleanup_free char *text = xasprintf("%s %s", in->id, in->detail);
-        event_now(a->control, a, "instance-crashed", NULL, in->release, text, NULL);
     }
     if (!in->restart_wanted && in->stopping)
         in->draining = true;
     in->stopping = in->stopping && !in->restart_wanted;
+    in->restart_wanted = false;
     hook_cancel(in->stop_hook);
     in->stop_hook = NULL;
     disown_run(in);
+    if (wanted && !a->control->leaving) {
+        struct store_batch *batch = store_batch_new(a->control->store);
+        cleanup_free char *text = xasprintf("%s %s", in->id, in->detail);
+        event_add(a->control, batch, a, "instance-crashed", NULL, in->release, text, NULL);
+        instance_put_row(in, batch);
+        app_write(a, batch, NULL, NULL);
+    }
     control_mark_routes(a->control);
     control_mark(a);
 }
@@ -321,10 +348,11 @@ void instance_drain(struct instance *in)
     int64_t drain = spec != NULL ? spec->stop.drain_ms : 0;
     in->draining = true;
     in->undrained_version = 0;
+    in->app->draining = true;
     in->drain_deadline_ms = control_now() + drain;
     in->drain_deadline_boot_ms = (uint64_t)(clock_boot_ms() + drain);
     control_mark_routes(in->app->control);
-    control_tick_soon(in->app->control);
+    control_tick_within(in->app->control, TICK_DRAIN_MS);
 }
 
 bool instance_drained(struct instance *in)
@@ -431,9 +459,8 @@ void instance_remove(struct instance *in)
             vec_remove(&a->instances, i);
             break;
         }
-    if (in->life == LIFE_RUNNING)
-        free(
-            map_remove(&a->control->runs, in->run_id)); /* the controller leaves; the run goes on */
+    if (in->life == LIFE_RUNNING) /* the controller leaves; the run goes on */
+        free(map_remove(&a->control->runs, in->run_id));
     hook_cancel(in->stop_hook);
     if (in->slot != UINT32_MAX)
         a->control->instance_slot_used[in->slot] = 0;

@@ -48,23 +48,20 @@ static void became_ready(struct instance *in, bool ready)
 {
     struct app *a = in->app;
     struct control *c = a->control;
+    struct store_batch *batch = store_batch_new(c->store);
+    cleanup_free char *text = NULL;
     if (ready && !in->ever_ready) {
-        cleanup_free char *text = xasprintf("%s is ready", in->id);
+        text = xasprintf("%s is ready", in->id);
         in->ever_ready = true;
         in->detail[0] = '\0';
-        event_now(c, a, "instance-ready", NULL, in->release, text, NULL);
     } else {
-        cleanup_free char *text =
-            xasprintf("%s is %s%s%s", in->id, ready ? "ready again" : "not ready any more",
-                      ready ? "" : ": ", ready ? "" : in->probes[PROBE_READINESS].error);
-        event_now(c, a, ready ? "instance-ready" : "instance-unready", NULL, in->release, text,
-                  NULL);
+        text = xasprintf("%s is %s%s%s", in->id, ready ? "ready again" : "not ready any more",
+                         ready ? "" : ": ", ready ? "" : in->probes[PROBE_READINESS].error);
     }
-    if (c->store != NULL) { /* the next controller begins with this readiness */
-        struct store_batch *batch = store_batch_new(c->store);
-        instance_put_row(in, batch);
-        control_submit(c, batch, NULL, NULL);
-    }
+    event_add(c, batch, a, ready ? "instance-ready" : "instance-unready", NULL, in->release, text,
+              NULL);
+    instance_put_row(in, batch); /* the next controller begins with this readiness */
+    app_write(a, batch, NULL, NULL);
     control_mark_routes(c);
     control_mark(a);
 }
@@ -125,7 +122,8 @@ static void on_result(struct probe *p, bool ok, const char *error)
         break;
     case PROBE_ROLES: break;
     }
-    control_mark(in->app);
+    if (!ok) /* what was said may be a rollout's reason; a probe that goes on passing is no news */
+        control_mark(in->app);
 }
 
 static void on_timer(uv_timer_t *timer)

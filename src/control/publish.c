@@ -64,17 +64,26 @@ void publish_restore(struct control *c)
         cleanup_buf struct buf data = BUF_INIT;
         if (file_read(c->run_dir_fd, name, SNAPSHOT_MAX_BYTES, &data, NULL) < 0)
             continue;
-        struct snapshot *s = snapshot_decode(data.data, data.len, NULL);
+        struct snapshot *s = snapshot_decode(data.data, data.len, NULL), *newest = NULL;
         if (s == NULL)
             continue;
         if (s->version > c->snapshot_version) {
             c->snapshot_version = s->version;
             c->snapshot_file = i ^ 1;
-            c->rollback_ahead_found = s->rollback_ahead;
+            newest = s;
         }
         if (s->request_slots > c->request_slot_next)
             c->request_slot_next = s->request_slots;
-        snapshot_free(s);
+        if (newest == s) {
+            snapshot_free(c->rollback_ahead);
+            c->rollback_ahead = s;
+        } else {
+            snapshot_free(s);
+        }
+    }
+    if (c->rollback_ahead != NULL && !c->rollback_ahead->rollback_ahead) {
+        snapshot_free(c->rollback_ahead);
+        c->rollback_ahead = NULL;
     }
 }
 
@@ -125,7 +134,7 @@ static void send_to(struct gateway *g)
 {
     struct control *c = g->control;
     struct error err = ERROR_INIT;
-    if (c->snapshot.len == 0 || g->dead)
+    if (c->snapshot.len == 0 || g->dead || c->snapshot_version <= g->suspect_version)
         return;
     if (c->snapshot_fd < 0)
         c->snapshot_fd = gateway_link_snapshot(c->snapshot.data, c->snapshot.len, &err);
@@ -202,7 +211,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         gateway_link_poll(g->link);
 }
 
-void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted)
+void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted,
+                     bool previous_snapshot)
 {
     static const struct gateway_link_events link_events = {
         .hello = on_hello, .applied = on_applied, .refused = on_refused, .gone = on_gone};
@@ -215,6 +225,7 @@ void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool ado
     g->generation = generation;
     g->pid = pid;
     g->adopted = adopted;
+    g->suspect_version = previous_snapshot ? c->snapshot_version : 0;
     g->link = gateway_link_open(c->run_dir_fd, generation, &link_events, g, &err);
     if (g->link == NULL) {
         if (err.class != ERROR_NOT_FOUND && err.class != ERROR_UNAVAILABLE)
@@ -248,6 +259,15 @@ void gateways_release(struct control *c)
 /* ---- publishing
  * ----------------------------------------------------------------------------------- */
 
+/* A routing that nobody's store knows yet stays marked in the snapshots that follow it. */
+static bool rollback_ahead_still(const struct control *c)
+{
+    for (size_t i = 0; i < c->apps.len; i++)
+        if (c->apps.items[i]->traffic_ahead)
+            return true;
+    return false;
+}
+
 void publish_now(struct control *c, bool rollback_ahead)
 {
     cleanup_arena struct arena memory = ARENA_INIT;
@@ -256,8 +276,11 @@ void publish_now(struct control *c, bool rollback_ahead)
     c->routes_marked = false;
     if (!c->publishing_allowed)
         return;
+    if (c->rollback_ahead != NULL) /* heeded by now */
+        snapshot_free(c->rollback_ahead);
+    c->rollback_ahead = NULL;
     s.version = c->snapshot_version + 1 > now ? c->snapshot_version + 1 : now;
-    s.rollback_ahead = rollback_ahead;
+    s.rollback_ahead = rollback_ahead || rollback_ahead_still(c);
     routes_build(c, &s, &memory);
     buf_clear(&c->snapshot);
     snapshot_encode(&s, &c->snapshot);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EDGES_NEED_REQUESTS = 200 };
+enum { EDGES_NEED_REQUESTS = 200, FELT_MS = 10, SAVE_MS = 2000 };
 
 static void remember(struct app *a, struct slot *s)
 {
@@ -37,11 +37,45 @@ void watch_begin(struct app *a)
         remember(a, a->slots.items[i]);
 }
 
+void watch_restore(struct app *a, const char *json)
+{
+    struct error err = ERROR_INIT;
+    struct judge judge;
+    if (json == NULL || judge_from_json(&judge, json, &err) < 0) {
+        log_warn("app %s: the judge begins anew: %s", a->key, err.text);
+        return;
+    }
+    a->judge = judge;
+    a->judgement = judge_look(&a->judge, &a->judge_text);
+}
+
+/* What the judge knows is stored with each step; while nothing steps, every two seconds. */
+static void save(struct app *a, int64_t now)
+{
+    if (!a->judge_fed || now - a->judge_saved_ms < SAVE_MS || a->phase != PIPE_IDLE || a->unstored)
+        return;
+    a->judge_fed = false;
+    a->judge_saved_ms = now;
+    struct store_batch *batch = store_batch_new(a->control->store);
+    app_put_row(a, batch);
+    app_write(a, batch, NULL, NULL);
+}
+
 void watch_end(struct app *a)
 {
     a->judging = false;
     a->judgement = JUDGEMENT_NO_DATA;
     buf_clear(&a->judge_text);
+}
+
+/* Marks under 10 ms tell machines apart, not releases; an slo may ask for less. */
+static uint32_t least_mark(struct app *a)
+{
+    const struct app_spec *spec = pool_spec(a, a->state.candidate);
+    int64_t ms = FELT_MS;
+    if (spec != NULL && spec->slo.has_latency && spec->slo.latency_ms < ms)
+        ms = spec->slo.latency_ms;
+    return metrics_bucket((uint64_t)ms * 1000);
 }
 
 /* The latency edges come from stable's history, once there is enough of it; batches before that
@@ -57,7 +91,7 @@ static void choose_edges(struct app *a)
         total += buckets[b];
     if (total < EDGES_NEED_REQUESTS)
         return;
-    size_t n = judge_choose_edges(buckets, METRICS_BUCKETS, edges);
+    size_t n = judge_choose_edges(buckets, METRICS_BUCKETS, least_mark(a), edges);
     judge_set_edges(&a->judge, edges, (uint32_t)n);
 }
 
@@ -116,16 +150,25 @@ void watch_tick(struct app *a)
     choose_edges(a);
     for (size_t i = 0; i < a->slots.len; i++) {
         struct slot *s = a->slots.items[i];
-        if (s->pinned || s->pool != a->state.candidate)
-            continue;
         struct judge_arm candidate = {0}, stable = {0};
-        struct slot *other = slot_of(a, s->route, a->state.stable);
+        if (s->pinned || (s->pool != a->state.candidate && s->pool != a->state.stable))
+            continue;
+        if (s->pool == a->state.stable) {
+            /* Nobody to compare with: what it brought meanwhile must not come in one lump later. */
+            if (slot_of(a, s->route, a->state.candidate) == NULL)
+                take(a, s, &stable, slo_bucket);
+            continue;
+        }
+        struct slot *other = a->state.stable != 0 ? slot_of(a, s->route, a->state.stable) : NULL;
         take(a, s, &candidate, slo_bucket);
-        if (other != NULL && a->state.stable != 0)
+        if (other != NULL)
             take(a, other, &stable, slo_bucket);
-        if (candidate.requests + stable.requests > 0)
+        if (candidate.requests + stable.requests > 0) {
             judge_batch(&a->judge, &candidate, &stable);
+            a->judge_fed = true;
+        }
     }
+    save(a, now);
     buf_clear(&a->judge_text);
     enum judgement before = a->judgement;
     a->judgement = judge_look(&a->judge, &a->judge_text);
