@@ -131,7 +131,7 @@ def test_status_json(app):
     s = app.wait_steady(version=1, ready=2)
     check_status(s, "steady")
     assert s["stable"]["weight"] == 100 and s["rollout"] is None
-    child = app.deploy_in_background(2, strategy={"canary": {"steps": [{"weight": 30, "hold": "0s", "approve": True}]}})
+    child = app.deploy_in_background(2, strategy={"canary": {"hold": "0s", "steps": [{"weight": 30, "hold": "0s", "approve": True}]}})
     app.wait_candidate_traffic()
     s = app.status()
     check_status(s, "rolling-out")

@@ -1,6 +1,7 @@
 """No request is lost: each strategy under real load, forwards, backwards and in the middle."""
 
 import json
+import time
 
 import pytest
 from sluice_test import App, Client, WebSocket, get, wait_until
@@ -79,7 +80,7 @@ def until_middle(app, strategy):
         "rolling": dict(replicas=3, faults={"ready_delay": "4s"}),
         "recreate": dict(faults={"start_delay": "8s"}),
         "blue-green": dict(strategy={"blue-green": {"approve": True, "keep": "1s"}}),
-        "canary": dict(strategy={"canary": {"steps": [{"weight": 30, "hold": "0s", "approve": True}, 60]}}),
+        "canary": dict(strategy={"canary": {"hold": "0s", "steps": [{"weight": 30, "hold": "0s", "approve": True}, 60]}}),
     }[strategy]
     deploy = app.deploy_in_background(2, **changes)
     if strategy == "canary":
@@ -157,19 +158,20 @@ def test_websocket_lives_until_the_drain_timeout(app, strategy):
     with WebSocket(app.server.address) as socket, app.load() as load:
         assert socket.version == "1"
         load.wait_version(1)
+        began = time.monotonic()
         deploy = app.deploy_in_background(2)
-        load.wait_only(2)  # all new requests go to version 2 ...
-        assert socket.echo("still here") == "still here"  # ... and this one still has version 1
-        assert any(i["version"] == "1" and i["in_flight"] >= 1 for i in app.instances()), app.status()
-        ended = []
+        wait_until(lambda: any(i["version"] == "1" and i["state"] == "draining" and i["in_flight"] >= 1
+                               for i in app.instances()), 20, "its instance drains")
+        assert socket.echo("still here") == "still here"
 
         def cut():
             try:
                 socket.echo("and now?")
                 return False
-            except OSError as error:
-                return ended.append(error) or True
-        wait_until(cut, 30, "the WebSocket is cut at the drain timeout", every=0.1)
+            except OSError:
+                return True
+        wait_until(cut, 30, "the WebSocket is cut at the drain timeout", every=0.05)
+        assert time.monotonic() - began >= 4, "it was cut before its time"
         status, out, err = app.server.end_cli(deploy)
         assert status == 0, out + err
         app.wait_steady(version=2, ready=2)

@@ -73,7 +73,7 @@ def test_disk_fills_up_in_a_rollout(small_disk, strategy):
     app.deploy(1, ok=True)
     with app.load(connections=32) as load:
         load.wait_version(1)
-        changes = {"canary": dict(strategy={"canary": {"steps": [{"weight": 40, "hold": "0s", "approve": True}]}}),
+        changes = {"canary": dict(strategy={"canary": {"hold": "0s", "steps": [{"weight": 40, "hold": "0s", "approve": True}]}}),
                    "blue-green": dict(strategy={"blue-green": {"approve": True}}),
                    "rolling": dict(replicas=3, faults={"ready_delay": "5s"})}[strategy]
         child = app.deploy_in_background(2, **changes)

@@ -74,7 +74,7 @@ def test_weight_follows_ready_capacity(app):
     share goes to stable, and nothing fails."""
     app.deploy(1, ok=True)
     deploy = app.deploy_in_background(2, strategy={"canary": {
-        "steps": [{"weight": 50, "hold": "0s", "approve": True}], "instances": 1}},
+        "hold": "0s", "steps": [{"weight": 50, "hold": "0s", "approve": True}], "instances": 1}},
         probes={"readiness": {"exec": ["sh", "-c", "[ ! -e $SLUICE_STATE_DIR/out-$SLUICE_RELEASE ]"],
                               "period": "100ms", "failures": 1}})
     app.wait_candidate_traffic()
@@ -114,7 +114,7 @@ def test_deadline_belongs_to_a_rollout(app):
 def test_waiting_for_a_person_is_no_lack_of_progress(app):
     app.deploy(1, ok=True)
     deploy = app.deploy_in_background(2, deadline="1s", strategy={"canary": {
-        "steps": [{"weight": 50, "hold": "0s", "approve": True}]}})
+        "hold": "0s", "steps": [{"weight": 50, "hold": "0s", "approve": True}]}})
     app.wait_candidate_traffic()
     with app.load() as load:
         load.wait_flowing(3)
@@ -182,7 +182,7 @@ def test_ready_means_ready_and_no_fixed_wait(app):
 def test_cancelled_is_not_success(app):
     """woodpecker#2875: cancelled pipelines that say success."""
     app.deploy(1, ok=True)
-    deploy = app.deploy_in_background(2, strategy={"canary": {"steps": [{"weight": 50, "hold": "0s", "approve": True}]}})
+    deploy = app.deploy_in_background(2, strategy={"canary": {"hold": "0s", "steps": [{"weight": 50, "hold": "0s", "approve": True}]}})
     app.wait_candidate_traffic()
     app.command("abort")
     status, out, _ = app.server.end_cli(deploy)

@@ -5,7 +5,7 @@ import json
 from sluice_test import App, Client, wait_until
 from sluice_test.build import RATE
 
-HELD = {"canary": {"steps": [{"weight": 30, "hold": "0s", "approve": True}, {"weight": 60, "hold": "0s", "approve": True}]}}
+HELD = {"canary": {"hold": "0s", "steps": [{"weight": 30, "hold": "0s", "approve": True}, {"weight": 60, "hold": "0s", "approve": True}]}}
 
 
 def held_canary(app):
@@ -201,7 +201,7 @@ def test_sticky_sessions_stay(app):
     """With sticky: cookie a visitor keeps its version while the weight only rises."""
     app.deploy(1, ok=True)
     deploy = app.deploy_in_background(2, strategy={"canary": {
-        "steps": [{"weight": 50, "hold": "0s", "approve": True}], "sticky": "cookie"}})
+        "hold": "0s", "steps": [{"weight": 50, "hold": "0s", "approve": True}], "sticky": "cookie"}})
     app.wait_candidate_traffic()
     seen = set()
     for _ in range(30):
@@ -221,7 +221,7 @@ def test_sticky_sessions_stay(app):
 def test_match_always_goes_to_the_candidate(app):
     app.deploy(1, ok=True)
     deploy = app.deploy_in_background(2, strategy={"canary": {
-        "steps": [{"weight": 1, "hold": "0s", "approve": True}], "match": {"header": {"x-canary": "true"}}}})
+        "hold": "0s", "steps": [{"weight": 1, "hold": "0s", "approve": True}], "match": {"header": {"x-canary": "true"}}}})
     app.wait_candidate_traffic()
     assert {app.server.get("/", **{"X-Canary": "true"}).version for _ in range(20)} == {"2"}
     versions = [app.server.get("/").version for _ in range(100)]
@@ -262,7 +262,7 @@ def test_split_is_exact(app):
     """1 to 3 of any 40 at 5 %: the low-discrepancy split of DESIGN, over one connection."""
     app.deploy(1, ok=True)
     deploy = app.deploy_in_background(2, strategy={"canary": {
-        "steps": [{"weight": 5, "hold": "0s", "approve": True}]}})
+        "hold": "0s", "steps": [{"weight": 5, "hold": "0s", "approve": True}]}})
     app.wait_candidate_traffic()
     with Client(app.server.address) as client:
         hits = [client.get().version == "2" for _ in range(400)]
@@ -276,7 +276,7 @@ def test_proportional_instances(app):
     """The canary's instances follow its weight, stable keeps what it needs."""
     app.spec["replicas"] = 4
     app.deploy(1, ok=True)
-    deploy = app.deploy_in_background(2, strategy={"canary": {"steps": [
+    deploy = app.deploy_in_background(2, strategy={"canary": {"hold": "0s", "steps": [
         {"weight": 25, "hold": "0s", "approve": True}, {"weight": 50, "hold": "0s", "approve": True}]}})
     app.wait_candidate_traffic()
     assert app.status()["candidate"]["ready"] == 1, app.status()

@@ -104,8 +104,9 @@ class WebSocket:
         host, port = address.rsplit(":", 1)
         self.sock = socket.create_connection((host, int(port)), timeout=timeout * PATIENCE)
         key = base64.b64encode(os.urandom(16)).decode()
-        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        self.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n"
+        fields = {"Host": address, **(headers or {})}
+        extra = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.sock.sendall(f"GET {path} HTTP/1.1\r\nUpgrade: websocket\r\n"
                           f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                           f"Sec-WebSocket-Key: {key}\r\n{extra}\r\n".encode())
         head = b""
