@@ -20,14 +20,16 @@ static bool check_owner(struct instance *in)
 {
     struct engine *e = in->app->control->engine;
     pid_t stranger = 0;
-    if (in->port == 0)
+    const struct app_spec *spec;
+    const struct process_spec *process = instance_process(in, &spec);
+    struct probe *p = &in->probes[PROBE_READINESS];
+    /* A worker has a port to use, or not to. */
+    bool asked = p->spec->kind == PROBE_HTTP || p->spec->kind == PROBE_TCP;
+    if (in->port == 0 || !(asked || (process != NULL && process->routed)))
         return true;
     int owner = e->ops->owns_port(e, in->run_id, in->port, &stranger);
     if (owner >= 1)
         return true;
-    const struct app_spec *spec;
-    instance_process(in, &spec);
-    struct probe *p = &in->probes[PROBE_READINESS];
     if (owner == 0) {
         snprintf(p->error, sizeof p->error, "nothing of this instance listens on port %u",
                  in->port);
