@@ -5,15 +5,14 @@
  * `hello --help` lists them. On SIGTERM it answers what is under way, then it exits with 0.
  *
  * clang-format off
- *   /            a greeting                     /version        JSON: version, release, instance, pid
- *   /ready       200, or 503 with why           /health         200, or 503 (--unhealthy-after)
+ *   /            a greeting                     /version        JSON: version, release, instance,
+ * pid /ready       200, or 503 with why           /health         200, or 503 (--unhealthy-after)
  *   /slow?ms=N   answers after N ms             /stream?ms=&bytes=  a download paced over N ms
- *   /echo        the body that was sent         /upload?ms=     reads the body slowly; its size, CRC-32
- *   /chunked?n=  n chunks                       /ws             WebSocket echo
- *   /env?name    one environment variable       /headers        the request's head as it came in
- *   /status?code=  that status                  /bytes?n=       n bytes at once
- *   /exit?code=  ends the process               /hang           never answers
- * clang-format on
+ *   /echo        the body that was sent         /upload?ms=     reads the body slowly; its size,
+ * CRC-32 /chunked?n=  n chunks                       /ws             WebSocket echo /env?name one
+ * environment variable       /headers        the request's head as it came in /status?code=  that
+ * status                  /bytes?n=       n bytes at once /exit?code=  ends the process /hang never
+ * answers clang-format on
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
