@@ -308,6 +308,7 @@ struct control {
     int snapshot_fd;           /* it as a memfd; -1: not made yet */
     int run_dir_fd;
     bool snapshot_file_failing;
+    uint32_t snapshot_apps_found;    /* in the last routes of an earlier controller */
     struct snapshot *rollback_ahead; /* found at the start: the last one, where it has that mark */
     char gateway_error[300];         /* the last refusal */
     uint32_t request_slots_used,
@@ -486,6 +487,9 @@ struct pool_figures {
 };
 struct pool_figures rates_of(struct app *a, uint32_t pool);
 double buckets_quantile_ms(const uint64_t *buckets, double q); /* negative: none */
+
+/* view.c */
+const char *app_state_word(const struct app *a);
 
 /* watch.c */
 void watch_begin(struct app *a);

@@ -71,6 +71,7 @@ void publish_restore(struct control *c)
             c->snapshot_version = s->version;
             c->snapshot_file = i ^ 1;
             newest = s;
+            c->snapshot_apps_found = s->apps_len;
         }
         if (s->request_slots > c->request_slot_next)
             c->request_slot_next = s->request_slots;

@@ -329,6 +329,14 @@ int control_restore(struct control *c, struct error *err)
     if (store_read_apps(c->store, &memory, &apps, err) < 0 ||
         store_read_instances(c->store, NULL, &memory, &instances, err) < 0)
         return -1;
+    /* An empty store where apps are routed is a lost one: to believe it would take the traffic off
+     * what runs, and stop it. */
+    if (apps.len == 0 && c->snapshot_apps_found > 0 && store_last_event_id(c->store) == 0)
+        return error_set(
+            err, ERROR_FAILED,
+            "%s/state.db is new, but %u apps are routed here: put the old one back, or "
+            "delete %s/run/snapshot-* to begin anew (what runs is stopped then)",
+            c->data, c->snapshot_apps_found, c->data);
     json_t **extras = xcalloc(apps.len + 1, sizeof(json_t *));
     for (size_t i = 0; i < apps.len; i++)
         if (restore_app(c, &apps.items[i], &memory, &extras[i], err) < 0) {

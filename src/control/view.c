@@ -95,7 +95,7 @@ static json_t *instances_json(struct app *a)
     return list;
 }
 
-static const char *state_word(struct app *a)
+const char *app_state_word(const struct app *a)
 {
     if (a->state.rollout.id != 0)
         return a->state.rollout.phase == PHASE_PAUSED ? "paused" : "rolling-out";
@@ -120,7 +120,7 @@ static const char *state_word(struct app *a)
 static json_t *status_json(struct app *a)
 {
     json_t *out = json_pack("{s:s,s:s,s:s}", "app", a->name, "environment", a->environment, "state",
-                            state_word(a));
+                            app_state_word(a));
     json_object_set_new(out, "stable", pool_json(a, a->state.stable));
     json_object_set_new(out, "candidate", pool_json(a, a->state.candidate));
     json_object_set_new(out, "rollout", rollout_json(a));

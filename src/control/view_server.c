@@ -132,10 +132,8 @@ static void expose_app(struct exposition *e, struct app *a)
     exposition_count(e, FAMILY_BAD, buf_str(&labels), slot_value(a->control, own, REQUESTS_BAD));
     if (a->state.rollout.id != 0)
         exposition_count(e, FAMILY_ROLLOUT_STEP, buf_str(&labels), a->state.rollout.cursor + 1);
-    json_t *status = control_status(a->control, &(struct app_name){a->name, a->environment}, NULL);
-    exposition_label(&labels, "state", json_string_value(json_object_get(status, "state")));
+    exposition_label(&labels, "state", app_state_word(a));
     exposition_count(e, FAMILY_APP_STATE, buf_str(&labels), 1);
-    json_decref(status);
     for (size_t i = 0; i < CORE_MAX_POOLS; i++)
         if (a->state.pools[i].id != 0)
             expose_pool(e, a, &a->state.pools[i]);

@@ -371,6 +371,32 @@ static void folders_of_unknown_releases_go(void **state)
     rig_end(&r);
 }
 
+/* Someone deleted state.db: nothing that runs is stopped for it. */
+static void a_lost_store_stops_nothing(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[96];
+    rig_begin(&r);
+    assert_string_equal(rig_deploy_whole(&r, shop), "promoted");
+    RIG_UNTIL(&r, rig_quiet(&r));
+    rig_kill(&r);
+    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", r.data, names[i]);
+        unlink(path);
+    }
+    log_init("test", LOG_ERROR + 1);
+    rig_open(&r);
+    log_init("test", LOG_ERROR);
+    rig_spin(&r, 100);
+    assert_int_equal(rig_alive(&r, "shop-1-"), 1);
+    rig_send(&r, shop, NULL, NULL);
+    assert_int_equal(r.answer_error.class, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(r.answer_error.text, "state.db"));
+    rig_end(&r);
+}
+
 int main(void)
 {
     log_init("test", LOG_ERROR);
@@ -390,6 +416,7 @@ int main(void)
         cmocka_unit_test(traffic_that_went_back_stays_there),
         cmocka_unit_test(a_verdict_is_heard_while_a_write_is_retried),
         cmocka_unit_test(folders_of_unknown_releases_go),
+        cmocka_unit_test(a_lost_store_stops_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
