@@ -140,7 +140,7 @@ def storm(make_server, roles, strategy, seed):
         # A good version is promoted, whoever died; instances that were killed may count against it.
         innocent = set(roles) <= {"controller", "gateway", "guardian"}
         if innocent:
-            assert set(results) == {"promoted"}, (results, storm.log)
+            assert set(results) == {"promoted"}, (results, storm.log, app.documents("history"))
         app.deploy(99, ok=True)
         load.wait_only(99, 60)
         app.wait_steady(version=99, ready=2, deadline=60)

@@ -71,7 +71,7 @@ class Server:
             self.wait_ready()
         return self
 
-    def wait_ready(self, deadline=15.0):
+    def wait_ready(self, deadline=30.0):
         def ready():
             if self.process.poll() is not None:
                 raise RuntimeError(f"serve ended with {self.process.returncode}: {self.log_text()}")
