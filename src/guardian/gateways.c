@@ -150,6 +150,9 @@ static void crashed(struct guardian *g, struct gateway *w)
                   WIFSIGNALED(w->status) ? WTERMSIG(w->status) : WEXITSTATUS(w->status));
     bool hopeless = w->child && !w->said_hello && WIFEXITED(w->status) &&
                     WEXITSTATUS(w->status) == EXIT_CANNOT_START;
+    /* Killed by somebody (or for want of memory): no fault of its routes. */
+    bool killed = w->child && WIFSIGNALED(w->status) &&
+                  (WTERMSIG(w->status) == SIGKILL || WTERMSIG(w->status) == SIGTERM);
     bool child = w->child, previous = w->previous;
     bury(g, w);
     if (g->phase != PHASE_RUNNING || !child)
@@ -159,8 +162,8 @@ static void crashed(struct guardian *g, struct gateway *w)
         return;
     }
     int64_t delay = deaths_note(&g->gateway_deaths, g->now_ms, lived);
-    g->previous_snapshot =
-        deaths_in_a_row(&g->gateway_deaths, g->now_ms) || (previous && lived < CALM_MS);
+    g->previous_snapshot = !killed && (deaths_in_a_row(&g->gateway_deaths, g->now_ms) ||
+                                       (previous && lived < CALM_MS));
     if (!has_own(g, GATEWAY_STARTING) && !has_own(g, GATEWAY_SERVING))
         g->start_gateway_ms = g->now_ms + delay;
 }
