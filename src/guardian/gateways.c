@@ -162,7 +162,9 @@ static void crashed(struct guardian *g, struct gateway *w)
         return;
     }
     int64_t delay = deaths_note(&g->gateway_deaths, g->now_ms, lived);
-    g->previous_snapshot = !killed && (deaths_in_a_row(&g->gateway_deaths, g->now_ms) ||
+    if (!killed)
+        deaths_note(&g->gateway_faults, g->now_ms, lived);
+    g->previous_snapshot = !killed && (deaths_in_a_row(&g->gateway_faults, g->now_ms) ||
                                        (previous && lived < CALM_MS));
     if (!has_own(g, GATEWAY_STARTING) && !has_own(g, GATEWAY_SERVING))
         g->start_gateway_ms = g->now_ms + delay;

@@ -124,6 +124,7 @@ struct guardian {
     int64_t start_gateway_ms; /* NEVER: no new one is due */
     bool previous_snapshot;   /* for the next one */
     struct deaths gateway_deaths, controller_deaths;
+    struct deaths gateway_faults; /* those that were not killed from outside */
     struct controller controller;
     int64_t close_listeners_ms; /* while stopping */
 };
