@@ -209,8 +209,11 @@ int git_describe(const struct pack_spec *spec, const struct identity *id,
         return 0;
     if (g.status != 0)
         return refused(&g, "does not read the repository", err);
-    if (strncmp(buf_str(&g.out), "true", 4) != 0)
+    if (strncmp(buf_str(&g.out), "false", 5) == 0) /* a bare repository, or the inside of .git */
         return 0;
+    if (strncmp(buf_str(&g.out), "true", 4) != 0) /* what it ignores must not get into a release */
+        return error_set(err, ERROR_FAILED, "source %s: git gave no answer to rev-parse",
+                         spec->source);
     if (RUN(&g, err, "check-ignore", "-q", "--", ".") < 0)
         return -1;
     if (g.status == 0) {
