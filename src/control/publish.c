@@ -5,6 +5,7 @@
 #include "control/control_internal.h"
 
 #include "os/durable.h"
+#include "os/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,14 +28,8 @@ static int write_file(int dir, const char *name, const struct buf *data, struct 
     cleanup_close int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return error_errno(err, errno, "open %s", temporary);
-    for (size_t done = 0; done < data->len;) {
-        ssize_t n = write(fd, data->data + done, data->len - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_errno(err, errno, "write %s", temporary);
-        done += (size_t)n;
-    }
+    if (write_all(fd, data->data, data->len) < 0)
+        return error_errno(err, errno, "write %s", temporary);
     if (renameat(dir, temporary, dir, name) < 0)
         return error_errno(err, errno, "rename %s", temporary);
     return 0;

@@ -1,6 +1,7 @@
 #include "os/memfd.h"
 
 #include "base/alloc.h"
+#include "os/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,20 +11,6 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3: without it a strict system makes memfds not executable */
 #endif
-
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
 
 static int make(const char *name, unsigned flags, const void *data, size_t len, struct error *err)
 {

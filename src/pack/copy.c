@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 #include "base/sha256.h"
+#include "os/fdio.h"
 #include "pack/pack_internal.h"
 
 #include <errno.h>
@@ -82,20 +83,6 @@ static bool same_moment(const struct stat *a, const struct stat *b)
 {
     return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
 }
 
 /* 1 copied, 0 it changed meanwhile, -1. */
