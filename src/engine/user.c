@@ -14,7 +14,8 @@ int os_user_find(struct os_user *user, const char *name, struct error *err)
     if (error != 0)
         return error_errno(err, error, "look up user %s", name);
     if (found == NULL)
-        return error_set(err, ERROR_NOT_FOUND, "there is no user %s on this machine", name);
+        return error_set(err, ERROR_NOT_FOUND, "user %s: there is no such user on this machine",
+                         name);
     *user = (struct os_user){.uid = entry.pw_uid, .gid = entry.pw_gid};
     int n = 64;
     user->groups = xcalloc((size_t)n, sizeof *user->groups);
