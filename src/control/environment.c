@@ -1,6 +1,8 @@
 /* What a run sees: its environment, its arguments expanded, its user, its log. */
 #include "control/control_internal.h"
 
+#include "engine/user.h"
+
 #include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
@@ -40,6 +42,17 @@ static void env_inherit(struct env_list *list)
         env_set(list, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 }
 
+/* Where the server is root, HOME and USER are those of who the run becomes. */
+static void env_user(struct env_list *list, const char *name)
+{
+    struct os_user user;
+    if (name == NULL || geteuid() != 0 || os_user_find(&user, name, NULL) < 0)
+        return;
+    env_set(list, "HOME", user.home);
+    env_set(list, "USER", name);
+    os_user_release(&user);
+}
+
 void run_env_make(struct run_env *env, struct app *a, const struct release *r,
                   const struct app_spec *spec, const struct instance *in, const char *extra_name,
                   const char *extra_value)
@@ -48,6 +61,7 @@ void run_env_make(struct run_env *env, struct app *a, const struct release *r,
     struct env_list list = {.memory = &env->memory,
                             .items = arena_alloc(&env->memory, ENV_MAX * sizeof(char *))};
     env_inherit(&list);
+    env_user(&list, app_user(a, spec));
     char number[16];
     for (size_t i = 0; i < spec->env_len; i++)
         env_set(&list, spec->env[i].name, spec->env[i].value);
