@@ -43,7 +43,8 @@ struct control *control_open(const struct control_config *config, struct error *
 void control_leave(struct control *c, bool stop_apps);
 void control_free(struct control *c); /* after on_leave, with the loop stopped */
 
-/* The API answers now: once the gateway has its routes as well, `serve` is told that all is ready. */
+/* The API answers now: once the gateway has its routes as well, `serve` is told that all is ready.
+ */
 void control_api_listens(struct control *c);
 bool control_ready(const struct control *c); /* GET /ready: snapshot applied, runs adopted */
 
@@ -112,8 +113,10 @@ void control_run(struct control *c, const struct app_name *name, const char *con
 /* ---- questions: a new reference, or NULL with *err
  * ------------------------------------------------- */
 
-json_t *control_server(struct control *c); /* {"version","pids":{..},"listeners":[..],"data","ready","degraded":null|text,"generations":[..]}
-                                            */
+json_t *control_server(
+    struct control *
+        c); /* {"version","pids":{..},"listeners":[..],"data","ready","degraded":null|text,"generations":[..]}
+             */
 json_t *control_apps(struct control *c); /* [status, ...] */
 json_t *control_status(struct control *c, const struct app_name *name,
                        struct error *err); /* SPEC's status */
