@@ -53,8 +53,7 @@ void title_become(const char *old_role, const char *role)
     if (rest == NULL || strlen(role) > strlen(old_role))
         return;
     size_t room = strlen(argv0) + 1;
-    cleanup_free char *title = title_make(role, rest);
-    size_t len = strlen(title);
-    memcpy(argv0, title, len);
-    memset(argv0 + len, '\0', room - len);
+    cleanup_free char *title = title_make(role, rest); /* rest is a part of argv0 */
+    memset(argv0, '\0', room);
+    snprintf(argv0, room, "%s", title);
 }
