@@ -193,7 +193,8 @@ static void prepare_action(struct app *a, const struct action *act, struct store
         instance_remove(in);
         return;
     case ACTION_EVENT:
-        event_add(a->control, batch, a, act->event, a->rollout_actor, 0, act->text, NULL);
+        event_add(a->control, batch, a, act->event, a->rollout_actor, a->start.release, act->text,
+                  NULL);
         return;
     case ACTION_STOP:
     case ACTION_HOOK:
