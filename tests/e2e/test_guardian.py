@@ -393,7 +393,7 @@ def test_stop_with_a_hung_gateway_in_a_hurry(alone):
 def test_gateways_that_die_in_a_row_get_the_previous_snapshot(alone):
     """Of themselves, that is: who is killed from outside did not die of its routes."""
     server = alone()
-    for number in (signal.SIGKILL,) * 4 + (signal.SIGSEGV,) * 3:
+    for number in (signal.SIGKILL,) * 4 + (signal.SIGABRT,) * 3:
         assert "with the previous snapshot" not in log_of(server)
         old = server.kill("gateway", number)
         wait_until(lambda: proc.roles(server.data)["gateway"] not in ([], [old]), 10, "a new one")
