@@ -393,7 +393,6 @@ def test_stop_with_a_hung_gateway_in_a_hurry(alone):
 def test_gateways_that_die_in_a_row_get_the_previous_snapshot(alone):
     """Of themselves, that is: who is killed from outside did not die of its routes."""
     server = alone()
-    server.tolerate_reports = True  # AddressSanitizer tells of each SIGSEGV, ours too
     for number in (signal.SIGKILL,) * 4 + (signal.SIGABRT,) * 3:
         assert "with the previous snapshot" not in log_of(server)
         old = server.kill("gateway", number)
