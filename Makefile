@@ -207,14 +207,10 @@ $(O)/fuzz_%: fuzz/fuzz_%.c $(foreach r,$(FUZZ_ROOMS),$(call lib,$r))
 	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -fsanitize=fuzzer -iquote src -o $@ $< \
 	    -Wl,--start-group $(foreach r,$(FUZZ_ROOMS),$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
 
-# tests/sim/*.c is one program over the pure core: rollouts with faults, from a seed.
-SIM_ARGS ?=
-$(O)/simulator: $(wildcard tests/sim/*.c tests/sim/*.h) $(foreach r,core judge spec base,$(call lib,$r)) $(O)/inc/control/.made
-	@mkdir -p $(@D)
-	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -iquote $(O)/inc/control -iquote tests/sim -o $@ $(filter %.c,$^) \
-	    -Wl,--start-group $(foreach r,core judge spec base,$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
-sim: $(O)/simulator ## simulated rollouts with faults, from a seed; SIM_ARGS passes arguments
-	@$(O)/simulator $(SIM_ARGS)
+# The random test of the pure core is the simulator: rollouts with faults, from seeds.
+SEEDS ?= 100000
+sim: $(O)/unit/core/test_random ## simulated rollouts with faults; SEEDS=100000 of them, SLUICE_SEED=K only that one
+	@SLUICE_SEEDS=$(SEEDS) $<
 
 # DESTDIR and PREFIX as everywhere.
 install: $(O)/sluice ## installs the binary, the systemd unit and the manual page; PREFIX, DESTDIR
