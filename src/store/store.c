@@ -136,12 +136,13 @@ static int open_all(struct store *store, struct error *err)
     store->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (store->event_fd < 0)
         return error_errno(err, errno, "eventfd");
-    return writer_start(store, err);
+    return thread_start(store, err);
 }
 
 static void release(struct store *store)
 {
-    writer_stop(store);
+    thread_stop(store);
+    writer_end(store);
     sqlite3_close(store->reader);
     int code = sqlite3_close(store->writer.db); /* last: it takes the -wal with it */
     ASSERT(code == SQLITE_OK);
@@ -196,7 +197,7 @@ void store_submit(struct store *store, struct store_batch *batch, store_done_fn 
     pthread_mutex_lock(&store->lock);
     *store->queue_tail = batch;
     store->queue_tail = &batch->next;
-    pthread_cond_signal(&store->work);
+    thread_wake(store);
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -229,10 +230,7 @@ void store_dispatch(struct store *store)
 void store_flush(struct store *store)
 {
     while (store->pending > 0) {
-        pthread_mutex_lock(&store->lock);
-        while (store->done == NULL)
-            pthread_cond_wait(&store->finished, &store->lock);
-        pthread_mutex_unlock(&store->lock);
+        thread_wait(store);
         store_dispatch(store);
     }
 }
@@ -246,7 +244,7 @@ void store_maintain(struct store *store)
 {
     pthread_mutex_lock(&store->lock);
     store->maintain = true;
-    pthread_cond_signal(&store->work);
+    thread_wake(store);
     pthread_mutex_unlock(&store->lock);
 }
 

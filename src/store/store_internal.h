@@ -167,8 +167,21 @@ struct store {
     bool stop, maintain;
 };
 
-/* writer.c */
-int writer_start(struct store *store, struct error *err);
-void writer_stop(struct store *store); /* after what is queued; then no statement is open */
+/* ---- writer.c: in the writer thread, and at the end
+ * ------------------------------------------------ */
+
+void writer_begin(struct store *store); /* before the first step */
+/* Carries out what is queued, as far as one commit goes, or what store_maintain() asked for. False:
+ * nothing was due. */
+bool writer_step(struct store *store);
+void writer_end(struct store *store); /* closes the statements, when there are no more steps */
+
+/* ---- thread.c: who makes the steps. A simulator of the controller has its own.
+ * --------------------- */
+
+int thread_start(struct store *store, struct error *err);
+void thread_wake(struct store *store); /* something is queued */
+void thread_wait(struct store *store); /* until something that was queued is done */
+void thread_stop(struct store *store); /* after what is queued; fine where none was started */
 
 #endif

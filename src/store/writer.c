@@ -1,11 +1,11 @@
-/* The writer thread. Several batches share a commit (one fsync) when they wait; each is a savepoint
- * of its own, so that one that breaks a constraint takes no other with it. */
+/* What the writer does, a step at a time. Several batches share a commit (one fsync) when they
+ * wait; each is a savepoint of its own, so that one that breaks a constraint takes no other with
+ * it. */
 #include "base/log.h"
 #include "base/vec.h"
 #include "store/store_internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -238,8 +238,8 @@ static void make_ballast(struct store *store)
     atomic_store(&store->short_of_space, !store->writer.ballast);
 }
 
-/* ---- the thread
- * ----------------------------------------------------------------------------------- */
+/* ---- a step
+ * --------------------------------------------------------------------------------------- */
 
 /* Takes up to STORE_BATCHES_PER_COMMIT from the queue; NULL: none there. Called with the lock held.
  */
@@ -270,68 +270,34 @@ static void give_back(struct store *store, struct store_batch *group)
     (void)written; /* EAGAIN: it is readable already */
 }
 
-static void *writer_main(void *argument)
+void writer_begin(struct store *store)
 {
-    struct store *store = argument;
     make_ballast(store);
+}
+
+bool writer_step(struct store *store)
+{
     pthread_mutex_lock(&store->lock);
-    for (;;) {
-        struct store_batch *group = take_group(store);
-        bool maintain = group == NULL && store->maintain;
-        if (group == NULL && !maintain) {
-            if (store->stop)
-                break;
-            pthread_cond_wait(&store->work, &store->lock);
-            continue;
-        }
-        if (maintain)
-            store->maintain = false;
-        pthread_mutex_unlock(&store->lock);
-        if (maintain) {
-            prune_all(store);
-            make_ballast(store);
-        } else {
-            run_group(store, group);
-            for (struct store_batch *b = group; b != NULL; b = b->next)
-                if (b->outcome == STORE_OK)
-                    count_added(store, b);
-            give_back(store, group);
-        }
-        pthread_mutex_lock(&store->lock);
-    }
+    struct store_batch *group = take_group(store);
+    bool maintain = group == NULL && store->maintain;
+    if (maintain)
+        store->maintain = false;
     pthread_mutex_unlock(&store->lock);
-    return NULL;
-}
-
-int writer_start(struct store *store, struct error *err)
-{
-    /* Signals are the loop thread's: a new thread inherits the mask. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, (size_t)1 << 20);
-    int failed = pthread_create(&store->thread, &attributes, writer_main, store);
-    pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0)
-        return error_errno(err, failed, "start the thread that writes %s", store->path);
-    pthread_setname_np(store->thread, "store");
-    store->thread_runs = true;
-    return 0;
-}
-
-void writer_stop(struct store *store)
-{
-    if (store->thread_runs) {
-        pthread_mutex_lock(&store->lock);
-        store->stop = true;
-        pthread_cond_signal(&store->work);
-        pthread_mutex_unlock(&store->lock);
-        pthread_join(store->thread, NULL);
-        store->thread_runs = false;
+    if (maintain) {
+        prune_all(store);
+        make_ballast(store);
+    } else if (group != NULL) {
+        run_group(store, group);
+        for (struct store_batch *b = group; b != NULL; b = b->next)
+            if (b->outcome == STORE_OK)
+                count_added(store, b);
+        give_back(store, group);
     }
+    return group != NULL || maintain;
+}
+
+void writer_end(struct store *store)
+{
     for (size_t i = 0; i < STATEMENTS_COUNT; i++)
         sqlite3_finalize(store->writer.statements[i]);
     map_release(&store->writer.added);
