@@ -58,7 +58,7 @@ const char *side_word(enum side side);
     X(STEP_HOLD, "hold")             /* requests wait at the gateway: count 1 on, 0 off */         \
     X(STEP_WEIGHT, "weight")         /* the candidate's share */                                   \
     X(STEP_PAUSE_FOR, "pause-for")   /* time at a weight, judged all the while */                  \
-    X(STEP_JUDGE, "judge")     /* wait for a verdict other than continue, at most that long */     \
+    X(STEP_JUDGE, "judge")     /* what the judge says at the end of a hold; count 1: the last one */ \
     X(STEP_SMOKE, "smoke")     /* commands against a ready candidate instance; must exit 0 */      \
     X(STEP_APPROVE, "approve") /* wait for promote */                                              \
     X(STEP_DRAIN, "drain")     /* excess instances of that side are drained */                     \
@@ -77,10 +77,11 @@ struct step {
     enum step_kind kind;
     enum side side;
     uint8_t process; /* index in spec.processes */
-    /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's. */
+    /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's; judge: 1 the
+     * last one, where the policy for the inconclusive holds. */
     uint32_t count;
     uint32_t weight_ppm; /* weight */
-    int64_t duration_ms; /* pause-for, judge */
+    int64_t duration_ms; /* pause-for */
     bool best_effort;    /* wait-ready: passes too when that side cannot become ready (crashing,
                             backing off, or BEST_EFFORT_MS over) */
 };
@@ -156,7 +157,8 @@ const char *rollout_result_word(enum rollout_result result); /* "rolled-back" */
     X(REASON_SUPERSEDED, "superseded")                                                             \
     X(REASON_HOST_RESTARTED, "host-restarted")                                                     \
     X(REASON_STOPPED, "stopped")                                                                   \
-    X(REASON_PORT_TAKEN, "port-taken")
+    X(REASON_PORT_TAKEN, "port-taken")                                                             \
+    X(REASON_INCONCLUSIVE, "inconclusive")
 
 enum reason_code {
 #define X(name, code) name,
@@ -254,7 +256,13 @@ struct instance_obs {
     const char *detail;    /* the probe's last error or exit status in words, or NULL */
 };
 
-enum verdict { VERDICT_CONTINUE, VERDICT_ROLL_BACK, VERDICT_NO_DATA };
+enum verdict {
+    VERDICT_CONTINUE,     /* the evidence neither clears nor condemns it so far */
+    VERDICT_PASS,         /* it clears it */
+    VERDICT_NO_DATA,      /* there is none */
+    VERDICT_ROLL_BACK,    /* it condemns it */
+    VERDICT_INCONCLUSIVE, /* a measurement could not be told good or bad too often: stop here */
+};
 
 enum hook_state { HOOK_NOT_RUN, HOOK_RUNNING, HOOK_OK, HOOK_FAILED };
 
@@ -262,6 +270,7 @@ struct observations {
     const struct instance_obs *instances; /* all of the app, any order */
     size_t instances_len;
     enum verdict verdict;
+    /* ROLL_BACK: why. Else what there is to say: the text alone counts. */
     struct reason verdict_reason;
     /* Of the hook (release commands, or smoke) that the present step asks for: of rollout.id and
      * rollout.cursor, NOT_RUN where those are others than the hook was run for. */

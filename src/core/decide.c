@@ -107,6 +107,14 @@ int64_t turn_best_effort_ms(const struct turn *t)
                                       : ms;
 }
 
+/* Nobody knows whether it is worse: a person is asked, unless the file says otherwise. */
+static bool stops_to_ask(const struct turn *t, enum reason_code code)
+{
+    const struct app_spec *spec = rollout_spec(t);
+    return spec->pause_on_failure || (code == REASON_INCONCLUSIVE &&
+                                      spec->strategy.judge.inconclusive != INCONCLUSIVE_ROLLBACK);
+}
+
 bool rollout_fail(struct turn *t, enum reason_code code, const char *text)
 {
     struct rollout_state *r = &t->s->rollout;
@@ -114,7 +122,7 @@ bool rollout_fail(struct turn *t, enum reason_code code, const char *text)
     if ((r->ignored_reasons & (1u << code)) != 0)
         return false;
     reason_set(&r->reason, code, text);
-    if (rollout_spec(t)->pause_on_failure) {
+    if (stops_to_ask(t, code)) {
         if (r->step_since_ms != 0)
             r->step_done_ms += t->now - r->step_since_ms;
         r->resume_phase = PHASE_FORWARD;

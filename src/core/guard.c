@@ -80,6 +80,8 @@ void guard_check(struct turn *t)
         const struct reason *r = &t->obs->verdict_reason;
         rollout_fail(t, r->code != REASON_NONE ? r->code : REASON_ERRORS, r->text);
     }
+    if (t->obs->verdict == VERDICT_INCONCLUSIVE && !t->s->rollout.promote_all)
+        rollout_fail(t, REASON_INCONCLUSIVE, t->obs->verdict_reason.text);
 }
 
 /* ---- progress ---- */

@@ -209,6 +209,29 @@ static bool approve_done(struct turn *t, const struct step *step)
     return t->s->rollout.promote_all; /* of this one alone: core_promote goes over it */
 }
 
+/* ---- judging ---- */
+
+/* Evidence that is still open at the end of a hold goes on in the next one, with more traffic. At
+ * the end of the last there is nothing more to compare with. */
+static bool judge_done(struct turn *t, const struct step *step)
+{
+    bool last = step->count != 0, cleared = t->obs->verdict == VERDICT_PASS;
+    if (!last || cleared || t->s->rollout.promote_all ||
+        rollout_spec(t)->strategy.judge.inconclusive == INCONCLUSIVE_CONTINUE)
+        return true;
+    return !rollout_fail(t, REASON_INCONCLUSIVE, t->obs->verdict_reason.text);
+}
+
+static void judge_leave(struct turn *t, const struct step *step)
+{
+    (void)step;
+    const char *word = t->obs->verdict == VERDICT_PASS      ? "no worse"
+                       : t->obs->verdict == VERDICT_NO_DATA ? "no data"
+                                                            : "not enough evidence to tell";
+    const char *text = t->obs->verdict_reason.text;
+    turn_event(t, "verdict", "%s%s%s", word, text[0] != 0 ? ": " : "", text);
+}
+
 /* ---- leaving ---- */
 
 static bool of_side(struct turn *t, size_t place, enum side side)
@@ -290,7 +313,7 @@ static const struct step_ops ops[] = {
     [STEP_HOLD] = {.enter = hold_enter, .done = hold_done},
     [STEP_WEIGHT] = {.enter = weight_enter, .done = weight_done, .leave = weight_leave},
     [STEP_PAUSE_FOR] = {.done = time_done, .waits = true},
-    [STEP_JUDGE] = {.done = time_done, .waits = true},
+    [STEP_JUDGE] = {.done = judge_done, .leave = judge_leave},
     [STEP_SMOKE] = {.done = hook_done},
     [STEP_APPROVE] = {.done = approve_done, .waits = true},
     [STEP_DRAIN] = {.done = drain_done},
@@ -331,7 +354,8 @@ static bool told_at_start(const struct step *step)
 
 static bool told_when_waiting(const struct step *step)
 {
-    return !told_at_start(step) && step->kind != STEP_WEIGHT && step->kind != STEP_FINISH;
+    return !told_at_start(step) && step->kind != STEP_WEIGHT && step->kind != STEP_JUDGE &&
+           step->kind != STEP_FINISH;
 }
 
 static void tell_step(struct turn *t, const struct step *step)

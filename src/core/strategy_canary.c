@@ -34,7 +34,19 @@ static void add_step(struct planner *p, size_t index, size_t routed)
         struct step *hold = plan_step(p, STEP_PAUSE_FOR);
         hold->side = SIDE_CANDIDATE;
         hold->duration_ms = c->hold_ms;
+        if (c->weight_ppm < WHOLE_PPM)
+            plan_step(p, STEP_JUDGE)->side = SIDE_CANDIDATE;
     }
+}
+
+/* The last moment at which there is something to compare with. */
+static void mark_last_verdict(struct planner *p)
+{
+    for (size_t i = p->len; i > 0; i--)
+        if (p->items[i - 1].kind == STEP_JUDGE) {
+            p->items[i - 1].count = 1;
+            return;
+        }
 }
 
 void strategy_canary(struct planner *p)
@@ -43,6 +55,7 @@ void strategy_canary(struct planner *p)
     if (to >= 0 && from >= 0 && p->stable_count[from] > 0) {
         for (size_t i = 0; i < p->candidate->strategy.steps_len; i++)
             add_step(p, i, (size_t)to);
+        mark_last_verdict(p);
     } else if (to >= 0) { /* nothing has the traffic now: nothing to split */
         plan_scale(p, SIDE_CANDIDATE, (size_t)to, p->candidate_count[to]);
         plan_wait(p, SIDE_CANDIDATE, (size_t)to, false);

@@ -53,10 +53,7 @@ void step_describe(const struct step *step, const struct app_spec *candidate, st
     case STEP_PAUSE_FOR:
         buf_printf(out, "watch for %s", format_duration_ms(step->duration_ms, text, sizeof text));
         return;
-    case STEP_JUDGE:
-        buf_printf(out, "judge for at most %s",
-                   format_duration_ms(step->duration_ms, text, sizeof text));
-        return;
+    case STEP_JUDGE: buf_puts(out, "verdict"); return;
     case STEP_SMOKE: buf_puts(out, "smoke test"); return;
     case STEP_APPROVE: buf_puts(out, "wait for promote"); return;
     case STEP_DRAIN: buf_printf(out, "drain %s", side_word(step->side)); return;

@@ -84,9 +84,13 @@ struct canary_step {
     size_t smoke_len;
 };
 
+/* What becomes of a candidate that the evidence neither clears nor condemns. */
+enum inconclusive_policy { INCONCLUSIVE_CONTINUE, INCONCLUSIVE_PAUSE, INCONCLUSIVE_ROLLBACK };
+
 struct judge_spec {
     double alpha;     /* chance of a false roll back per rollout, 0.001 */
     double max_worse; /* "no worse than (1 + this) x stable" to promote, 1.0 */
+    enum inconclusive_policy inconclusive; /* at the end of what can be compared */
 };
 
 struct strategy_spec {

@@ -286,6 +286,47 @@ static void test_on_failure_pause_then_abort(void **state)
     world_release(&s.w);
 }
 
+/* Evidence that is open at the end of the last hold: a person is asked, once. */
+static void test_inconclusive_pause(void **state)
+{
+    (void)state;
+    static const enum verdict open[] = {VERDICT_CONTINUE, VERDICT_NO_DATA, VERDICT_INCONCLUSIVE};
+    for (size_t i = 0; i < COUNT_OF(open); i++) {
+        struct setup s;
+        struct error err = ERROR_INIT;
+        setup(&s, STRATEGY_CANARY, 2);
+        s.specs[1].strategy.judge.inconclusive = INCONCLUSIVE_PAUSE;
+        s.w.how[2].verdict = open[i];
+        begin(&s.w, 2);
+        world_run(&s.w, 60000);
+        assert_int_equal(s.w.paused, 1);
+        assert_int_equal(s.w.state.rollout.phase, PHASE_PAUSED);
+        assert_int_equal(s.w.state.rollout.reason.code, REASON_INCONCLUSIVE);
+        assert_int_equal(core_resume(&s.w.state, s.w.now, &err), 0);
+        world_until_ended(&s.w, 60000);
+        assert_int_equal(s.w.last_result, RESULT_PROMOTED);
+        assert_int_equal(s.w.paused, 1);
+        world_release(&s.w);
+    }
+}
+
+/* A measurement that nobody can read stops a rollout at once, whatever the end of a hold does. */
+static void test_unreadable_measurement_pauses(void **state)
+{
+    (void)state;
+    struct setup s;
+    setup(&s, STRATEGY_ROLLING, 2);
+    s.w.how[2].verdict = VERDICT_INCONCLUSIVE;
+    begin(&s.w, 2);
+    world_run(&s.w, 60000);
+    assert_int_equal(s.w.paused, 1);
+    assert_int_equal(s.w.state.rollout.reason.code, REASON_INCONCLUSIVE);
+    world_abort(&s.w);
+    world_until_ended(&s.w, 10000);
+    assert_int_equal(s.w.last_result, RESULT_ABORTED);
+    world_release(&s.w);
+}
+
 /* ---- abort ---- */
 
 /* At each turn of each strategy's rollout, one after the other. */
@@ -1012,6 +1053,8 @@ int main(void)
         cmocka_unit_test(test_crashed_ones_come_back_in_a_pause),
         cmocka_unit_test(test_on_failure_pause),
         cmocka_unit_test(test_on_failure_pause_then_abort),
+        cmocka_unit_test(test_inconclusive_pause),
+        cmocka_unit_test(test_unreadable_measurement_pauses),
         cmocka_unit_test(test_abort_at_every_moment),
         cmocka_unit_test(test_host_restarted_is_a_roll_back),
         cmocka_unit_test(test_supersede_at_every_moment),

@@ -229,9 +229,9 @@ static void test_plans(void **state)
     c.strategy.steps[2] =
         (struct canary_step){.weight_ppm = 500000, .smoke = &command, .smoke_len = 1, .hold_ms = 7};
     c.strategy.steps[3] = (struct canary_step){.weight_ppm = 1000000, .hold_ms = 9};
-    check_plan(
-        &c, &c, ROLLOUT_DEPLOY,
-        "c0=1 1% pause-for 5% approve c0=5 50% smoke3 pause-for c0=10 100% pause-for finish ");
+    check_plan(&c, &c, ROLLOUT_DEPLOY,
+               "c0=1 1% pause-for judge 5% approve c0=5 50% smoke3 pause-for judge c0=10 100% "
+               "pause-for finish ");
     struct arena arena = ARENA_INIT;
     struct plan plan = plan_make(&c, &c, ROLLOUT_DEPLOY, NULL, &arena);
     assert_int_equal(plan_least_ms(&plan), 5016);
@@ -240,7 +240,8 @@ static void test_plans(void **state)
     check_plan(&c, &c, ROLLOUT_ROLLBACK, "c0=10 100% finish ");
     c.strategy.instances = 2;
     check_plan(&c, &c, ROLLOUT_DEPLOY,
-               "c0=2 1% pause-for 5% approve 50% smoke3 pause-for c0=10 100% pause-for finish ");
+               "c0=2 1% pause-for judge 5% approve 50% smoke3 pause-for judge c0=10 100% pause-for "
+               "finish ");
     c.processes[0].replicas = 3;
     check_plan(&c, &c, ROLLOUT_RESTART,
                "c0=1 33.3333% s0=2 -s c0=2 66.6666% s0=1 -s c0=3 100% s0=0 -s finish ");

@@ -54,6 +54,13 @@ static void tweak_24(struct app_spec *spec)
     world_add_worker(spec, 1);
 }
 
+#define VERDICT "verdict: not enough evidence to tell: 0.2% errors against 0.1%\n"
+
+static void back_when_open(struct app_spec *spec)
+{
+    spec->strategy.judge.inconclusive = INCONCLUSIVE_ROLLBACK;
+}
+
 static const struct {
     const char *name;
     enum strategy_kind strategy;
@@ -517,8 +524,7 @@ static const struct {
                  "step: wait until candidate is ready\n"
                  "  create \n"
                  "weight: weight 25% (1/1 ready)\n"
-                 "step: watch for 1s\n"
-                 "step: scale candidate to 4\n"
+                 "step: watch for 1s\n" VERDICT "step: scale candidate to 4\n"
                  "step: wait until candidate is ready\n"
                  "  create \n"
                  "  create \n"
@@ -571,8 +577,7 @@ static const struct {
          "step: wait until candidate is ready\n"
          "  create \n"
          "weight: weight 25% (1/1 ready)\n"
-         "step: watch for 1s\n"
-         "step: scale candidate to 2\n"
+         "step: watch for 1s\n" VERDICT "step: scale candidate to 2\n"
          "step: wait until candidate is ready\n"
          "  create \n"
          "weight: weight 100% (2/2 ready)\n"
@@ -590,6 +595,48 @@ static const struct {
          "rolled-back: release 2 is rolled back: 5% errors against 0.1%; release 1 is live\n"
          "  remove r2.0-003\n"
          "  remove r2.0-004\n"},
+    {.name = "canary: cleared",
+     .strategy = STRATEGY_CANARY,
+     .replicas = 1,
+     .how = {.verdict = VERDICT_PASS},
+     .tweak = back_when_open,
+     .result = RESULT_PROMOTED,
+     .reason = REASON_NONE,
+     .expected = "step: scale candidate to 1\n"
+                 "step: wait until candidate is ready\n"
+                 "  create \n"
+                 "weight: weight 25% (1/1 ready)\n"
+                 "step: watch for 1s\n"
+                 "verdict: no worse: 0.2% errors against 0.1%\n"
+                 "weight: weight 100% (1/1 ready)\n"
+                 "step: watch for 1s\n"
+                 "promoted: release 2 is live\n"
+                 "  drain r1.0-001\n"
+                 "  stop r1.0-001\n"
+                 "  remove r1.0-001\n"},
+    {.name = "canary: still open at the end, to be rolled back then",
+     .strategy = STRATEGY_CANARY,
+     .replicas = 1,
+     .how = {.verdict = VERDICT_NO_DATA},
+     .tweak = back_when_open,
+     .result = RESULT_ROLLED_BACK,
+     .reason = REASON_INCONCLUSIVE,
+     .expected =
+         "step: scale candidate to 1\n"
+         "step: wait until candidate is ready\n"
+         "  create \n"
+         "weight: weight 25% (1/1 ready)\n"
+         "step: watch for 1s\n"
+         "rolling-back: going back: 0.2% errors against 0.1%\n"
+         "  cancel-hook \n"
+         "weight: all traffic is on release 1 (1/1 ready)\n"
+         "step: scale candidate to 0\n"
+         "step: drain candidate\n"
+         "  drain r2.0-002\n"
+         "step: stop candidate\n"
+         "  stop r2.0-002\n"
+         "rolled-back: release 2 is rolled back: 0.2% errors against 0.1%; release 1 is live\n"
+         "  remove r2.0-002\n"},
     {.name = "canary: crashes",
      .strategy = STRATEGY_CANARY,
      .replicas = 4,
@@ -600,8 +647,7 @@ static const struct {
                  "step: wait until candidate is ready\n"
                  "  create \n"
                  "weight: weight 25% (1/1 ready)\n"
-                 "step: watch for 1s\n"
-                 "step: scale candidate to 4\n"
+                 "step: watch for 1s\n" VERDICT "step: scale candidate to 4\n"
                  "step: wait until candidate is ready\n"
                  "  create \n"
                  "  create \n"
@@ -655,8 +701,7 @@ static const struct {
                  "step: wait until candidate's web is ready\n"
                  "  create \n"
                  "weight: weight 25% (1/1 ready)\n"
-                 "step: watch for 1s\n"
-                 "weight: weight 100% (1/1 ready)\n"
+                 "step: watch for 1s\n" VERDICT "weight: weight 100% (1/1 ready)\n"
                  "step: watch for 1s\n"
                  "step: scale candidate's worker to 1\n"
                  "step: wait until candidate's worker is ready\n"

@@ -33,6 +33,7 @@ struct behaviour {
     int64_t bad_ms;      /* the judge says roll back so long after it first has traffic */
     int64_t hook_ms;     /* release commands and smoke take so long; 0: 30 */
     bool never_ready, start_fails, port_taken, hook_fails, smoke_fails;
+    enum verdict verdict; /* until bad_ms; zero: nothing is clear */
 };
 
 struct fake {
@@ -389,9 +390,14 @@ static inline void world_observe(struct world *w, struct observations *obs, stru
     obs->instances = list;
     obs->instances_len = w->instances.len;
     obs->traffic_applied = w->applied;
-    obs->verdict = w->bad_at != 0 && w->bad_at <= w->now ? VERDICT_ROLL_BACK : VERDICT_CONTINUE;
+    const struct pool_state *candidate = app_pool(&w->state, w->state.candidate);
+    bool bad = w->bad_at != 0 && w->bad_at <= w->now;
+    obs->verdict = bad                 ? VERDICT_ROLL_BACK
+                   : candidate != NULL ? w->how[candidate->release].verdict
+                                       : VERDICT_CONTINUE;
     obs->verdict_reason.code = REASON_ERRORS;
-    snprintf(obs->verdict_reason.text, sizeof obs->verdict_reason.text, "5%% errors against 0.1%%");
+    snprintf(obs->verdict_reason.text, sizeof obs->verdict_reason.text, "%s",
+             bad ? "5% errors against 0.1%" : "0.2% errors against 0.1%");
     const struct rollout_state *r = &w->state.rollout;
     if (w->hook_rollout == r->id && w->hook_cursor == r->cursor)
         obs->hook = w->hook;
