@@ -6,7 +6,8 @@
  *   probe.c      readiness, liveness, startup    hook.c      build, release, smoke, stop.before,
  * run routes.c     app states -> snapshot          publish.c   snapshot -> file and gateways,
  * acknowledged measure.c    totals over generations         watch.c     the judge of each rollout
- *   deploy.c     accept, pack, build, begin      commands.c  what people say
+ *   accept.c     deploys as they come in         deploy.c    pack, build, seal
+ *   rollout_begin.c  the first step              commands.c  what people say
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
  *   ended.c      result of a rollout, releases' clean-up
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
@@ -154,9 +155,6 @@ enum pipeline_phase { PIPE_IDLE, PIPE_STORING, PIPE_RETRYING };
 
 struct pending_deploy;                                         /* deploy.c */
 bool deploy_owns_run(const struct app *a, const char *run_id); /* of its build */
-/* ERROR_CONFLICT where another app has one of these routes. */
-int routes_check(struct control *c, const struct app *self, const struct app_spec *spec,
-                 struct error *err);
 
 struct app {
     struct control *control;
@@ -498,15 +496,29 @@ void watch_verdict(struct app *a, struct observations *obs);
 void watch_end(struct app *a);
 void watch_restore(struct app *a, const char *json); /* the judge of an earlier controller */
 
-/* deploy.c */
+/* accept.c */
+json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event);
+/* ERROR_CONFLICT where another app has one of these routes. */
+int routes_check(struct control *c, const struct app *self, const struct app_spec *spec,
+                 struct error *err);
+
+/* deploy.c: an app has one deploy under way at most */
+/* Notes it; nothing runs before deploy_go(), which is due once the store has it. */
+void deploy_pend(struct app *a, const struct release *r, const char *source,
+                 const struct caller *caller, bool version_given);
+bool deploy_awaits_store(const struct app *a, uint32_t release);
+void deploy_go(struct app *a);
+void deploy_withdraw(struct app *a); /* it was never stored: as if nobody had asked */
 void deploy_resume(struct app *a, const json_t *pending);
 json_t *deploy_pending_json(const struct app *a); /* NULL: none */
 void deploy_cancel(struct app *a, const char *why);
 bool deploy_active(const struct app *a);
-/* Begins a rollout to a release that is there; the answer goes to done as in control.h. */
+uint32_t deploy_release(const struct app *a); /* 0: none under way */
+
+/* rollout_begin.c */
+/* Begins a rollout to a release that is there. On an error nothing has changed. */
 int rollout_begin(struct app *a, enum rollout_kind kind, struct release *r, const char *actor,
                   struct store_batch *batch, struct error *err);
-json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event);
 
 /* pack_watch.c: tells once how a job ended (result NULL: *err says why), not from within start, and
  * not at all after a cancel. */
