@@ -75,6 +75,25 @@ char *format_elapsed(int64_t ms, char *out)
     return out;
 }
 
+char *format_bytes(int64_t bytes, char *out)
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = (double)bytes / 1024;
+    size_t unit = 0;
+    if (bytes < 0)
+        return strcpy(out, "-");
+    if (bytes < 1024) {
+        snprintf(out, FORMAT_SIZE, "%" PRId64 " B", bytes);
+        return out;
+    }
+    while (value >= 1023.95) { /* what would be printed as 1024.0 is 1.0 of the next */
+        value /= 1024;
+        unit++;
+    }
+    snprintf(out, FORMAT_SIZE, "%.1f %s", value, units[unit]);
+    return out;
+}
+
 static char *format_local(const char *rfc3339, const char *form, char *out)
 {
     struct tm utc = {0}, local;

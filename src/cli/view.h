@@ -9,6 +9,8 @@
 
 void view_apps(const json_t *apps, const struct term *t, struct buf *out);
 void view_status(const json_t *status, const struct term *t, struct buf *out);
+/* What people should know of the server itself (GET /v1/server); nothing where all is well. */
+void view_server_troubles(const json_t *server, const struct term *t, struct buf *out);
 void view_history(const json_t *rollouts, const struct term *t, struct buf *out);
 void view_releases(const json_t *releases, const struct term *t, struct buf *out);
 void view_plan(const json_t *plan, const struct term *t, struct buf *out);
@@ -24,6 +26,7 @@ void view_result(const json_t *result, const struct term *t, struct buf *out);
 void view_log_line(const json_t *line, const struct term *t, struct buf *out);
 
 /* Parts that more than one view has. */
+int64_t json_bytes(const json_t *object, const char *key); /* negative: not known */
 enum style style_of_state(const char *state);
 void view_sides(const json_t *status, const struct term *t, const char *indent, struct buf *out);
 void view_split(const json_t *status, const struct term *t, unsigned columns, struct buf *out);

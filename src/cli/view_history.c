@@ -12,6 +12,11 @@ static const char *text_or_dash(const json_t *object, const char *key)
     return *text != '\0' ? text : NULL;
 }
 
+int64_t json_bytes(const json_t *object, const char *key)
+{
+    return json_is_integer(json_object_get(object, key)) ? json_whole(object, key) : -1;
+}
+
 void view_history(const json_t *rollouts, const struct term *term, struct buf *out)
 {
     size_t i;
@@ -49,11 +54,12 @@ void view_releases(const json_t *releases, const struct term *term, struct buf *
     json_t *r;
     struct table t;
     char text[FORMAT_SIZE];
+    int64_t sum = 0;
     if (json_array_size(releases) == 0) {
         buf_puts(out, "no releases yet\n");
         return;
     }
-    table_init(&t, term, ">RELEASE|VERSION|STATUS|USE|CREATED|BY|COMMIT|AUTHOR");
+    table_init(&t, term, ">RELEASE|VERSION|STATUS|USE|CREATED|>SIZE|BY|COMMIT|AUTHOR");
     json_array_foreach((json_t *)releases, i, r)
     {
         const char *status = json_text(r, "status");
@@ -62,6 +68,10 @@ void view_releases(const json_t *releases, const struct term *term, struct buf *
         table_cell(&t, style_of_state(status), *status != '\0' ? status : NULL);
         table_cell(&t, STYLE_NONE, text_or_dash(r, "use"));
         table_cell(&t, STYLE_NONE, format_date(json_text(r, "created"), text));
+        int64_t bytes = json_bytes(r, "bytes");
+        if (bytes > 0 && bytes <= INT64_MAX - sum)
+            sum += bytes;
+        table_cell(&t, STYLE_NONE, format_bytes(bytes, text));
         table_cell(&t, STYLE_NONE, text_or_dash(r, "created_by"));
         const char *commit = text_or_dash(r, "commit");
         table_cellf(&t, STYLE_NONE, "%.12s%s", commit != NULL ? commit : "-",
@@ -69,6 +79,8 @@ void view_releases(const json_t *releases, const struct term *term, struct buf *
         table_cell(&t, STYLE_NONE, text_or_dash(r, "author"));
     }
     table_finish(&t, "", out);
+    size_t n = json_array_size(releases);
+    buf_printf(out, "\n%zu release%s, %s\n", n, n == 1 ? "" : "s", format_bytes(sum, text));
 }
 
 static void put_list(const json_t *list, const char *heading, const struct term *t,

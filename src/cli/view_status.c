@@ -81,7 +81,9 @@ void view_apps(const json_t *apps, const struct term *term, struct buf *out)
         table_cell(&t, STYLE_NONE, json_is_object(stable) ? json_text(stable, "version") : NULL);
         ready_cell(&t, stable);
         number_cells(&t, stable);
-        if (json_is_object(rollout))
+        if (*json_text(app, "degraded") != '\0')
+            table_cell(&t, STYLE_RED, json_text(app, "degraded"));
+        else if (json_is_object(rollout))
             table_cellf(&t, STYLE_NONE, "%s: %s, step %lld of %lld: %s",
                         json_is_object(candidate) ? json_text(candidate, "version") : "?",
                         json_text(rollout, "strategy"), (long long)json_whole(rollout, "step"),
@@ -168,6 +170,45 @@ static void put_instances(const json_t *instances, const struct term *term, stru
     table_finish(&t, "", out);
 }
 
+static void put_disk(const json_t *disk, struct buf *out)
+{
+    static const char *const parts[] = {"releases", "logs", "state"};
+    const char *between = "\ndisk  ";
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        char text[FORMAT_SIZE];
+        int64_t bytes = json_bytes(disk, parts[i]);
+        if (bytes < 0)
+            continue;
+        buf_printf(out, "%s%s %s", between, parts[i], format_bytes(bytes, text));
+        between = ", ";
+    }
+    if (between[0] == ',')
+        buf_putc(out, '\n');
+}
+
+void view_server_troubles(const json_t *server, const struct term *t, struct buf *out)
+{
+    const json_t *disk = json_object_get(server, "disk");
+    const char *degraded = json_text(server, "degraded");
+    if (*degraded != '\0') {
+        buf_puts(out, "\nthe server is ");
+        put_styled(out, t, STYLE_RED, "degraded");
+        buf_puts(out, ": ");
+        put_clean(out, degraded);
+        buf_putc(out, '\n');
+    }
+    if (json_is_true(json_object_get(disk, "low"))) {
+        char free_text[FORMAT_SIZE], total_text[FORMAT_SIZE];
+        buf_puts(out, "\nthe disk is ");
+        put_styled(out, t, STYLE_YELLOW, "nearly full");
+        buf_printf(out, ": %s of %s are free for ",
+                   format_bytes(json_bytes(disk, "free_bytes"), free_text),
+                   format_bytes(json_bytes(disk, "total_bytes"), total_text));
+        put_clean(out, json_text(server, "data"));
+        buf_putc(out, '\n');
+    }
+}
+
 void view_status(const json_t *status, const struct term *t, struct buf *out)
 {
     const json_t *rollout = json_object_get(status, "rollout");
@@ -185,6 +226,10 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         put_clean(out, step_text(rollout));
     }
     buf_puts(out, "\n\n");
+    if (*json_text(status, "degraded") != '\0') {
+        put_clean_in(out, t, STYLE_RED, json_text(status, "degraded"));
+        buf_putc(out, '\n');
+    }
     if (json_is_object(json_object_get(status, "stable")) ||
         json_is_object(json_object_get(status, "candidate")))
         view_sides(status, t, "", out);
@@ -199,4 +244,5 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         buf_putc(out, '\n');
     }
     put_instances(json_object_get(status, "instances"), t, out);
+    put_disk(json_object_get(status, "disk"), out);
 }

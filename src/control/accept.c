@@ -92,6 +92,7 @@ static void answer(struct acceptance *x, const struct error *err)
 /* Back to what it was: an app that this deploy made, and that nothing else has touched, goes. */
 static void take_back(struct app *a, uint32_t release)
 {
+    event_withdraw(a, "deploy-accepted");
     if (deploy_release(a) == release)
         deploy_withdraw(a);
     if (app_release(a, release) != NULL)
@@ -203,6 +204,7 @@ static void accept_deploy(struct control *c, struct app *a, const struct app_spe
         .created_by = caller->name,
         .status = RELEASE_BUILDING,
         .dir = dir,
+        .bytes = -1,
     };
     struct release *r = app_add_release(a, &row);
     deploy_pend(a, r, q->source, caller, version != NULL);

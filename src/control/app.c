@@ -97,6 +97,7 @@ struct app *app_create(struct control *c, const char *name, const char *environm
     a->name = xstrdup(name);
     a->environment = xstrdup(environment);
     a->dir = xasprintf("%s/apps/%s", c->data, key);
+    a->disk.logs_bytes = a->disk.state_bytes = -1;
     make_label(a);
     a->next_release = 1;
     a->next_run = 1;
@@ -196,6 +197,7 @@ struct release *app_add_release(struct app *a, const struct store_release *row)
     r->dir = xstrdup(row->dir);
     r->dirty = row->dirty;
     r->created_ms = row->created_ms;
+    r->bytes = row->bytes;
     r->status = row->status;
     return r;
 }
@@ -308,6 +310,7 @@ void app_put_release(struct app *a, const struct release *r, struct store_batch 
         .created_by = r->created_by,
         .status = r->status,
         .dir = r->dir,
+        .bytes = r->bytes,
     };
     batch_put_release(batch, &row);
 }

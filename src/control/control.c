@@ -127,6 +127,7 @@ static void on_tick(uv_timer_t *timer)
         c->last_maintain_ms = now;
         store_maintain(c->store);
     }
+    disk_tick(c);
     if (c->store == NULL && now - c->store_tried_ms > STORE_AGAIN_MS)
         open_store(c); /* perhaps someone has mended it */
     control_tick_within(c, next);
@@ -428,6 +429,7 @@ static void let_go(struct control *c)
     while (c->apps.len > 0)
         app_forget(c->apps.items[c->apps.len - 1]);
     cleanups_release(c);
+    disk_release(c);
     gateways_release(c);
     uv_close((uv_handle_t *)&c->engine_poll, closed);
     uv_close((uv_handle_t *)&c->guardian_poll, closed);

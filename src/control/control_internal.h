@@ -10,6 +10,7 @@
  *   rollout_begin.c  the first step              commands.c  what people say
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
  *   ended.c      result of a rollout, releases' clean-up
+ *   disk.c       what apps take of the disk, what it has left
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
  *   writes.c     what an app owes the store
  *
@@ -102,7 +103,7 @@ struct instance {
     bool drain_timed_out;
     uint16_t port;
     uint32_t slot; /* in the metrics; UINT32_MAX: none (its process has no routes) */
-    uint32_t restarts, fast_crashes;
+    uint32_t restarts, fast_crashes, losses; /* as in struct instance_obs */
     int64_t created_ms, since_ms, started_ms, exited_ms;
     enum instance_state last_state;
     bool start_failed, port_taken, ever_ready;
@@ -125,6 +126,7 @@ struct release {
     char *version, *spec_json, *digest, *commit, *author, *branch, *created_by, *dir;
     bool dirty;
     int64_t created_ms;
+    int64_t bytes; /* of its folder on the disk, once it is sealed; -1: not known */
     enum release_status status;
 };
 
@@ -212,6 +214,7 @@ struct app {
         struct gone **items;
         size_t len, cap;
     } gone;
+    struct queued_event *owed_events; /* events.c: of batches that failed */
 
     /* rollouts */
     struct judge judge;
@@ -241,6 +244,10 @@ struct app {
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
     bool deleting;
     bool draining; /* an instance may be */
+    struct {
+        int64_t logs_bytes, state_bytes; /* -1: not known yet */
+        int64_t measured_ms;
+    } disk; /* disk.c */
 };
 
 /* ---- gateways
@@ -328,7 +335,10 @@ struct control {
     struct {
         struct cleanup **items;
         size_t len, cap;
-    } cleanups; /* folders being deleted */
+    } cleanups;                  /* folders being deleted */
+    struct measuring *measuring; /* disk.c: one folder at a time */
+    int64_t disk_looked_ms;
+    bool disk_low;
     struct {
         struct acceptance **items;
         size_t len, cap;
@@ -550,6 +560,16 @@ void releases_collect(struct app *a);
 void cleanup_folder(struct control *c, const char *dir);
 void cleanups_release(struct control *c);
 
+/* disk.c */
+struct disk_space {
+    uint64_t free_bytes, total_bytes;
+    bool low; /* people should make room before something fails */
+};
+bool disk_is_low(uint64_t free_bytes, uint64_t total_bytes);
+int disk_look(const struct control *c, struct disk_space *out, struct error *err);
+void disk_tick(struct control *c); /* warns when it becomes low; measures the next app */
+void disk_release(struct control *c);
+
 /* events.c */
 /* Records into the batch; told to listeners when the batch is stored (events_flush by id order).
  * data is borrowed; NULL: none. */
@@ -563,10 +583,18 @@ void events_release(struct control *c);
 
 /* Frees a batch that is not submitted after all, and its events. */
 void store_drop(struct control *c, struct store_batch *batch);
+/* Frees it too; what it told is owed, as the rest of it is. */
+void store_put_off(struct app *a, struct store_batch *batch);
 
 typedef void submitted_fn(void *arg, enum store_outcome outcome, const struct error *err);
 /* Submits; tells the batch's events to the listeners once it is stored. */
 void control_submit(struct control *c, struct store_batch *batch, submitted_fn *done, void *arg);
+/* The same; when it fails the events are owed, for the batch that the app writes next. */
+void control_submit_of(struct app *a, struct store_batch *batch, submitted_fn *done, void *arg);
+void events_put_owed(struct app *a, struct store_batch *batch);
+void events_forget_owed(struct app *a);
+/* Owed events of that kind tell of what was taken back. */
+void event_withdraw(struct app *a, const char *kind);
 
 /* writes.c: batches with a part of an app's state */
 

@@ -224,6 +224,7 @@ static void on_job(void *arg, const struct pack_result *result, const struct err
         take_result(p->app, app_release(p->app, p->release), result, p->version_given);
         next_stage(p, STAGE_BUILDING);
     } else {
+        app_release(p->app, p->release)->bytes = (int64_t)result->bytes;
         begin(p);
     }
 }

@@ -16,6 +16,24 @@ static json_t *time_json(int64_t ms)
     return ms != 0 ? json_string(clock_format_wall(ms, at)) : json_null();
 }
 
+static json_t *bytes_json(int64_t bytes)
+{
+    return bytes >= 0 ? json_integer(bytes) : json_null();
+}
+
+/* Releases whose size is not known are left out. */
+static json_t *disk_json(const struct app *a)
+{
+    int64_t releases = 0;
+    for (size_t i = 0; i < a->releases.len; i++)
+        if (a->releases.items[i].bytes > 0)
+            releases += a->releases.items[i].bytes;
+    json_t *out = json_pack("{s:I}", "releases", (json_int_t)releases);
+    json_object_set_new(out, "logs", bytes_json(a->disk.logs_bytes));
+    json_object_set_new(out, "state", bytes_json(a->disk.state_bytes));
+    return out;
+}
+
 static json_t *pool_json(struct app *a, uint32_t id)
 {
     const struct pool_state *p = id != 0 ? app_pool(&a->state, id) : NULL;
@@ -126,6 +144,7 @@ static json_t *status_json(struct app *a)
     json_object_set_new(out, "rollout", rollout_json(a));
     json_object_set_new(out, "instances", instances_json(a));
     json_object_set_new(out, "building", json_boolean(a->deploy != NULL));
+    json_object_set_new(out, "disk", disk_json(a));
     json_object_set_new(out, "waiting",
                         json_integer((json_int_t)slot_value(a->control, app_slot(a, "", 0, false),
                                                             REQUESTS_WAITING)));
@@ -164,6 +183,7 @@ json_t *control_releases(struct control *c, const struct app_name *name, struct 
                       "version", r->version, "status", release_status_word(r->status), "use", use,
                       "digest", r->digest, "commit", r->commit, "author", r->author, "branch",
                       r->branch, "dirty", r->dirty, "created_by", r->created_by);
+        json_object_set_new(one, "bytes", bytes_json(r->bytes));
         json_object_set_new(one, "created", time_json(r->created_ms));
         json_array_append_new(list, one);
     }
@@ -191,6 +211,7 @@ json_t *control_history(struct control *c, const struct app_name *name, uint32_t
             (json_int_t)r->requests_candidate, "failed", (json_int_t)r->failed);
         if (one == NULL)
             continue;
+        json_object_set_new(one, "bytes", bytes_json(release != NULL ? release->bytes : -1));
         json_object_set_new(one, "from",
                             r->from_release != 0 ? json_integer(r->from_release) : json_null());
         json_object_set_new(one, "started", time_json(r->started_ms));

@@ -39,6 +39,12 @@ json_t *control_server(struct control *c)
         why = c->store_error;
     else if (why[0] == '\0' && c->gateway_error[0] != '\0')
         why = c->gateway_error;
+    struct disk_space disk;
+    json_t *space = disk_look(c, &disk, NULL) < 0
+                        ? json_null()
+                        : json_pack("{s:I,s:I,s:b}", "free_bytes", (json_int_t)disk.free_bytes,
+                                    "total_bytes", (json_int_t)disk.total_bytes, "low", disk.low);
+    json_object_set_new(out, "disk", space);
     json_object_set_new(out, "degraded", why[0] != '\0' ? json_string(why) : json_null());
     return out;
 }

@@ -19,6 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { MEASURE_NICE = 10 };
+
 /* What the child sends: both ends are the same program. Small enough for one write into a pipe. */
 struct record {
     int status;
@@ -145,7 +147,6 @@ static int run_pack(const struct work *work, struct pack_result *result, struct 
 
 static int run_seal(const struct work *work, struct pack_result *result, struct error *err)
 {
-    (void)result;
     const char *name;
     cleanup_close int parent = open_parent(work->dir, &name, err);
     if (parent < 0)
@@ -154,7 +155,7 @@ static int run_seal(const struct work *work, struct pack_result *result, struct 
         (setgroups(0, NULL) < 0 || setresgid(work->gid, work->gid, work->gid) < 0 ||
          setresuid(work->uid, work->uid, work->uid) < 0))
         return error_errno(err, errno, "become uid %u", (unsigned)work->uid);
-    if (tree_seal(work->dir, err) < 0)
+    if (tree_seal(work->dir, &result->bytes, err) < 0)
         return -1;
     if (fsync(parent) < 0)
         return error_errno(err, errno, "write the folder of %s to the disk", work->dir);
@@ -176,6 +177,12 @@ static int run_remove(const struct work *work, struct pack_result *result, struc
     if (renameat(parent, name, parent, tmp) < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "delete %s", work->dir);
     return tree_remove(parent, tmp, work->dir, err);
+}
+
+static int run_measure(const struct work *work, struct pack_result *result, struct error *err)
+{
+    setpriority(PRIO_PROCESS, 0, MEASURE_NICE);
+    return tree_measure(work->dir, &result->bytes, err);
 }
 
 /* Nothing of the controller's may live on in the child: its locks, its sockets, its handlers. */
@@ -270,6 +277,12 @@ struct pack_job *pack_seal(const char *dir, uid_t owner_uid, gid_t owner_gid, st
 struct pack_job *pack_remove_tree(const char *dir, struct error *err)
 {
     struct work work = {.run = run_remove, .dir = dir};
+    return start(&work, err);
+}
+
+struct pack_job *pack_measure(const char *dir, struct error *err)
+{
+    struct work work = {.run = run_measure, .dir = dir};
     return start(&work, err);
 }
 

@@ -1,4 +1,4 @@
-/* pack: a source folder becomes a release's folder; sealing and deleting such folders.
+/* pack: a source folder becomes a release's folder; sealing, measuring and deleting such folders.
  *
  * In the controller; the work itself is done by child processes, so nothing here blocks. Start a
  * job, watch pack_fd() for reading, call pack_ended() each time it is readable, and pack_finish()
@@ -54,17 +54,22 @@ struct pack_job;
  * pack_finish. */
 struct pack_job *pack_start(const struct pack_spec *spec, struct error *err);
 /* After the build: the folder and all in it read-only (links are not followed), and on the disk for
- * sure. Runs as owner_uid where the caller is root. */
+ * sure. Runs as owner_uid where the caller is root. Its result has the one field `bytes`: what the
+ * folder takes on the disk, a file with several names being counted once. */
 struct pack_job *pack_seal(const char *dir, uid_t owner_uid, gid_t owner_gid, struct error *err);
 /* Deletes a folder (read-only ones too, and DIR.tmp), never following a link out of it, nor into
  * another file system. Not being there is success. */
 struct pack_job *pack_remove_tree(const char *dir, struct error *err);
+/* What a folder takes on the disk: the result's `bytes`, as of pack_seal(). Links are not followed,
+ * other file systems and what may not be read are left out; not being there is 0. At a low
+ * priority: the folder may be large. */
+struct pack_job *pack_measure(const char *dir, struct error *err);
 
 int pack_fd(const struct pack_job *job); /* the job's; closed by pack_finish and pack_cancel */
 pid_t pack_pid(const struct pack_job *job);
 bool pack_ended(struct pack_job *job); /* reads what there is; true: call pack_finish */
 /* Waits for the child (shortly, when pack_ended() said true; else until it ends) and frees the job.
- * result may be NULL (always for seal and remove). ERROR_USAGE: the source is at fault. */
+ * result may be NULL. ERROR_USAGE: the source is at fault. */
 int pack_finish(struct pack_job *job, struct pack_result *result, struct error *err);
 /* Kills the child (and git), frees the job. What it left is DESTINATION.tmp: pack_remove_tree() or
  * the next pack_start() removes it. NULL is fine. */

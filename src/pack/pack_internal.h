@@ -109,7 +109,10 @@ int copy_listing(const struct listing *l, const struct identity *id, int to,
 /* ---- tree.c
  * ------------------------------------------------------------------------------------------- */
 
-int tree_seal(const char *dir, struct error *err);
+/* *bytes: what it takes on the disk. */
+int tree_seal(const char *dir, uint64_t *bytes, struct error *err);
+/* *bytes: what it takes on the disk; 0 where it is not there. */
+int tree_measure(const char *dir, uint64_t *bytes, struct error *err);
 /* Deletes dir/name whatever it is; not being there is success. shown: the path for errors. */
 int tree_remove(int dir, const char *name, const char *shown, struct error *err);
 

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SEAL_DEPTH_MAX = 700, REMOVE_DEPTH_MAX = 64 };
+enum { SEAL_DEPTH_MAX = 700, MEASURE_DEPTH_MAX = 700, REMOVE_DEPTH_MAX = 64 };
 enum { FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 static void close_stream(DIR **d)
@@ -50,11 +50,20 @@ struct seal {
     const char *shown;
     uint32_t synced;
     bool sync_all;
+    uint64_t bytes;
 };
 
 static int seal_failed(const struct seal *s, const char *name, struct error *err)
 {
     return error_errno(err, errno, "make the release %s read-only: %s", s->shown, name);
+}
+
+/* Blocks, not lengths: many small files take more than they hold, and holes take nothing. A file of
+ * several names counts in parts, which come to the whole where all its names are in here. */
+static uint64_t bytes_on_disk(const struct stat *st)
+{
+    uint64_t bytes = (uint64_t)st->st_blocks * 512;
+    return S_ISDIR(st->st_mode) || st->st_nlink < 2 ? bytes : bytes / st->st_nlink;
 }
 
 /* A file's data must be there after a power cut once the release counts as ready. */
@@ -78,6 +87,7 @@ static int seal_entry(struct seal *s, int dir, const char *name, int depth, stru
         return errno == ENOENT ? 0 : seal_failed(s, name, err);
     if (S_ISDIR(st.st_mode))
         return seal_folder(s, dir, name, depth + 1, err);
+    s->bytes += bytes_on_disk(&st);
     if (S_ISLNK(st.st_mode))
         return 0;
     /* Between the look and this a link may take its place: we run as the one who could put it
@@ -103,12 +113,13 @@ static int seal_folder(struct seal *s, int parent, const char *name, int depth, 
             return -1;
     if (errno != 0 || fstat(dirfd(d), &st) < 0 || fchmod(dirfd(d), st.st_mode & 0555) < 0)
         return seal_failed(s, name, err);
+    s->bytes += bytes_on_disk(&st);
     if (!s->sync_all && fsync(dirfd(d)) < 0)
         s->sync_all = true;
     return 0;
 }
 
-int tree_seal(const char *dir, struct error *err)
+int tree_seal(const char *dir, uint64_t *bytes, struct error *err)
 {
     struct seal s = {.shown = dir};
     cleanup_close int fd = open(dir, FOLDER);
@@ -118,6 +129,62 @@ int tree_seal(const char *dir, struct error *err)
         return -1;
     if (s.sync_all && syncfs(fd) < 0)
         return error_errno(err, errno, "write the release %s to the disk", dir);
+    *bytes = s.bytes;
+    return 0;
+}
+
+/* ---- measuring
+ * ---------------------------------------------------------------------------------------- */
+
+struct measure {
+    const char *shown;
+    dev_t device;
+    uint64_t bytes;
+};
+
+/* Gone meanwhile, or somebody's secret: then it does not count. */
+static int measure_failed(const struct measure *m, const char *name, struct error *err)
+{
+    if (errno == ENOENT || errno == EACCES || errno == ENOTDIR || errno == ELOOP)
+        return 0;
+    return error_errno(err, errno, "measure %s: %s", m->shown, name);
+}
+
+static int measure_folder(struct measure *m, int parent, const char *name, int depth,
+                          struct error *err)
+{
+    struct stat st;
+    if (depth > MEASURE_DEPTH_MAX)
+        return 0;
+    cleanup_stream DIR *d = stream_of(openat(parent, name, FOLDER));
+    if (d == NULL)
+        return measure_failed(m, name, err);
+    for (const char *inside; (inside = next_name(d)) != NULL;) {
+        if (fstatat(dirfd(d), inside, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            if (measure_failed(m, inside, err) < 0)
+                return -1;
+            continue;
+        }
+        if (st.st_dev != m->device)
+            continue;
+        m->bytes += bytes_on_disk(&st);
+        if (S_ISDIR(st.st_mode) && measure_folder(m, dirfd(d), inside, depth + 1, err) < 0)
+            return -1;
+    }
+    return errno == 0 ? 0 : measure_failed(m, name, err);
+}
+
+int tree_measure(const char *dir, uint64_t *bytes, struct error *err)
+{
+    struct measure m = {.shown = dir};
+    struct stat st;
+    if (lstat(dir, &st) < 0)
+        return measure_failed(&m, dir, err);
+    m.device = st.st_dev;
+    m.bytes = bytes_on_disk(&st);
+    if (S_ISDIR(st.st_mode) && measure_folder(&m, AT_FDCWD, dir, 0, err) < 0)
+        return -1;
+    *bytes = m.bytes;
     return 0;
 }
 

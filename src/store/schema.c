@@ -52,6 +52,8 @@ static const char *const steps[] = {
     " response_json TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (app, key)) STRICT;"
 
     "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+
+    "ALTER TABLE release ADD COLUMN bytes INTEGER NOT NULL DEFAULT -1;",
 };
 
 struct migrations schema_migrations(void)

@@ -113,6 +113,7 @@ struct store_release {
     const char *created_by; /* actor */
     enum release_status status;
     const char *dir; /* the release's folder */
+    int64_t bytes;   /* what that takes on the disk once it is built; -1: not known */
 };
 
 struct store_rollout {

@@ -30,6 +30,7 @@ static const struct column release_columns[] = {
     FIELD(store_release, created_by, COLUMN_TEXT),
     FIELD(store_release, status, COLUMN_STATUS),
     FIELD(store_release, dir, COLUMN_TEXT),
+    FIELD(store_release, bytes, COLUMN_I64),
 };
 
 static const struct column rollout_columns[] = {

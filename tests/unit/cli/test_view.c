@@ -91,6 +91,45 @@ static void status_of_all_apps(void **state)
     json_decref(none);
 }
 
+static void sizes_and_a_full_disk_are_shown(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j = parse("[{\"release\":2,\"version\":\"2.0\",\"status\":\"ready\",\"bytes\":null},"
+                      "{\"release\":1,\"version\":\"1.0\",\"status\":\"promoted\","
+                      "\"use\":\"stable\",\"bytes\":12897485}]");
+    view_releases(j, &plain, &out);
+    assert_string_equal(
+        buf_str(&out), "RELEASE  VERSION  STATUS    USE     CREATED      SIZE  BY  COMMIT  AUTHOR\n"
+                       "      2  2.0      ready     -                       -  -   -       -\n"
+                       "      1  1.0      promoted  stable           12.3 MiB  -   -       -\n"
+                       "\n"
+                       "2 releases, 12.3 MiB\n");
+    json_decref(j);
+    buf_clear(&out);
+    j = parse("{\"app\":\"shop\",\"environment\":\"production\",\"state\":\"steady\","
+              "\"disk\":{\"releases\":12897485,\"logs\":512,\"state\":null}}");
+    view_status(j, &plain, &out);
+    assert_non_null(strstr(buf_str(&out), "\ndisk  releases 12.3 MiB, logs 512 B\n"));
+    json_decref(j);
+    buf_clear(&out);
+    j = parse("{\"data\":\"/srv/d\",\"degraded\":null,\"disk\":{\"free_bytes\":104857600,"
+              "\"total_bytes\":21474836480,\"low\":true}}");
+    view_server_troubles(j, &plain, &out);
+    assert_string_equal(buf_str(&out),
+                        "\nthe disk is nearly full: 100.0 MiB of 20.0 GiB are free for /srv/d\n");
+    json_object_set_new(json_object_get(j, "disk"), "low", json_false());
+    json_object_set_new(j, "degraded", json_string("state.db is damaged"));
+    buf_clear(&out);
+    view_server_troubles(j, &plain, &out);
+    assert_string_equal(buf_str(&out), "\nthe server is degraded: state.db is damaged\n");
+    json_object_set_new(j, "degraded", json_null());
+    buf_clear(&out);
+    view_server_troubles(j, &plain, &out);
+    assert_int_equal(out.len, 0);
+    json_decref(j);
+}
+
 static void no_json_breaks_a_view(void **state)
 {
     (void)state;
@@ -115,6 +154,7 @@ static void no_json_breaks_a_view(void **state)
         view_status(j, &colors, &out);
         view_history(j, &colors, &out);
         view_releases(j, &colors, &out);
+        view_server_troubles(j, &colors, &out);
         view_plan(j, &colors, &out);
         view_event(j, &colors, true, &out);
         view_progress_line(j, &colors, &out);
@@ -131,7 +171,8 @@ static void no_control_byte_reaches_the_terminal(void **state)
     json_t *j =
         parse("{\"t\":\"\\u001b]0;x\\u0007\",\"m\":\"\\u001b[31mred\\r\\n\\u009b1m\\u202e\","
               "\"instance\":\"\\u001b[2J\",\"kind\":\"\\u001b[2J\",\"text\":\"a\\u001bb\","
-              "\"app\":\"\\u001b\",\"reason\":{\"text\":\"\\u001b\"},\"actor\":\"\\u001b\","
+              "\"app\":\"\\u001b\",\"degraded\":\"\\u001b\",\"data\":\"\\u001b\","
+              "\"disk\":{\"low\":true},\"reason\":{\"text\":\"\\u001b\"},\"actor\":\"\\u001b\","
               "\"version\":\"\\u001b\",\"result\":\"\\u001b\",\"state\":\"\\u001b\"}");
     view_log_line(j, &plain, &out);
     view_event(j, &plain, true, &out);
@@ -141,6 +182,7 @@ static void no_control_byte_reaches_the_terminal(void **state)
     view_apps(list, &plain, &out);
     view_history(list, &plain, &out);
     view_releases(list, &plain, &out);
+    view_server_troubles(j, &plain, &out);
     for (size_t i = 0; i < out.len; i++)
         assert_true((unsigned char)out.data[i] >= 0x20 || out.data[i] == '\n');
     assert_null(strstr(buf_str(&out), "\xc2\x9b"));
@@ -305,6 +347,13 @@ static void numbers_are_short(void **state)
     assert_string_equal(format_elapsed(7800000, t), "2 h 10 min");
     assert_string_equal(format_count(-1234, t), "-1,234");
     assert_string_equal(format_count(INT64_MIN, t), "-9,223,372,036,854,775,808");
+    assert_string_equal(format_bytes(-1, t), "-");
+    assert_string_equal(format_bytes(0, t), "0 B");
+    assert_string_equal(format_bytes(1023, t), "1023 B");
+    assert_string_equal(format_bytes(1024, t), "1.0 KiB");
+    assert_string_equal(format_bytes(12897485, t), "12.3 MiB");
+    assert_string_equal(format_bytes(1048575, t), "1.0 MiB");
+    assert_string_equal(format_bytes(INT64_MAX, t), "8.0 EiB");
     assert_string_equal(format_clock("2026-11-21T08:00:12.123Z", t), "08:00:12");
     assert_string_equal(format_clock("soon", t), "soon");
     assert_string_equal(format_date("2026-11-21T08:00:12Z", t), "2026-11-21 08:00:12");
@@ -363,6 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_of_one_app),
         cmocka_unit_test(status_of_all_apps),
+        cmocka_unit_test(sizes_and_a_full_disk_are_shown),
         cmocka_unit_test(no_json_breaks_a_view),
         cmocka_unit_test(no_control_byte_reaches_the_terminal),
         cmocka_unit_test(a_roll_back_says_why),

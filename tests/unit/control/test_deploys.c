@@ -303,6 +303,67 @@ static void commands_while_leaving_are_refused(void **state)
     rig_end(&r);
 }
 
+static int64_t bytes_in(json_t *object, const char *key)
+{
+    const json_t *bytes = json_object_get(object, key);
+    return json_is_integer(bytes) ? json_integer_value(bytes) : -1;
+}
+
+/* What a build adds counts: the size is that of the folder which is sealed. */
+static void a_release_has_the_size_of_its_finished_folder(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct error err = ERROR_INIT;
+    char path[160];
+    static char grown[1 << 20] = "what a build made";
+    const struct app_name name = {"shop", NULL};
+    rig_begin(&r);
+    rig_rule(&r, "-build.", FATE_RUNS, 0);
+    rig_deploy(&r, shop_build);
+    RIG_UNTIL(&r, rig_alive(&r, "-build.") == 1);
+    json_t *releases = control_releases(r.c, &name, &err);
+    assert_true(json_is_null(json_object_get(json_array_get(releases, 0), "bytes")));
+    json_decref(releases);
+    snprintf(path, sizeof path, "%s/apps/shop@production/releases/1/made", r.data);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(write(fd, grown, sizeof grown), sizeof grown);
+    assert_int_equal(fsync(fd), 0);
+    close(fd);
+    rig_end_run(&r, rig_find(&r, "-build."), 0, 0);
+    RIG_UNTIL(&r, r.ends == 1 && rig_quiet(&r));
+    rig_kill(&r);
+    rig_open(&r); /* it is in the store */
+    releases = control_releases(r.c, &name, &err);
+    int64_t bytes = bytes_in(json_array_get(releases, 0), "bytes");
+    assert_in_range(bytes, sizeof grown, 2 * sizeof grown);
+    json_decref(releases);
+    json_t *history = control_history(r.c, &name, 10, &err);
+    assert_int_equal(bytes_in(json_array_get(history, 0), "bytes"), bytes);
+    json_decref(history);
+    RIG_UNTIL(&r, rig_app(&r, "shop@production")->disk.state_bytes >= 0);
+    json_t *status = rig_status(&r, "shop"), *disk = json_object_get(status, "disk");
+    assert_int_equal(bytes_in(disk, "releases"), bytes);
+    assert_true(bytes_in(disk, "logs") >= 0 && bytes_in(disk, "state") >= 0);
+    json_decref(status);
+    rig_end(&r);
+}
+
+static void low_is_a_share_of_the_disk_within_bounds(void **state)
+{
+    (void)state;
+    const uint64_t mib = 1 << 20, gib = 1 << 30;
+    assert_true(disk_is_low(0, 100 * gib));
+    assert_true(disk_is_low(5 * gib - 1, 100 * gib));
+    assert_false(disk_is_low(5 * gib, 100 * gib));
+    assert_true(disk_is_low(255 * mib, 2 * gib));
+    assert_false(disk_is_low(256 * mib, 2 * gib));
+    assert_true(disk_is_low(15 * mib, 64 * mib)); /* a small one: a quarter */
+    assert_false(disk_is_low(16 * mib, 64 * mib));
+    assert_false(disk_is_low(10 * gib, 8000 * gib)); /* a large one */
+    assert_false(disk_is_low(0, 0));                 /* no figures */
+}
+
 int main(void)
 {
     log_init("test", LOG_ERROR);
@@ -322,6 +383,8 @@ int main(void)
         cmocka_unit_test(leaving_and_deleting_with_a_hook_under_way),
         cmocka_unit_test(long_names_do_not_meet),
         cmocka_unit_test(commands_while_leaving_are_refused),
+        cmocka_unit_test(a_release_has_the_size_of_its_finished_folder),
+        cmocka_unit_test(low_is_a_share_of_the_disk_within_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

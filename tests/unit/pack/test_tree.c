@@ -47,6 +47,52 @@ static void many_files_are_sealed(void **state)
     sh("test -z \"$(find %s -perm /222)\"", g->release);
 }
 
+static uint64_t bytes_by(struct pack_job *job)
+{
+    struct error err = ERROR_INIT;
+    struct pack_result result;
+    assert_non_null(job);
+    if (pack_finish(job, &result, &err) < 0)
+        fail_msg("%s", err.text);
+    return result.bytes;
+}
+
+/* Blocks, so only what is sure on every file system: a mebibyte is at least one, a second name and
+ * a hole are nothing. */
+static void the_size_is_what_the_disk_holds(void **state)
+{
+    const struct ground *g = *state;
+    const uint64_t mib = 1 << 20;
+    sh("mkdir -p %s/d %s/big && cd %s && head -c 1048576 /dev/urandom > d/a && ln d/a b && "
+       "ln d/a c && truncate -s 1G hole && ln -s %s/big link && "
+       "head -c 4194304 /dev/urandom > %s/big/file && sync d/a hole",
+       g->release, g->top, g->release, g->top, g->top);
+    uint64_t sealed = bytes_by(pack_seal(g->release, getuid(), getgid(), NULL));
+    assert_in_range(sealed, mib, 2 * mib - 1);
+    assert_int_equal(bytes_by(pack_measure(g->release, NULL)), sealed);
+    sh("truncate -s 0 %s/big/file", g->top);
+    assert_int_equal(bytes_by(pack_measure(g->release, NULL)), sealed);
+    char path[200];
+    snprintf(path, sizeof path, "%s/none", g->top);
+    assert_int_equal(bytes_by(pack_measure(path, NULL)), 0);
+}
+
+static void another_file_system_is_not_measured(void **state)
+{
+    const struct ground *g = *state;
+    if (geteuid() != 0)
+        skip();
+    sh("mkdir -p %s/there", g->release);
+    char path[200];
+    snprintf(path, sizeof path, "%s/there", g->release);
+    if (mount("none", path, "tmpfs", 0, "size=16m") < 0)
+        skip();
+    sh("head -c 8388608 /dev/zero > %s/f", path);
+    uint64_t bytes = bytes_by(pack_measure(g->release, NULL));
+    assert_int_equal(umount(path), 0);
+    assert_true(bytes < (1 << 20));
+}
+
 static void sealing_what_is_not_there_fails(void **state)
 {
     const struct ground *g = *state;
@@ -320,6 +366,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_sealed_release_is_read_only_and_links_out_of_it_are_not_followed),
         TEST(many_files_are_sealed),
+        TEST(the_size_is_what_the_disk_holds),
+        TEST(another_file_system_is_not_measured),
         TEST(sealing_what_is_not_there_fails),
         TEST(hostile_trees_are_deleted_and_nothing_else),
         TEST(a_tree_that_is_deeper_than_any_path_is_deleted),

@@ -24,7 +24,8 @@ static void every_row_comes_back_as_it_was_put(void **state)
                                                      .created_ms = -3,
                                                      .created_by = "uid 1000",
                                                      .status = RELEASE_PROMOTED,
-                                                     .dir = "/x/7"});
+                                                     .dir = "/x/7",
+                                                     .bytes = INT64_C(5) << 40});
     batch_put_rollout(batch, &(struct store_rollout){.id = store_next_rollout_id(store),
                                                      .app = "shop@production",
                                                      .kind = "deploy",
@@ -72,6 +73,7 @@ static void every_row_comes_back_as_it_was_put(void **state)
     assert_int_equal(r.created_ms, -3);
     assert_int_equal(r.status, RELEASE_PROMOTED);
     assert_string_equal(r.dir, "/x/7");
+    assert_int_equal(r.bytes, INT64_C(5) << 40);
     assert_int_equal(store_read_release(store, "shop@production", 8, &arena, &r, NULL), 0);
 
     struct store_rollouts open;

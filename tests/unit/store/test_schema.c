@@ -86,11 +86,50 @@ static void a_step_that_fails_leaves_the_version_before_it(void **state)
     sqlite3_close(db);
 }
 
+/* A data folder of the first schema: its rows stay, what they could not hold yet is "not known". */
+static void a_database_of_the_first_schema_is_brought_up(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct error err = ERROR_INIT;
+    folder_make(&f);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(f.db, &db), SQLITE_OK);
+    struct migrations first = {schema_migrations().steps, 1};
+    assert_int_equal(schema_migrate(db, f.db, first, &err), 0);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "INSERT INTO app VALUES ('shop@production', 'shop', 'production', '{}', '{}',"
+                     " 8, 1);"
+                     "INSERT INTO release VALUES ('shop@production', 7, '1.0', '{}', 'aa', '', '',"
+                     " '', 0, 5, 'ada', 'promoted', '/x/7')",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    struct store *store = open_in(&f);
+    cleanup_arena struct arena arena = ARENA_INIT;
+    struct store_release r;
+    assert_int_equal(store_read_release(store, "shop@production", 7, &arena, &r, &err), 1);
+    assert_string_equal(r.version, "1.0");
+    assert_int_equal(r.status, RELEASE_PROMOTED);
+    assert_string_equal(r.dir, "/x/7");
+    assert_int_equal(r.bytes, -1);
+    struct store_batch *batch = store_batch_new(store);
+    r.bytes = 4096;
+    batch_put_release(batch, &r);
+    assert_int_equal(submit_wait(store, batch, NULL), STORE_OK);
+    assert_int_equal(store_read_release(store, "shop@production", 7, &arena, &r, &err), 1);
+    assert_int_equal(r.bytes, 4096);
+    store_close(store);
+    folder_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(from_nothing_to_the_last_version),
         cmocka_unit_test(the_tables_are_those_of_the_schema),
+        cmocka_unit_test(a_database_of_the_first_schema_is_brought_up),
         cmocka_unit_test(a_step_that_fails_leaves_the_version_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
