@@ -61,6 +61,35 @@ static void diff_routes(const struct app_spec *spec, const struct app_spec *othe
     }
 }
 
+static const struct metric_spec *metric_of(const struct app_spec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->metrics_len; i++)
+        if (strcmp(spec->metrics[i].name, name) == 0)
+            return &spec->metrics[i];
+    return NULL;
+}
+
+/* By name and key; a URL may hold a password, so of the source is only said that it changed. */
+static void diff_metrics(const struct app_spec *old, const struct app_spec *new, struct buf *path,
+                         struct buf *out)
+{
+    size_t mark = path->len;
+    for (size_t i = 0; i < old->metrics_len; i++) {
+        const struct metric_spec *was = &old->metrics[i], *is = metric_of(new, was->name);
+        path->len = mark;
+        buf_printf(path, ".%s", was->name);
+        if (is == NULL)
+            buf_printf(out, "%s: removed\n", buf_str(path));
+        else
+            diff_mapping(IN_METRIC, was, is, path, out);
+    }
+    path->len = mark;
+    path->data[mark] = '\0';
+    for (size_t i = 0; i < new->metrics_len; i++)
+        if (metric_of(old, new->metrics[i].name) == NULL)
+            buf_printf(out, "%s.%s: added\n", buf_str(path), new->metrics[i].name);
+}
+
 static void diff_key(const struct key *key, const void *old, const void *new, struct buf *path,
                      struct buf *out)
 {
@@ -73,6 +102,10 @@ static void diff_key(const struct key *key, const void *old, const void *new, st
     } else if (key->in == IN_TOP && strcmp(key->name, "routes") == 0) {
         diff_routes(old, new, "removed", out);
         diff_routes(new, old, "added", out);
+    } else if (key->in == IN_TOP && strcmp(key->name, "metrics") == 0) {
+        diff_metrics(old, new, path, out);
+    } else if (key->type->secret) {
+        buf_printf(out, "%s: %s\n", buf_str(path), !had ? "added" : has ? "changed" : "removed");
     } else if (had && has && key->type->nested != IN_NONE) {
         diff_mapping(key->type->nested, const_field_at(old, key->offset),
                      const_field_at(new, key->offset), path, out);

@@ -163,6 +163,7 @@ static const struct {
     {"rollback", "on-failure"},
     {"percent", "weight"},
     {"duration", "hold"},
+    {"duration", "time"},
     {"pause", "hold"},
 };
 

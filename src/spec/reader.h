@@ -29,7 +29,9 @@
     X(IN_CANARY, "strategy.canary")                                                                \
     X(IN_STEP, "a canary step")                                                                    \
     X(IN_JUDGE, "strategy.canary.judge")                                                           \
-    X(IN_SLO, "slo")
+    X(IN_SLO, "slo")                                                                               \
+    X(IN_METRIC, "a metric")                                                                       \
+    X(IN_BAKE, "bake")
 
 enum mapping {
     IN_NONE,
@@ -51,6 +53,7 @@ struct value_type {
     bool (*write)(const struct key *key, const void *base, struct buf *out);
     enum mapping nested;      /* read and written as that mapping; else IN_NONE */
     bool null_is_empty;       /* a key without a value is an empty list or map */
+    bool secret;              /* never shown in a difference */
     bool hidden;              /* only in the canonical JSON; a file must not have it */
     const char *const *words; /* enumerations: what it may be, NULL-terminated */
     uint64_t min, max;        /* numbers and durations (ms) */

@@ -26,11 +26,62 @@ static void finish_rolling(struct reader *r, const struct node *node, const stru
                     "`max-surge` and `max-unavailable` are both 0: nothing could ever be replaced");
 }
 
+static void finish_metric_source(struct reader *r, const struct node *node)
+{
+    int sources = (tree_get(node, "prometheus") != NULL) + (tree_get(node, "command") != NULL) +
+                  (tree_get(node, "webhook") != NULL);
+    const struct node *query = tree_key(node, "query");
+    if (sources == 0)
+        reader_fail(r, node,
+                    "for example {prometheus: \"http://127.0.0.1:9090\", query: \"...\"}, "
+                    "{command: [\"./measure\"]} or {webhook: \"https://...\"}",
+                    "needs one of `prometheus`, `command`, `webhook`");
+    else if (sources > 1)
+        reader_fail(r, node, "one metric for each of them",
+                    "has more than one of `prometheus`, `command`, `webhook`");
+    else if (tree_get(node, "prometheus") != NULL && query == NULL)
+        reader_fail(r, node, "for example query: 'sum(queue_lag{version=\"{{version}}\"})'",
+                    "`query` is missing");
+    else if (query != NULL && tree_get(node, "prometheus") == NULL)
+        reader_fail(r, query, NULL, "`query` is for `prometheus` only");
+}
+
+static void finish_metric(struct reader *r, const struct node *node, const struct metric_spec *m)
+{
+    const struct node *compare = tree_key(node, "compare"), *worse = tree_key(node, "worse");
+    bool bounds = tree_get(node, "max") != NULL || tree_get(node, "min") != NULL;
+    if (tree_get(node, "name") == NULL)
+        reader_fail(r, node, "for example {name: queue-lag, ...}", "`name` is missing");
+    finish_metric_source(r, node);
+    if (compare != NULL && bounds)
+        reader_fail(r, compare, "two metrics can have the same source",
+                    "is judged by `max` and `min`, or by `compare`, not by both");
+    if (compare != NULL && !m->per_release)
+        reader_fail(r, compare,
+                    "write `per-release: true`, and tell the two apart in the query: "
+                    "{version=\"{{version}}\"}",
+                    "a comparison needs the same measurement of both releases");
+    if (m->per_release && m->query != NULL && strstr(m->query, "{{release}}") == NULL &&
+        strstr(m->query, "{{version}}") == NULL)
+        reader_fail(r, tree_key(node, "query"), "for example lag{version=\"{{version}}\"}",
+                    "asks the same of both releases: neither {{release}} nor {{version}} is in it");
+    if (worse != NULL && compare == NULL)
+        reader_fail(r, worse, "`max` and `min` say it by themselves",
+                    "`worse` is for `compare` only");
+    if (tree_get(node, "prometheus") != NULL && compare == NULL && !bounds)
+        reader_fail(r, node, "add `max`, `min`, or `compare: stable` with `per-release: true`",
+                    "nothing says which values are good");
+    if (m->max.given && m->min.given && m->min.value > m->max.value)
+        reader_fail(r, tree_key(node, "min"), "both together are a range from `min` to `max`",
+                    "`min` is above `max`: every value would be a failure");
+}
+
 void finish_mapping(struct reader *r, enum mapping in, const struct node *node, void *base)
 {
     switch (in) {
     case IN_PROBE: finish_probe(r, node); break;
     case IN_ROLLING: finish_rolling(r, node, base); break;
+    case IN_METRIC: finish_metric(r, node, base); break;
     case IN_STEP:
         if (tree_get(node, "weight") == NULL)
             reader_fail(r, node, "for example {weight: 25, hold: 2m}", "`weight` is missing");

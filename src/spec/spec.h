@@ -19,7 +19,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SPEC_MAX_PROCESSES = 8, SPEC_MAX_ROUTES = 64, SPEC_MAX_STEPS = 32, SPEC_MAX_MATCH = 8 };
+enum {
+    SPEC_MAX_PROCESSES = 8,
+    SPEC_MAX_ROUTES = 64,
+    SPEC_MAX_STEPS = 32,
+    SPEC_MAX_MATCH = 8,
+    SPEC_MAX_METRICS = 8
+};
 
 /* A command: argv, NULL-terminated. A string of the file is {"sh", "-c", text}. `$NAME` and
  * `${NAME}` in argv elements (not in sh text) are expanded at start by whoever runs it. */
@@ -88,8 +94,8 @@ struct canary_step {
 enum inconclusive_policy { INCONCLUSIVE_CONTINUE, INCONCLUSIVE_PAUSE, INCONCLUSIVE_ROLLBACK };
 
 struct judge_spec {
-    double alpha;     /* chance of a false roll back per rollout, 0.001 */
-    double max_worse; /* "no worse than (1 + this) x stable" to promote, 1.0 */
+    double alpha;                          /* chance of a false roll back per rollout, 0.001 */
+    double max_worse;                      /* "no worse than (1 + this) x stable" to promote, 1.0 */
     enum inconclusive_policy inconclusive; /* at the end of what can be compared */
 };
 
@@ -127,6 +133,37 @@ struct stop_spec {
     int64_t drain_ms, grace_ms;
 };
 
+enum metric_source { METRIC_PROMETHEUS, METRIC_COMMAND, METRIC_WEBHOOK };
+
+struct bound {
+    bool given;
+    double value;
+};
+
+/* Something that is measured again and again during a rollout, outside of the gateway. Judged by
+ * max and min, or against stable, or (command and webhook) by what it answers itself. */
+struct metric_spec {
+    const char *name;
+    enum metric_source source;
+    const char *url; /* prometheus: where its API is; webhook: who is asked. May hold a password */
+    const char *query; /* prometheus; with its placeholders, see metric_query_fill() */
+    struct command command;
+    struct bound max, min;
+    bool compare;        /* with stable; then per_release too, and neither max nor min */
+    bool lower_is_worse; /* compare */
+    bool per_release;    /* measured of the candidate and of stable */
+    int64_t interval_ms, initial_delay_ms, timeout_ms;
+    uint32_t count; /* measurements in all; 0: as long as the rollout */
+    /* More failures in all, errors in a row, inconclusive ones in all than that end it. */
+    uint32_t failure_limit, consecutive_error_limit, inconclusive_limit;
+};
+
+/* The watch after a promotion. */
+struct bake_spec {
+    int64_t time_ms; /* 0: none */
+    bool keep;       /* the instances of the release before stay up meanwhile */
+};
+
 struct app_spec {
     const char *app, *environment; /* environment: "production" unless -e */
     const char *version;           /* NULL: none given */
@@ -149,6 +186,9 @@ struct app_spec {
     uint32_t hold_requests;
     struct strategy_spec strategy;
     struct slo_spec slo;
+    struct metric_spec metrics[SPEC_MAX_METRICS];
+    size_t metrics_len;
+    struct bake_spec bake;
     int64_t deadline_ms;
     uint32_t history;
     bool pause_on_failure;
@@ -207,5 +247,20 @@ void spec_diff(const struct app_spec *old, const struct app_spec *new, struct bu
 void spec_reference(struct buf *out);
 
 const char *strategy_name(enum strategy_kind kind); /* "rolling", ... */
+
+/* ---- metrics --------------------------------------------------------------------------------- */
+
+const char *metric_source_word(enum metric_source source); /* "prometheus", ... */
+
+/* What the placeholders of a query stand for. */
+struct metric_place {
+    const char *app, *environment, *release, *version, *window;
+};
+/* The query with {{app}}, {{environment}}, {{release}}, {{version}} and {{window}} filled in. */
+void metric_query_fill(const char *query, const struct metric_place *place, struct buf *out);
+
+/* The URL as people may see it: scheme, host and port. User, password, path and query become
+ * "***": they may be secrets. */
+void metric_url_masked(const char *url, struct buf *out);
 
 #endif

@@ -14,18 +14,21 @@ extern const struct value_type
     type_duration, type_duration_positive, type_threshold, type_history, type_retries,
     type_hold_requests, type_min_requests, type_on_failure, type_sticky, type_amount, type_cpu,
     type_memory, type_error_rate, type_judge_alpha, type_judge_worse, type_folder, type_resources,
-    type_hold, type_slo, type_judge, type_latency,
+    type_hold, type_slo, type_judge, type_latency, type_inconclusive, type_limit, type_interval,
     /* types_app.c */
     type_app_name, type_environment, type_version, type_engine, type_not_yet, type_commands,
-    type_run, type_replicas, type_port, type_env, type_env_files, type_user, type_environments,
-    type_exec,
+    type_metric_name, type_run, type_replicas, type_port, type_env, type_env_files, type_user,
+    type_environments, type_exec,
     /* types_probe.c */
     type_probes, type_probe, type_http_path, type_tcp, type_stop, type_signal_name,
     /* types_route.c */
     type_routes, type_host, type_route_path, type_match, type_match_items,
     /* types_strategy.c */
     type_strategy, type_rolling, type_recreate, type_blue_green, type_canary, type_steps,
-    type_step_hold, type_step_weight, type_canary_instances;
+    type_step_hold, type_step_weight, type_canary_instances,
+    /* types_metric.c */
+    type_metrics, type_prometheus, type_webhook, type_query, type_metric_command, type_bound,
+    type_compare, type_worse, type_bake;
 
 bool write_quoted_word(struct buf *out, const char *word);
 bool write_duration(struct buf *out, int64_t ms);

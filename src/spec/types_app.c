@@ -96,6 +96,10 @@ const struct value_type type_environment = {
     .read = read_name,
     .write = write_text,
     .hidden = true};
+const struct value_type type_metric_name = {
+    .shape = "a name: a letter, then letters, digits and dashes, all lower case, at most 63",
+    .read = read_name,
+    .write = write_text};
 const struct value_type type_version = {.shape =
                                             "a version: letters, digits and ._+-/@:, at most 128",
                                         .read = read_version,

@@ -39,10 +39,39 @@ static bool write_boolean(const struct key *key, const void *base, struct buf *o
     return true;
 }
 
+static void read_inconclusive(struct reader *r, const struct key *key, const struct node *node,
+                              void *base)
+{
+    const char *text = read_text(r, key, node, EXPAND_VALUE);
+    if (text == NULL)
+        return;
+    for (int i = 0; key->type->words[i] != NULL; i++)
+        if (strcmp(text, key->type->words[i]) == 0) {
+            ((struct judge_spec *)base)->inconclusive = (enum inconclusive_policy)i;
+            return;
+        }
+    reader_expected_word(r, node, text, key->type->words);
+}
+
+static bool write_inconclusive(const struct key *key, const void *base, struct buf *out)
+{
+    return write_quoted_word(out,
+                             key->type->words[((const struct judge_spec *)base)->inconclusive]);
+}
+
 static const char *const booleans[] = {"false", "true", NULL};
 static const char *const failure_words[] = {"rollback", "pause", NULL};
 static const char *const sticky_words[] = {"none", "cookie", NULL};
 
+static const char *const inconclusive_words[] = {[INCONCLUSIVE_CONTINUE] = "continue",
+                                                 [INCONCLUSIVE_PAUSE] = "pause",
+                                                 [INCONCLUSIVE_ROLLBACK] = "rollback",
+                                                 NULL};
+
+const struct value_type type_inconclusive = {.shape = "`continue`, `pause` or `rollback`",
+                                             .read = read_inconclusive,
+                                             .write = write_inconclusive,
+                                             .words = inconclusive_words};
 const struct value_type type_boolean = {
     .shape = "`true` or `false`", .read = read_word, .write = write_boolean, .words = booleans};
 const struct value_type type_on_failure = {.shape = "`rollback` or `pause`",
@@ -81,6 +110,7 @@ COUNT_TYPE(type_history, 1, 1000, "a whole number from 1 to 1000");
 COUNT_TYPE(type_retries, 0, 10, "a whole number from 0 to 10");
 COUNT_TYPE(type_hold_requests, 0, 1000000, "a whole number from 0 to 1000000");
 COUNT_TYPE(type_min_requests, 1, 1000000, "a whole number from 1 to 1000000");
+COUNT_TYPE(type_limit, 0, 100000, "a whole number from 0 to 100000");
 
 /* ---- durations ------------------------------------------------------------------------------- */
 
@@ -96,8 +126,10 @@ static void read_duration(struct reader *r, const struct key *key, const struct 
     if (parse_duration_ms(text, &ms) == 0) {
         if (ms > MAX_DURATION_MS)
             reader_fail(r, node, NULL, "30d is the longest duration");
-        else if ((uint64_t)ms < type->min)
+        else if ((uint64_t)ms < type->min && type->min == 1)
             reader_fail(r, node, type->hint, "must be longer than 0");
+        else if ((uint64_t)ms < type->min)
+            reader_expected(r, node, type->shape, type->hint);
         else
             *(int64_t *)field_at(base, key->offset) = ms;
         return;
@@ -127,6 +159,11 @@ const struct value_type type_duration_positive = {.shape = "a duration such as 1
                                                   .read = read_duration,
                                                   .write = write_duration_field,
                                                   .min = 1};
+/* More often would be a load of its own on what is asked. */
+const struct value_type type_interval = {.shape = "a duration of at least 1s, such as 10s",
+                                         .read = read_duration,
+                                         .write = write_duration_field,
+                                         .min = 1000};
 
 /* ---- shares ---------------------------------------------------------------------------------- */
 

@@ -20,7 +20,7 @@ struct named {
 
 static const struct named variables[] = {
     {"HOME", "/home/me"},    {"N", "3"},         {"EMPTY", ""}, {"EVIL", "x}\n- a: [b"},
-    {"SECRET", "hunter2 !"}, {"LATIN1", "\xe9"}, {"PORT", "9"},
+    {"SECRET", "hunter2 !"}, {"LATIN1", "\xe9"}, {"PORT", "9"}, {"TOKEN", "hunter2"},
 };
 static const struct named files[] = {
     {".env", "# comment\n\nA=1\nexport B = two words  # comment\nC='single ${X} # kept'\n"

@@ -48,7 +48,8 @@ static void the_small_file(void **state)
         "\"routes\":[{\"path\":\"/\",\"timeout\":\"1m\",\"retries\":1}],"
         "\"hold\":{\"time\":\"10s\",\"requests\":1000},\"strategy\":{\"rolling\":{"
         "\"max-surge\":\"25%\",\"max-unavailable\":\"25%\",\"min-ready\":\"0s\"}},"
-        "\"slo\":{\"min-requests\":50,\"window\":\"1m\"},\"deadline\":\"10m\",\"history\":10,"
+        "\"slo\":{\"min-requests\":50,\"window\":\"1m\"},\"bake\":{\"time\":\"0s\",\"keep\":false},"
+        "\"deadline\":\"10m\",\"history\":10,"
         "\"on-failure\":\"rollback\"}");
     struct app_spec *copy = from_json(&json);
     assert_string_equal(copy->environment, "staging"); /* said by the JSON itself */
@@ -89,10 +90,18 @@ static const char *const lines[][8] = {
      "strategy: {canary: {steps: [0.0001, 33.3%, {weight: 50, hold: 0, approve: true, smoke: "
      "[x]}], "
      "hold: 5s, instances: 4, match: {cookie: {a: b}}, sticky: cookie, judge: {alpha: 0.0001%, "
-     "max-worse: 33.3333%}}}\n",
+     "max-worse: 33.3333%, inconclusive: rollback}}}\n",
      "strategy: {canary: {steps: []}}\n", "strategy: {canary: {steps: [100]}}\n"},
     {"slo: {error-rate: 0%}\n", "slo: {error-rate: 0.01%, latency: {p99.9: 1ms}, window: 5m}\n",
      "slo: {latency: {p50: 30d}, min-requests: 1}\n"},
+    {"metrics: [{name: a, prometheus: 'http://u:p@h:9090/x', query: 'a{b=\"{{version}}\"}', max: "
+     "5}]\n",
+     "metrics: [{name: a, command: [./a, $B], min: -1e-3, max: 0.1, count: 3, interval: 1s},\n"
+     "  {name: b, webhook: 'https://h/?t=1', failure-limit: 1, timeout: 1m}]\n",
+     "metrics: [{name: a, command: 'x | y', per-release: true, compare: stable, worse: lower}]\n",
+     "metrics: [{name: a, command: x, compare: stable, per-release: true, initial-delay: 1m}]\n",
+     "metrics: []\n"},
+    {"bake: 10m\n", "bake: {keep: true}\n", "bake: {time: 1h, keep: true}\n", "bake: \n"},
     {"deadline: 1d\n"},
     {"history: 3\n"},
     {"on-failure: pause\n"},
@@ -250,6 +259,23 @@ static void a_difference_shows_no_value_of_env(void **state)
                "env.GONE: removed\nenv.CHANGED: changed\nenv.NEW: added\n");
 }
 
+/* Of where a metric comes from is said that it changed: a URL may hold a password. */
+static void a_difference_of_metrics_shows_no_url(void **state)
+{
+    (void)state;
+    check_diff("metrics: [{name: a, webhook: 'http://u:secret1@h/'}, {name: gone, command: x}]\n",
+               "metrics: [{name: a, webhook: 'http://u:secret2@h/', max: 2}, {name: b, webhook: "
+               "'http://h/?secret3'}]\n",
+               "metrics.a.webhook: changed\nmetrics.a.max: none -> 2\nmetrics.gone: removed\n"
+               "metrics.b: added\n");
+    check_diff("", "metrics: [{name: b, webhook: 'http://h/?secret3'}]\nbake: 1h\n",
+               "metrics.b: added\nbake.time: 0s -> 1h\n");
+    check_diff("metrics: [{name: a, command: x, max: 1}]\n",
+               "metrics: [{name: a, prometheus: 'http://h', query: q, max: 1}]\n",
+               "metrics.a.prometheus: added\nmetrics.a.query: none -> q\n"
+               "metrics.a.command: x -> none\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +287,7 @@ int main(void)
         cmocka_unit_test(strategies_have_names),
         cmocka_unit_test(a_difference_is_a_line_per_key),
         cmocka_unit_test(a_difference_shows_no_value_of_env),
+        cmocka_unit_test(a_difference_of_metrics_shows_no_url),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

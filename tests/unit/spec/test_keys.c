@@ -61,6 +61,10 @@ static void the_four_lines_get_every_default(void **state)
     assert_false(s->slo.has_latency);
     assert_int_equal(s->slo.min_requests, 50);
     assert_int_equal(s->slo.window_ms, 60000);
+    assert_int_equal(s->metrics_len, 0);
+    assert_int_equal(s->bake.time_ms, 0);
+    assert_false(s->bake.keep);
+    assert_int_equal(s->strategy.judge.inconclusive, INCONCLUSIVE_CONTINUE);
     assert_int_equal(s->deadline_ms, 600000);
     assert_int_equal(s->history, 10);
     assert_false(s->pause_on_failure);
@@ -555,7 +559,8 @@ static const struct fault unknown_faults[] = {
      "3:1 unknown key `` | known here: app, version, engine, image, source, build, release, run, "
      "replicas, port, env-files, env, secrets, user, resources, probes, stop, routes, hold, "
      "strategy, "
-     "slo, deadline, history, on-failure, environments\n4:10 unknown key `xyzzy` in `probes` | "
+     "slo, metrics, bake, deadline, history, on-failure, environments\n4:10 unknown key `xyzzy` in "
+     "`probes` | "
      "known "
      "here: readiness, liveness, startup"},
 };
