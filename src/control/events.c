@@ -1,4 +1,6 @@
-/* Events: recorded in the same transaction as what they tell, told to listeners once stored. */
+/* Events: recorded in the same transaction as what they tell, told to listeners once stored. Those
+ * of a part of an app's state that could not be stored come with the app's next write, under new
+ * ids: ids rise in the order of storing, so that who follows them misses none. */
 #include "control/control_internal.h"
 
 #include "os/clock.h"
@@ -9,9 +11,10 @@
 struct queued_event {
     struct queued_event *next;
     const struct store_batch *batch;
-    uint64_t id;
-    char *app, *environment, *kind, *json;
+    struct store_event row; /* its strings are the queue's own */
 };
+
+enum { OWED_MOST = 1000 }; /* events of one app that wait for a store that can be written */
 
 void event_json(const struct store_event *row, struct buf *out)
 {
@@ -57,6 +60,15 @@ static char *clean(const char *text)
     return copy;
 }
 
+static void enqueue(struct control *c, struct queued_event *q)
+{
+    if (c->queued_events == NULL)
+        c->queued_events_end = &c->queued_events;
+    q->next = NULL;
+    *c->queued_events_end = q;
+    c->queued_events_end = &q->next;
+}
+
 void event_add(struct control *c, struct store_batch *batch, struct app *a, const char *kind,
                const char *actor, uint32_t release, const char *text, const json_t *data)
 {
@@ -81,18 +93,15 @@ void event_add(struct control *c, struct store_batch *batch, struct app *a, cons
     };
     batch_add_event(batch, &row);
     struct queued_event *q = xcalloc(1, sizeof *q);
-    cleanup_buf struct buf out = BUF_INIT;
-    event_json(&row, &out);
     q->batch = batch;
-    q->id = row.id;
-    q->app = xstrdup(a != NULL ? a->name : "");
-    q->environment = xstrdup(a != NULL ? a->environment : "");
-    q->kind = xstrdup(kind);
-    q->json = buf_detach(&out);
-    if (c->queued_events == NULL)
-        c->queued_events_end = &c->queued_events;
-    *c->queued_events_end = q;
-    c->queued_events_end = &q->next;
+    q->row = (struct store_event){.id = row.id,
+                                  .app = xstrdup(row.app),
+                                  .at_ms = row.at_ms,
+                                  .kind = xstrdup(row.kind),
+                                  .actor = xstrdup(row.actor),
+                                  .text = xstrdup(row.text),
+                                  .json = xstrdup(row.json)};
+    enqueue(c, q);
     c->events_recorded++;
     log_debug("%s %s: %s", row.app, kind, safe);
 }
@@ -107,13 +116,25 @@ void event_now(struct control *c, struct app *a, const char *kind, const char *a
     control_submit(c, batch, NULL, NULL);
 }
 
+#define OWN(text) ((char *)(uintptr_t)(text))
+
 static void queued_free(struct queued_event *q)
 {
-    free(q->app);
-    free(q->environment);
-    free(q->kind);
-    free(q->json);
+    free(OWN(q->row.app));
+    free(OWN(q->row.kind));
+    free(OWN(q->row.actor));
+    free(OWN(q->row.text));
+    free(OWN(q->row.json));
     free(q);
+}
+
+static void free_all(struct queued_event **list)
+{
+    while (*list != NULL) {
+        struct queued_event *q = *list;
+        *list = q->next;
+        queued_free(q);
+    }
 }
 
 /* Takes out of the queue what is in that batch, in order. The queue holds only events of batches
@@ -136,35 +157,91 @@ static struct queued_event *take_events(struct control *c, const struct store_ba
     return taken;
 }
 
-static void tell(struct control *c, struct queued_event *list, bool stored)
+static void tell(struct control *c, const struct queued_event *list)
 {
-    while (list != NULL) {
-        struct queued_event *q = list;
-        list = q->next;
-        struct control_event event = {.id = q->id,
-                                      .app = q->app,
-                                      .environment = q->environment,
-                                      .kind = q->kind,
-                                      .json = q->json};
-        for (struct control_listener *l = c->listeners; stored && l != NULL; l = l->next)
+    for (const struct queued_event *q = list; q != NULL && c->listeners != NULL; q = q->next) {
+        cleanup_buf struct buf json = BUF_INIT;
+        const char *at = strchr(q->row.app, '@');
+        cleanup_free char *app =
+            xstrndup(q->row.app, at != NULL ? (size_t)(at - q->row.app) : strlen(q->row.app));
+        event_json(&q->row, &json);
+        struct control_event event = {.id = q->row.id,
+                                      .app = app,
+                                      .environment = at != NULL ? at + 1 : "",
+                                      .kind = q->row.kind,
+                                      .json = buf_str(&json)};
+        for (struct control_listener *l = c->listeners; l != NULL; l = l->next)
             l->on_event(l->arg, &event);
+    }
+}
+
+/* ---- events of batches that could not be stored
+ * ------------------------------------------------------------------------------------ */
+
+static void owe(struct app *a, struct queued_event *list)
+{
+    struct queued_event **end = &a->owed_events;
+    size_t n = 0;
+    for (; *end != NULL; end = &(*end)->next)
+        n++;
+    *end = list;
+    for (; *end != NULL; end = &(*end)->next)
+        n++;
+    for (; n > OWED_MOST; n--) {
+        struct queued_event *oldest = a->owed_events;
+        log_error("app %s: event %s is lost, nothing can be stored: %s", a->key, oldest->row.kind,
+                  oldest->row.text);
+        a->owed_events = oldest->next;
+        queued_free(oldest);
+    }
+}
+
+void events_put_owed(struct app *a, struct store_batch *batch)
+{
+    while (a->owed_events != NULL) {
+        struct queued_event *q = a->owed_events;
+        a->owed_events = q->next;
+        q->batch = batch;
+        q->row.id = store_next_event_id(a->control->store);
+        batch_add_event(batch, &q->row);
+        enqueue(a->control, q);
+    }
+}
+
+void event_withdraw(struct app *a, const char *kind)
+{
+    for (struct queued_event **at = &a->owed_events; *at != NULL;) {
+        struct queued_event *q = *at;
+        if (strcmp(q->row.kind, kind) != 0) {
+            at = &q->next;
+            continue;
+        }
+        *at = q->next;
         queued_free(q);
     }
 }
 
+void events_forget_owed(struct app *a)
+{
+    free_all(&a->owed_events);
+}
+
 void store_drop(struct control *c, struct store_batch *batch)
 {
-    tell(c, take_events(c, batch), false);
+    struct queued_event *events = take_events(c, batch);
+    free_all(&events);
+    store_batch_free(batch);
+}
+
+void store_put_off(struct app *a, struct store_batch *batch)
+{
+    owe(a, take_events(a->control, batch));
     store_batch_free(batch);
 }
 
 void events_release(struct control *c)
 {
-    while (c->queued_events != NULL) {
-        struct queued_event *q = c->queued_events;
-        c->queued_events = q->next;
-        queued_free(q);
-    }
+    free_all(&c->queued_events);
 }
 
 void control_listen(struct control *c, struct control_listener *listener)
@@ -187,6 +264,7 @@ void control_unlisten(struct control *c, struct control_listener *listener)
 
 struct submitted {
     struct control *control;
+    struct app_ref *app; /* keeps the events when this fails; NULL: they are lost then */
     struct queued_event *events;
     submitted_fn *done;
     void *arg;
@@ -206,19 +284,38 @@ static void on_stored(void *context, enum store_outcome outcome, const struct er
         log_info("the store can be written again");
     }
     c->store_failing = failing;
-    tell(c, s->events, !failing);
+    struct app *a = s->app != NULL ? app_ref_take(s->app) : NULL;
+    if (failing && a != NULL) {
+        owe(a, s->events);
+    } else {
+        if (!failing)
+            tell(c, s->events);
+        free_all(&s->events);
+    }
     if (s->done != NULL)
         s->done(s->arg, outcome, err);
     free(s);
 }
 
-void control_submit(struct control *c, struct store_batch *batch, submitted_fn *done, void *arg)
+static void submit(struct control *c, struct app_ref *app, struct store_batch *batch,
+                   submitted_fn *done, void *arg)
 {
     ASSERT(c->store != NULL && batch != NULL);
     struct submitted *s = xcalloc(1, sizeof *s);
     s->control = c;
+    s->app = app;
     s->events = take_events(c, batch); /* its address may serve another batch soon */
     s->done = done;
     s->arg = arg;
     store_submit(c->store, batch, on_stored, s);
+}
+
+void control_submit(struct control *c, struct store_batch *batch, submitted_fn *done, void *arg)
+{
+    submit(c, NULL, batch, done, arg);
+}
+
+void control_submit_of(struct app *a, struct store_batch *batch, submitted_fn *done, void *arg)
+{
+    submit(a->control, app_ref_new(a), batch, done, arg);
 }

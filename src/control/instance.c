@@ -270,6 +270,18 @@ static void add_last_line(struct instance *in)
              (int)(line.len - 1 < 200 ? line.len - 1 : 200), line.data);
 }
 
+/* That somebody killed its shim says nothing about the release. */
+static void count_end(struct instance *in, const struct run_status *st)
+{
+    bool long_up = in->exited_ms - in->started_ms >= UP_LONG_MS;
+    if (st->state == RUN_LOST) {
+        in->losses = long_up ? 1 : in->losses + 1;
+        return;
+    }
+    in->losses = 0;
+    in->fast_crashes = long_up ? 1 : in->fast_crashes + 1;
+}
+
 static void on_end(struct instance *in, const struct run_status *st)
 {
     struct app *a = in->app;
@@ -287,7 +299,7 @@ static void on_end(struct instance *in, const struct run_status *st)
     if (!in->restart_wanted || st->start_failed)
         describe_end(in, st);
     if (wanted) {
-        in->fast_crashes = in->exited_ms - in->started_ms >= UP_LONG_MS ? 1 : in->fast_crashes + 1;
+        count_end(in, st);
         if (!st->start_failed)
             add_last_line(in);
     }

@@ -48,6 +48,7 @@ static void observe_instance(struct instance *in, int64_t now, struct arena *are
         .running = in->life == LIFE_RUNNING,
         .restarts = in->restarts,
         .fast_crashes = in->fast_crashes,
+        .losses = in->losses,
         .since_ms = in->since_ms,
         .exited_ms = in->exited_ms,
         .start_failed = in->start_failed,
@@ -242,7 +243,8 @@ static void start_crashed(struct app *a)
     for (size_t i = 0; i < a->instances.len; i++) {
         struct instance *in = a->instances.items[i];
         if (instance_state(in) != INSTANCE_BACKING_OFF || app_pool(&a->state, in->pool) == NULL ||
-            (now < in->exited_ms + back_off_ms(in->fast_crashes) && now >= in->exited_ms))
+            (now < in->exited_ms + back_off_ms(in->fast_crashes + in->losses) &&
+             now >= in->exited_ms))
             continue;
         instance_plan_run(in);
         in->restarts++;
@@ -382,7 +384,7 @@ static void step_back(struct app *a)
     a->decision = d; /* in place of the one that waits: what that wanted is decided again */
     struct store_batch *batch = store_batch_new(c->store);
     carry(a, &a->decision, batch);
-    store_drop(c, batch); /* the next try has all of it */
+    store_put_off(a, batch); /* the next try has all of it */
 }
 
 void pipeline_run_marked(struct control *c)

@@ -87,11 +87,19 @@ static void restore_instance(struct app *a, const struct store_instance *row)
         in->exited_ms = control_now();
         return;
     }
+    if (!leaving && (row->flags & INSTANCE_FLAG_DOWN) != 0) {
+        /* Its end was counted and stored; only its record was not forgotten yet. */
+        in->life = LIFE_EXITED;
+        in->exited_ms = status.ended_ms != 0 ? status.ended_ms : control_now();
+        control_doom_run(c, in->run_id);
+        return;
+    }
     in->routed = true; /* perhaps: a drain does no harm */
     if (leaving)
         instance_drain(in);
-    in->adopted_ready =
-        !leaving && (row->flags & STORE_INSTANCE_ADOPTED_READY) != 0 && status.state == RUN_RUNNING;
+    /* "Starting" is also what has not answered yet: who was ready is past that. */
+    in->adopted_ready = !leaving && (row->flags & STORE_INSTANCE_ADOPTED_READY) != 0 &&
+                        (status.state == RUN_RUNNING || status.state == RUN_STARTING);
     in->ever_ready = in->adopted_ready;
     instance_adopt(in);
 }

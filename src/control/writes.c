@@ -1,7 +1,7 @@
 /* What an app owes the store. Every batch with a part of an app's state goes out through
- * app_write(). When one fails, all that the app is, ended rollouts, deleted rows and the runs that
- * are not needed any more stay owed, until a later batch is stored: a full disk delays, it does
- * not forget. */
+ * app_write(). When one fails, all that the app is, events, ended rollouts, deleted rows and the
+ * runs that are not needed any more stay owed, until a later batch is stored: a full disk delays,
+ * it does not forget. */
 #include "control/control_internal.h"
 
 #include <string.h>
@@ -12,6 +12,7 @@ struct ending {
     char *actor, *text, *reason, *judge;
     uint32_t release;
     const char *note;         /* kind of an event before it; NULL: none */
+    bool told;                /* its events are in a batch, or owed as such */
     struct store_rollout row; /* id 0: the deploy never came to a rollout */
 };
 
@@ -104,6 +105,7 @@ void writes_release(struct app *a)
         gone_free(a->gone.items[i]);
     vec_release(&a->endings);
     vec_release(&a->gone);
+    events_forget_owed(a);
 }
 
 bool app_owes(const struct app *a)
@@ -114,7 +116,7 @@ bool app_owes(const struct app *a)
     for (size_t i = 0; i < a->gone.len; i++)
         if (a->gone.items[i]->write == 0)
             return true;
-    return a->unstored;
+    return a->unstored || a->owed_events != NULL;
 }
 
 /* ---- writing
@@ -138,6 +140,9 @@ static void put_ending(struct app *a, struct ending *e, struct store_batch *batc
         e->row.app = a->key;
         batch_put_rollout(batch, &e->row);
     }
+    if (e->told)
+        return;
+    e->told = true;
     if (e->note != NULL)
         event_add(a->control, batch, a, e->note, NULL, e->release, e->text, NULL);
     const char *result = json_string_value(json_object_get(e->data, "result"));
@@ -151,6 +156,7 @@ static void put_owed(struct app *a, struct store_batch *batch, uint64_t number)
     if (a->unstored)
         put_whole(a, batch);
     a->unstored = false;
+    events_put_owed(a, batch);
     for (size_t i = 0; i < a->gone.len; i++) {
         struct gone *g = a->gone.items[i];
         if (g->write != 0)
@@ -228,5 +234,5 @@ void app_write(struct app *a, struct store_batch *batch, submitted_fn *done, voi
     w->done = done;
     w->arg = arg;
     put_owed(a, batch, w->number);
-    control_submit(c, batch, on_written, w);
+    control_submit_of(a, batch, on_written, w);
 }

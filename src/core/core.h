@@ -58,8 +58,8 @@ const char *side_word(enum side side);
     X(STEP_HOLD, "hold")             /* requests wait at the gateway: count 1 on, 0 off */         \
     X(STEP_WEIGHT, "weight")         /* the candidate's share */                                   \
     X(STEP_PAUSE_FOR, "pause-for")   /* time at a weight, judged all the while */                  \
-    X(STEP_JUDGE, "judge")     /* what the judge says at the end of a hold; count 1: the last one */ \
-    X(STEP_SMOKE, "smoke")     /* commands against a ready candidate instance; must exit 0 */      \
+    X(STEP_JUDGE, "judge") /* what the judge says at the end of a hold; count 1: the last one */   \
+    X(STEP_SMOKE, "smoke") /* commands against a ready candidate instance; must exit 0 */          \
     X(STEP_APPROVE, "approve") /* wait for promote */                                              \
     X(STEP_DRAIN, "drain")     /* excess instances of that side are drained */                     \
     X(STEP_STOP, "stop")       /* excess instances of that side (all processes) are gone */        \
@@ -249,6 +249,8 @@ struct instance_obs {
     bool coming_back;  /* STOPPING only in order to be started again (liveness): keeps its place */
     uint32_t restarts; /* starts after the first */
     uint32_t fast_crashes; /* exits in a row without 10 min up between them */
+    uint32_t losses;       /* ends in a row by the death of its shim: they delay the next start, but
+                            * are no fault of its release */
     int64_t since_ms;      /* when it came into this state */
     int64_t exited_ms;     /* BACKING_OFF, EXITED: when */
     bool start_failed;     /* its last start could not exec: no point in many tries */

@@ -49,7 +49,7 @@ static void back_off(struct turn *t, const struct instance_obs *in, size_t place
 {
     if (must_wait(t, place, in->process))
         return;
-    int64_t due = in->exited_ms + back_off_ms(in->fast_crashes);
+    int64_t due = in->exited_ms + back_off_ms(in->fast_crashes + in->losses);
     /* A clock that was set back must not keep it down. */
     if (due <= t->now || in->exited_ms > t->now)
         act_on(t, ACTION_START, in);

@@ -15,12 +15,33 @@
 
 enum { PATIENCE_MS = 300 }; /* for all answers together, once, at open */
 
-/* No shim holds it: it ended, or was killed, or never began. */
+static bool is_absent(int folder_fd, const char *name)
+{
+    return faccessat(folder_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+/* Its controller was killed on the way to the fork. A shim makes its socket before it starts
+ * anything, and the lock goes from controller to shim without a gap: nothing of it ever ran. */
+static bool never_began(int folder_fd)
+{
+    return is_absent(folder_fd, RUN_EXIT_FILE) && is_absent(folder_fd, RUN_CONTROL_SOCKET);
+}
+
+/* No shim holds it: it ended, or was killed, or never began. That last one is as if it had never
+ * been asked for: its id is free. */
 static void adopt_dead(struct process_engine *e, struct run *r, int folder_fd)
 {
     bool same_boot = false;
     struct error err = ERROR_INIT;
     bool whole = run_info_read(e, r, folder_fd, &same_boot) == 0;
+    if (never_began(folder_fd)) {
+        cgroup_remove(&r->cgroup);
+        if (run_folder_remove(e, r->id, &err) == 0) {
+            run_delete(e, r);
+            return;
+        }
+        log_warn("%s", err.text);
+    }
     if (run_exit_read(r, folder_fd, &err) == 0) {
         r->status.state = RUN_EXITED;
         return;

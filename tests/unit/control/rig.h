@@ -67,7 +67,9 @@ struct rig {
     size_t rules_len;
     struct control_listener listener;
     char events[65536]; /* kinds: "deploy-accepted packed ... " */
-    json_t *ended;      /* data of the last event "ended" */
+    uint64_t last_event;
+    bool ids_rise; /* of all events so far */
+    json_t *ended; /* data of the last event "ended" */
     unsigned ends;
     struct error answer_error; /* of the last command */
     json_t *answer;
@@ -126,7 +128,7 @@ RIG void rig_wake(struct rig *r)
 
 RIG void rig_end_run(struct rig *r, struct rig_run *run, int code, int signal)
 {
-    if (run->status.state == RUN_EXITED)
+    if (run->status.state == RUN_EXITED || run->status.state == RUN_LOST)
         return;
     if (run->listener >= 0)
         close(run->listener);
@@ -138,6 +140,13 @@ RIG void rig_end_run(struct rig *r, struct rig_run *run, int code, int signal)
     run->status.ended_ms = clock_wall_ms();
     run->changed = true;
     rig_wake(r);
+}
+
+/* Its shim was killed. */
+RIG void rig_lose_run(struct rig *r, struct rig_run *run)
+{
+    rig_end_run(r, run, 0, SIGKILL);
+    run->status.state = RUN_LOST;
 }
 
 RIG void rig_rule(struct rig *r, const char *part, enum rig_fate fate, int code)
@@ -262,7 +271,7 @@ RIG int fake_forget(struct engine *e, const char *id, struct error *err)
     struct rig_run *run = r != NULL ? rig_run(r, id) : NULL;
     if (run == NULL)
         return error_set(err, ERROR_NOT_FOUND, "no run %s", id);
-    if (run->status.state != RUN_EXITED)
+    if (run->status.state != RUN_EXITED && run->status.state != RUN_LOST)
         return error_set(err, ERROR_CONFLICT, "run %s is not over", id);
     run->forgotten = true;
     return 0;
@@ -352,6 +361,8 @@ RIG void rig_on_event(void *arg, const struct control_event *event)
     struct rig *r = arg;
     size_t n = strlen(r->events);
     snprintf(r->events + n, sizeof r->events - n, "%s ", event->kind);
+    r->ids_rise = r->ids_rise && event->id > r->last_event;
+    r->last_event = event->id;
     if (strcmp(event->kind, "ended") != 0)
         return;
     json_t *whole = json_loads(event->json, 0, NULL);
@@ -381,6 +392,7 @@ RIG void rig_open(struct rig *r)
 RIG void rig_begin(struct rig *r)
 {
     memset(r, 0, sizeof *r);
+    r->ids_rise = true;
     snprintf(r->data, sizeof r->data, "/tmp/sluice-control-XXXXXX");
     assert_non_null(mkdtemp(r->data));
     char path[96];
