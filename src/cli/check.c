@@ -1,25 +1,11 @@
 /* `sluice check`: all errors of the file at once; nothing is contacted. */
 #include "base/alloc.h"
 #include "cli/cli.h"
-#include "cli/offline.h"
+#include "cli/options.h"
 #include "cli/specfile.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char usage[] =
-    "usage: sluice check [-f FILE] [-e ENVIRONMENT] [--json] [--no-color]\n"
-    "\n"
-    "Reads sluice.yaml as a deploy would, and says all that is wrong with it, each with its "
-    "place.\n"
-    "Nothing is contacted and nothing is changed. Exit status: 0 the file is good, 2 it is not.\n"
-    "\n"
-    "  -f, --file FILE          the file, or the folder that it is in (default: sluice.yaml here)\n"
-    "  -e, --environment NAME   the environment to check it for (default: production)\n"
-    "      --json               {\"ok\", \"errors\": [{line, column, text, hint}], \"warnings\": "
-    "[..]}\n"
-    "      --no-color           no colours, also in a terminal\n";
 
 static void json_string(struct buf *out, const char *key, const char *text)
 {
@@ -85,39 +71,19 @@ static void print_summary(const struct specfile *f)
 
 int cmd_check(int argc, char **argv)
 {
-    enum { OPTION_JSON = 256, OPTION_NO_COLOR };
-    static const struct option options[] = {
-        {"file", required_argument, NULL, 'f'},   {"environment", required_argument, NULL, 'e'},
-        {"json", no_argument, NULL, OPTION_JSON}, {"no-color", no_argument, NULL, OPTION_NO_COLOR},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
-    };
-    const char *path = NULL, *environment = NULL;
-    bool json = false, no_color = false;
-    optind = 0; /* starts getopt afresh */
-    for (int c; (c = getopt_long(argc, argv, "f:e:h", options, NULL)) != -1;) {
-        switch (c) {
-        case 'f': path = optarg; break;
-        case 'e': environment = optarg; break;
-        case OPTION_JSON: json = true; break;
-        case OPTION_NO_COLOR: no_color = true; break;
-        case 'h': fputs(usage, stdout); return EXIT_DONE;
-        default: fputs("try `sluice check --help`\n", stderr); return EXIT_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "sluice: check takes no argument `%s`; a file is named with -f\n",
-                argv[optind]);
-        return EXIT_USAGE;
-    }
-    cleanup_specfile struct specfile f = SPECFILE_INIT;
+    struct options o;
     struct error err = ERROR_INIT;
-    bool readable = specfile_read(&f, path, environment, &err) == 0;
+    if (options_parse(&o, verb_get(VERB_check), argc, argv, &err) != 0)
+        return cli_fail(&err);
+    bool json = o.given[OPTION_JSON];
+    cleanup_specfile struct specfile f = SPECFILE_INIT;
+    bool readable = specfile_read(&f, o.value[OPTION_FILE], o.value[OPTION_ENV], &err) == 0;
     if (json)
         print_json(&f, readable ? NULL : &err);
     else if (!readable)
         fprintf(stderr, "sluice: %s\n", err.text);
     else
-        specfile_print(&f, specfile_color(no_color));
+        specfile_print(&f, specfile_color(o.given[OPTION_NO_COLOR]));
     if (f.spec != NULL && !json)
         print_summary(&f);
     return f.spec != NULL ? EXIT_DONE : EXIT_USAGE;

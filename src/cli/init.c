@@ -2,24 +2,15 @@
 #include "base/alloc.h"
 #include "base/vec.h"
 #include "cli/cli.h"
-#include "cli/offline.h"
+#include "cli/options.h"
 #include "cli/project.h"
 #include "cli/specfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static const char usage[] = "usage: sluice init [-f FILE] [--json] [--no-color]\n"
-                            "\n"
-                            "Looks at the project in this folder and writes a commented "
-                            "sluice.yaml for it. A file that is\n"
-                            "there already is never overwritten.\n"
-                            "\n"
-                            "  -f, --file FILE   the file to write (default: sluice.yaml)\n";
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
@@ -164,39 +155,16 @@ static int init(const char *path, struct project *p, struct error *err)
 
 int cmd_init(int argc, char **argv)
 {
-    enum { INIT_JSON = 256, INIT_NO_COLOR };
-    static const struct option options[] = {
-        {"file", required_argument, NULL, 'f'},
-        {"json", no_argument, NULL, INIT_JSON},
-        {"no-color", no_argument, NULL, INIT_NO_COLOR},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *path = "sluice.yaml";
-    bool json = false;
-    optind = 0; /* starts getopt afresh */
-    for (int c; (c = getopt_long(argc, argv, "f:h", options, NULL)) != -1;) {
-        switch (c) {
-        case 'f': path = optarg; break;
-        case INIT_JSON: json = true; break;
-        case INIT_NO_COLOR: break;
-        case 'h': fputs(usage, stdout); return EXIT_DONE;
-        default: fputs("try `sluice init --help`\n", stderr); return EXIT_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr,
-                "sluice: init takes no argument `%s`; it looks at the folder it is run in\n",
-                argv[optind]);
-        return EXIT_USAGE;
-    }
-    struct project p = PROJECT_INIT;
+    struct options o;
     struct error err = ERROR_INIT;
+    if (options_parse(&o, verb_get(VERB_init), argc, argv, &err) != 0)
+        return cli_fail(&err);
+    const char *path = o.given[OPTION_FILE] ? o.value[OPTION_FILE] : "sluice.yaml";
+    struct project p = PROJECT_INIT;
     int status = EXIT_DONE;
     if (init(path, &p, &err) < 0) {
-        fprintf(stderr, "sluice: %s\n", err.text);
-        status = err.class == ERROR_USAGE ? EXIT_USAGE : EXIT_FAILED;
-    } else if (json) {
+        status = cli_fail(&err);
+    } else if (o.given[OPTION_JSON]) {
         cleanup_buf struct buf out = BUF_INIT;
         put_string(&out, path);
         printf("{\"file\":%s,\"app\":\"%s\"}\n", buf_str(&out), p.app);

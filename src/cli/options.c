@@ -1,6 +1,6 @@
 #include "cli/options.h"
 
-#include "spec/report.h"
+#include "base/nearest.h"
 
 #include <string.h>
 
@@ -67,8 +67,13 @@ static int parse_option(struct options *o, const struct verb *verb, int argc, ch
     if (found->value != NULL && *value == '\0')
         return error_set(err, ERROR_USAGE, "--%s needs a value that is not empty: %s", found->word,
                          found->value);
+    if (o->each_len == OPTIONS_MAX_GIVEN)
+        return error_set(err, ERROR_USAGE, "%s: more than %d options", verb->word,
+                         OPTIONS_MAX_GIVEN);
     o->given[id] = true;
     o->value[id] = value;
+    o->each[o->each_len].id = id;
+    o->each[o->each_len++].value = value;
     return 0;
 }
 

@@ -8,11 +8,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { OPTIONS_MAX_ARGUMENTS = 4 };
+enum { OPTIONS_MAX_ARGUMENTS = 4, OPTIONS_MAX_GIVEN = 64 };
 
 struct options {
     bool given[OPTIONS_COUNT];
-    const char *value[OPTIONS_COUNT]; /* NULL: not given, or a switch */
+    const char *value[OPTIONS_COUNT]; /* the last one given; NULL: not given, or a switch */
+    struct {
+        enum option_id id;
+        const char *value;
+    } each[OPTIONS_MAX_GIVEN]; /* all of them in their order, for what may be given again */
+    unsigned each_len;
     const char *arguments[OPTIONS_MAX_ARGUMENTS];
     unsigned arguments_len;
     char **rest; /* behind "--", NULL-terminated; NULL: there was no "--" */

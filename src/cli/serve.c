@@ -8,9 +8,8 @@
 #include "base/vec.h"
 #include "cli/cli.h"
 #include "cli/embedded.h"
+#include "cli/options.h"
 #include "cli/place.h"
-#include "cli/verbs.h"
-
 #include "os/durable.h"
 #include "os/listen.h"
 #include "os/lockfile.h"
@@ -66,52 +65,34 @@ static int read_listen(const char *value, struct serve *s, struct error *err)
     return 0;
 }
 
-static int set_option(struct serve *s, const char *name, const char *value, struct error *err)
+static int set_option(struct serve *s, enum option_id id, const char *value, struct error *err)
 {
-    if (strcmp(name, "data") == 0)
-        s->data_option = value;
-    else if (strcmp(name, "api") == 0)
-        s->api_option = value;
-    else if (strcmp(name, "listen") == 0)
-        return read_listen(value, s, err);
-    else if (strcmp(name, "workers") == 0)
-        return read_workers(value, &s->boot, err);
-    else if (strcmp(name, "trusted-proxies") == 0)
-        boot_set(&s->boot.trusted_proxies, value);
-    else if (strcmp(name, "log-level") == 0)
-        return read_log_level(value, &s->boot, err);
-    else if (strcmp(name, "tls-listen") == 0)
+    switch (id) {
+    case OPTION_DATA: s->data_option = value; return 0;
+    case OPTION_API: s->api_option = value; return 0;
+    case OPTION_LISTEN: return read_listen(value, s, err);
+    case OPTION_WORKERS: return read_workers(value, &s->boot, err);
+    case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;
+    case OPTION_LOG_LEVEL: return read_log_level(value, &s->boot, err);
+    case OPTION_STOP_APPS: s->boot.stop_apps = 1; return 0;
+    case OPTION_TLS_LISTEN:
         return error_set(
             err, ERROR_USAGE,
             "--tls-listen %s: TLS is not in this version; put a TLS proxy in front, and "
             "name it with --trusted-proxies",
             value);
-    else
-        return error_set(err, ERROR_USAGE, "serve: unknown option --%s", name);
-    return 0;
+    default: return 0; /* --json, --no-color: every verb takes them; serve prints plain lines */
+    }
 }
 
 static int read_arguments(struct serve *s, int argc, char **argv, struct error *err)
 {
-    for (int i = 1; i < argc; i++) {
-        const char *word = argv[i];
-        if (strncmp(word, "--", 2) != 0 || word[2] == '\0')
-            return error_set(err, ERROR_USAGE, "serve: unexpected argument \"%s\"", word);
-        if (strcmp(word, "--stop-apps") == 0) {
-            s->boot.stop_apps = 1;
-            continue;
-        }
-        if (strcmp(word, "--json") == 0 || strcmp(word, "--no-color") == 0)
-            continue; /* every verb takes them; serve prints one plain line */
-        const char *equals = strchr(word, '=');
-        cleanup_free char *name =
-            equals != NULL ? xstrndup(word + 2, (size_t)(equals - word - 2)) : xstrdup(word + 2);
-        const char *value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
-        if (value == NULL)
-            return error_set(err, ERROR_USAGE, "serve: --%s needs a value", name);
-        if (set_option(s, name, value, err) < 0)
+    struct options o;
+    if (options_parse(&o, verb_get(VERB_serve), argc, argv, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < o.each_len; i++)
+        if (set_option(s, o.each[i].id, o.each[i].value, err) < 0)
             return -1;
-    }
     return 0;
 }
 

@@ -1,8 +1,8 @@
-/* report: adding to diagnostics (inside src/spec only), and the nearest word (for the command line
- * too). */
+/* report: adding to diagnostics (inside src/spec only). */
 #ifndef SLUICE_SPEC_REPORT_H
 #define SLUICE_SPEC_REPORT_H
 
+#include "base/nearest.h"
 #include "spec/spec.h"
 
 #include <stdarg.h>
@@ -19,10 +19,6 @@ void report_add(struct diagnostics *d, bool warning, struct spot at, const char 
                 const char *hint);
 /* By place, then in the order of arrival. */
 void report_sort(struct diagnostics *d);
-
-/* The word of the list nearest to `word` (edit distance, case and '_' forgiven); NULL: none is
- * near. Words: NULL-terminated. */
-const char *nearest_word(const char *word, const char *const *words);
 
 /* Length of the longest valid UTF-8 prefix of s without NUL. */
 size_t utf8_valid_prefix(const char *s, size_t len);

@@ -2,9 +2,9 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/vec.h"
-#include "cli/offline.h"
 #include "cli/project.h"
 #include "cli/specfile.h"
+#include "cli/verbs.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -182,13 +182,9 @@ static void check_of_no_file(void **state)
     expect(run_verb(cmd_check, "check", NULL), 2, "",
            "sluice: no sluice.yaml here, but a sluice.yml: rename it, or use -f sluice.yml\n");
     expect(run_verb(cmd_check, "check", "extra", NULL), 2, "",
-           "sluice: check takes no argument `extra`; a file is named with -f\n");
+           "sluice: check has no use for `extra` (usage: sluice check)\n");
     struct run r = run_verb(cmd_check, "check", "--frob", NULL);
     assert_int_equal(r.status, 2);
-    run_release(&r);
-    r = run_verb(cmd_check, "check", "--help", NULL);
-    assert_int_equal(r.status, 0);
-    assert_non_null(strstr(r.out, "usage: sluice check"));
     run_release(&r);
     assert_int_equal(mkdir("sluice.yaml", 0755), 0);
     expect(run_verb(cmd_check, "check", NULL), 2, "",
@@ -272,7 +268,7 @@ static void init_never_overwrites(void **state)
     expect(run_verb(cmd_init, "init", "-f", "no/such/folder", NULL), 1, "",
            "sluice: no/such/folder cannot be written: No such file or directory\n");
     expect(run_verb(cmd_init, "init", "here", NULL), 2, "",
-           "sluice: init takes no argument `here`; it looks at the folder it is run in\n");
+           "sluice: init has no use for `here` (usage: sluice init)\n");
 }
 
 static void init_of_a_node_project(void **state)

@@ -62,6 +62,27 @@ static void a_command_stands_behind_two_dashes(void **state)
     assert_int_equal(parse(&o, VERB_status, WORDS("status", "--", "x"), &err), -1);
 }
 
+static void an_option_may_be_given_again(void **state)
+{
+    (void)state;
+    struct options o;
+    struct error err = ERROR_INIT;
+    assert_int_equal(parse(&o, VERB_serve,
+                           WORDS("serve", "--listen", "a:1", "--stop-apps", "--listen=b:2"), &err),
+                     0);
+    assert_int_equal(o.each_len, 3);
+    assert_int_equal(o.each[0].id, OPTION_LISTEN);
+    assert_string_equal(o.each[0].value, "a:1");
+    assert_int_equal(o.each[1].id, OPTION_STOP_APPS);
+    assert_string_equal(o.each[2].value, "b:2");
+    assert_string_equal(o.value[OPTION_LISTEN], "b:2"); /* the last one */
+    const char *many[OPTIONS_MAX_GIVEN + 3] = {"serve"};
+    for (unsigned i = 1; i <= OPTIONS_MAX_GIVEN + 1; i++)
+        many[i] = "--stop-apps";
+    assert_int_equal(parse(&o, VERB_serve, many, &err), -1);
+    assert_non_null(strstr(err.text, "more than 64 options"));
+}
+
 static void wrong_words_are_said(void **state)
 {
     (void)state;
@@ -158,6 +179,7 @@ int main(void)
         cmocka_unit_test(options_stand_anywhere),
         cmocka_unit_test(one_letter_means_what_the_verb_says),
         cmocka_unit_test(a_command_stands_behind_two_dashes),
+        cmocka_unit_test(an_option_may_be_given_again),
         cmocka_unit_test(wrong_words_are_said),
         cmocka_unit_test(verbs_are_known),
         cmocka_unit_test(the_server_is_found),
