@@ -1,5 +1,6 @@
 /* Questions about apps: each is one call of control. */
 #include "api/connection.h"
+#include "base/units.h"
 
 static void reply_answer(struct connection *c, json_t *answer, const struct error *err)
 {
@@ -37,4 +38,20 @@ void handle_history(struct connection *c, const struct request *r)
         reply_error(c, &err);
     else
         reply_answer(c, control_history(r->control, &name, (uint32_t)limit, &err), &err);
+}
+
+void handle_traffic(struct connection *c, const struct request *r)
+{
+    enum { MINUTE_MS = 60000, DAY_MS = 24 * 60 * MINUTE_MS };
+    struct error err = ERROR_INIT;
+    struct app_name name = request_app(r);
+    const char *text = query_get(&r->query, "window");
+    int64_t window = DAY_MS;
+    if (text != NULL && (parse_duration_ms(text, &window) != 0 || window < MINUTE_MS)) {
+        error_set(&err, ERROR_USAGE, "window=%.40s: expected a duration from 1m on (24h)", text);
+        reply_error(c, &err);
+        return;
+    }
+    int64_t minutes = (window < DAY_MS ? window : DAY_MS) / MINUTE_MS;
+    reply_answer(c, control_traffic(r->control, &name, (uint32_t)minutes, &err), &err);
 }

@@ -70,6 +70,8 @@ typedef void handler(struct connection *c, const struct request *r);
       "Run {\"command\": [..]} with the code and environment of the stable release")               \
     X(GET, "/v1/apps/{app}/history", "environment,limit", handle_history, 0,                       \
       "Rollouts, newest first")                                                                    \
+    X(GET, "/v1/apps/{app}/traffic", "environment,window", handle_traffic, 0,                      \
+      "Requests, errors and latencies per minute and release, of the last day at most")            \
     X(GET, "/v1/apps/{app}/releases", "environment", handle_releases, 0, "Releases that are kept") \
     X(GET, "/v1/apps/{app}/events", "environment,after,limit", handle_app_events, 0,               \
       "Events of an app, oldest first")                                                            \
@@ -99,7 +101,7 @@ const struct route *route_find(const char *method, const char *path, size_t path
                                struct buf *allowed);
 
 handler handle_server, handle_apps, handle_status, handle_command, handle_deploy, handle_plan,
-    handle_run, handle_history, handle_releases, handle_app_events, handle_logs, handle_events,
-    handle_openapi, handle_metrics, handle_health, handle_ready;
+    handle_run, handle_history, handle_traffic, handle_releases, handle_app_events, handle_logs,
+    handle_events, handle_openapi, handle_metrics, handle_health, handle_ready;
 
 #endif

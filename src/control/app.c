@@ -158,6 +158,7 @@ void app_forget(struct app *a)
         app_free_slot(a, a->slots.len - 1);
     vec_release(&a->slots);
     vec_release(&a->rates);
+    vec_release(&a->traffic_marks);
     for (size_t i = 0; i < a->releases.len; i++)
         release_clear(&a->releases.items[i]);
     vec_release(&a->releases);

@@ -123,6 +123,10 @@ json_t *control_status(struct control *c, const struct app_name *name,
 json_t *control_releases(struct control *c, const struct app_name *name, struct error *err);
 json_t *control_history(struct control *c, const struct app_name *name, uint32_t limit,
                         struct error *err); /* finished and running rollouts, newest first */
+/* {"app","environment","minutes":[{"at","release","candidate","requests","errors","p50_ms","p90_ms",
+ * "p95_ms","p99_ms"}, ...]}: the last so many minutes, oldest first; a day is kept. */
+json_t *control_traffic(struct control *c, const struct app_name *name, uint32_t minutes,
+                        struct error *err);
 /* {"steps":[{"kind","text"},..],"changes":["replicas: 2 ->
  * 3"],"least_ms","strategy","from","warnings":[..]} */
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,

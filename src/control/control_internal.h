@@ -9,6 +9,7 @@
  *   accept.c     deploys as they come in         deploy.c    pack, build, seal
  *   rollout_begin.c  the first step              commands.c  what people say
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
+ *   traffic_log.c  the last day, minute by minute
  *   ended.c      result of a rollout, releases' clean-up
  *   disk.c       what apps take of the disk, what it has left
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
@@ -184,6 +185,11 @@ struct app {
         size_t len, cap;
     } rates;
 
+    struct {
+        struct traffic_mark *items; /* traffic_log.c */
+        size_t len, cap;
+    } traffic_marks;
+
     /* pipeline.c */
     enum pipeline_phase phase;
     bool traffic_ahead;       /* traffic went back, and that is not stored yet */
@@ -291,6 +297,7 @@ struct control {
     uv_idle_t idle; /* while leaving */
     int open_handles;
     int64_t last_maintain_ms, store_tried_ms;
+    int64_t traffic_minute; /* the one that is under way, for traffic_log.c; 0: none yet */
 
     struct {
         struct app **items;
@@ -495,6 +502,20 @@ struct pool_figures {
 };
 struct pool_figures rates_of(struct app *a, uint32_t pool);
 double buckets_quantile_ms(const uint64_t *buckets, double q); /* negative: none */
+
+/* traffic_log.c */
+/* Requests that users made, those of them that failed, and how long the answers took. */
+struct traffic_sum {
+    uint64_t requests, errors, buckets[METRICS_BUCKETS];
+};
+void pool_traffic(const struct app *a, uint32_t pool, struct traffic_sum *out); /* since ever */
+/* *out: what came since *seen, which becomes *now. */
+void traffic_since(const struct traffic_sum *now, struct traffic_sum *seen,
+                   struct traffic_sum *out);
+void traffic_log_tick(struct control *c, int64_t now_ms);
+/* Of the last 24 h, of releases that were stable then, but that one. */
+int traffic_history(struct app *a, uint32_t without_release, struct traffic_sum *out,
+                    struct error *err);
 
 /* view.c */
 const char *app_state_word(const struct app *a);

@@ -170,6 +170,14 @@ void batch_put_idempotency(struct store_batch *batch, const struct store_idempot
     put(batch, TABLE_IDEMPOTENCY, idempotency);
 }
 
+void batch_put_traffic(struct store_batch *batch, const struct store_traffic *traffic)
+{
+    put(batch, TABLE_TRAFFIC, traffic);
+    struct operation *op = add(batch, SQL_FORGET_TRAFFIC, 2);
+    op->values[0] = text_value(batch, traffic->app);
+    op->values[1] = (struct value){.number = traffic->minute - STORE_TRAFFIC_MINUTES};
+}
+
 void batch_put_meta(struct store_batch *batch, const char *key, const char *value)
 {
     set_text(batch, SQL_PUT_META, key, value);

@@ -204,6 +204,16 @@ int store_read_idempotency(struct store *store, const char *key, const char *app
     return read_one(store, &query, arena, out, err);
 }
 
+int store_read_traffic(struct store *store, const char *app, int64_t from_minute,
+                       struct arena *arena, struct store_traffics *out, struct error *err)
+{
+    struct query query = {.table = TABLE_TRAFFIC,
+                          .where = "WHERE app = ?1 AND minute >= ?2 ORDER BY minute, release",
+                          .text = app,
+                          .number = from_minute};
+    READ_INTO(out, query);
+}
+
 int store_read_meta(struct store *store, const char *key, struct arena *arena, const char **value,
                     struct error *err)
 {

@@ -54,6 +54,12 @@ static const char *const steps[] = {
     "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 
     "ALTER TABLE release ADD COLUMN bytes INTEGER NOT NULL DEFAULT -1;",
+
+    "CREATE TABLE traffic ("
+    " app TEXT NOT NULL REFERENCES app (app) ON DELETE CASCADE, minute INTEGER NOT NULL,"
+    " release INTEGER NOT NULL, candidate INTEGER NOT NULL, requests INTEGER NOT NULL,"
+    " errors INTEGER NOT NULL, latency TEXT NOT NULL,"
+    " PRIMARY KEY (app, minute, release)) WITHOUT ROWID, STRICT;",
 };
 
 struct migrations schema_migrations(void)

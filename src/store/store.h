@@ -164,6 +164,17 @@ struct store_idempotency {
     int64_t at_ms;
 };
 
+/* What an app's traffic was in one minute, by release: a bounded ring of the last day. */
+enum { STORE_TRAFFIC_MINUTES = 24 * 60 };
+struct store_traffic {
+    const char *app;
+    int64_t minute; /* wall clock, since 1970 */
+    uint32_t release;
+    bool candidate; /* of a rollout, at that time */
+    uint64_t requests, errors;
+    const char *latency; /* histogram of the answers: "BUCKET:COUNT BUCKET:COUNT ...", rising */
+};
+
 /* Puts insert, or replace all columns of the row with that key. An app's rows in release, rollout
  * and instance need the app's row: put the app first (in the same batch is fine). */
 void batch_put_app(struct store_batch *batch, const struct store_app *app);
@@ -183,6 +194,7 @@ void batch_put_instance(struct store_batch *batch, const struct store_instance *
 void batch_delete_instance(struct store_batch *batch, const char *id);
 void batch_add_event(struct store_batch *batch, const struct store_event *event);
 void batch_put_idempotency(struct store_batch *batch, const struct store_idempotency *idempotency);
+void batch_put_traffic(struct store_batch *batch, const struct store_traffic *traffic);
 void batch_put_meta(struct store_batch *batch, const char *key, const char *value);
 void batch_put_meta_u64(struct store_batch *batch, const char *key, uint64_t value);
 
@@ -215,6 +227,10 @@ struct store_events {
     struct store_event *items;
     size_t len;
 };
+struct store_traffics {
+    struct store_traffic *items;
+    size_t len;
+};
 
 int store_read_apps(struct store *store, struct arena *arena, struct store_apps *out,
                     struct error *err);
@@ -236,6 +252,9 @@ int store_read_events_after(struct store *store, const char *app, uint64_t after
 /* The last `limit` events, rising. app NULL: all. */
 int store_read_last_events(struct store *store, const char *app, size_t limit, struct arena *arena,
                            struct store_events *out, struct error *err);
+/* The minutes from that one on, rising. */
+int store_read_traffic(struct store *store, const char *app, int64_t from_minute,
+                       struct arena *arena, struct store_traffics *out, struct error *err);
 /* These give 1 when there is one, 0 when there is none (*out untouched), -1 on error. */
 int store_read_release(struct store *store, const char *app, uint32_t number, struct arena *arena,
                        struct store_release *out, struct error *err);

@@ -28,7 +28,8 @@ struct column {
     X(TABLE_ROLLOUT, "rollout")                                                                    \
     X(TABLE_INSTANCE, "instance")                                                                  \
     X(TABLE_EVENT, "event")                                                                        \
-    X(TABLE_IDEMPOTENCY, "idempotency")
+    X(TABLE_IDEMPOTENCY, "idempotency")                                                            \
+    X(TABLE_TRAFFIC, "traffic")
 enum table_id {
 #define X(name, word) name,
     TABLES(X)
@@ -83,6 +84,7 @@ int schema_number(sqlite3 *db, const char *path, const char *sql, int64_t fallba
       "WHERE id = ?1",                                                                             \
       true)                                                                                        \
     X(SQL_DELETE_INSTANCE, "DELETE FROM instance WHERE id = ?1", false)                            \
+    X(SQL_FORGET_TRAFFIC, "DELETE FROM traffic WHERE app = ?1 AND minute <= ?2", false)            \
     X(SQL_PUT_META,                                                                                \
       "INSERT INTO meta (key, value) VALUES (?1, ?2) "                                             \
       "ON CONFLICT (key) DO UPDATE SET value = excluded.value",                                    \

@@ -75,6 +75,13 @@ static const struct column idempotency_columns[] = {
     FIELD(store_idempotency, at_ms, COLUMN_I64),
 };
 
+static const struct column traffic_columns[] = {
+    FIELD(store_traffic, app, COLUMN_TEXT),     FIELD(store_traffic, minute, COLUMN_I64),
+    FIELD(store_traffic, release, COLUMN_U32),  FIELD(store_traffic, candidate, COLUMN_BOOL),
+    FIELD(store_traffic, requests, COLUMN_U64), FIELD(store_traffic, errors, COLUMN_U64),
+    FIELD(store_traffic, latency, COLUMN_TEXT),
+};
+
 #define TABLE(name, key, columns, row)                                                             \
     {                                                                                              \
         name, key, columns, COUNT_OF(columns), sizeof(struct row)                                  \
@@ -87,6 +94,7 @@ static const struct table tables[] = {
     [TABLE_INSTANCE] = TABLE("instance", "id", instance_columns, store_instance),
     [TABLE_EVENT] = TABLE("event", "id", event_columns, store_event),
     [TABLE_IDEMPOTENCY] = TABLE("idempotency", "app, key", idempotency_columns, store_idempotency),
+    [TABLE_TRAFFIC] = TABLE("traffic", "app, minute, release", traffic_columns, store_traffic),
 };
 _Static_assert(COUNT_OF(tables) == TABLES_COUNT, "every table is described");
 

@@ -331,6 +331,16 @@ json_t *control_releases(struct control *c, const struct app_name *name, struct 
                      "0123456789abcdef0123", "author", "Alice", "dirty", 1);
 }
 
+json_t *control_traffic(struct control *c, const struct app_name *name, uint32_t minutes,
+                        struct error *err)
+{
+    (void)c;
+    if (known(name, err) != 0)
+        return NULL;
+    return json_pack("{s:s, s:s, s:[{s:i, s:i}]}", "app", "shop", "environment", "production",
+                     "minutes", "requests", 100, "of", (int)minutes);
+}
+
 json_t *control_history(struct control *c, const struct app_name *name, uint32_t limit,
                         struct error *err)
 {

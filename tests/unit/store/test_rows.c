@@ -429,6 +429,51 @@ static void a_completion_may_submit_and_flush_waits_for_that_too(void **state)
     folder_remove(&f);
 }
 
+static void traffic_of_a_day_is_kept(void **state)
+{
+    (void)state;
+    struct folder f;
+    folder_make(&f);
+    struct store *store = open_in(&f);
+    struct store_batch *batch = store_batch_new(store);
+    put_app(batch, "shop");
+    put_app(batch, "other");
+    for (int64_t minute = 1000; minute < 1000 + STORE_TRAFFIC_MINUTES + 5; minute++)
+        for (uint32_t release = 1; release <= 2; release++)
+            batch_put_traffic(batch, &(struct store_traffic){.app = "shop@production",
+                                                             .minute = minute,
+                                                             .release = release,
+                                                             .candidate = release == 2,
+                                                             .requests = 100 * release,
+                                                             .errors = release,
+                                                             .latency = "3:90 17:10"});
+    batch_put_traffic(
+        batch, &(struct store_traffic){.app = "other@production", .minute = 3, .latency = ""});
+    assert_int_equal(submit_wait(store, batch, NULL), STORE_OK);
+
+    cleanup_arena struct arena arena = ARENA_INIT;
+    struct store_traffics all, late;
+    assert_int_equal(store_read_traffic(store, "shop@production", 0, &arena, &all, NULL), 0);
+    assert_int_equal(all.len, 2 * STORE_TRAFFIC_MINUTES);
+    assert_int_equal(all.items[0].minute, 1005);
+    assert_int_equal(all.items[1].release, 2);
+    assert_true(all.items[1].candidate);
+    assert_int_equal(all.items[1].requests, 200);
+    assert_string_equal(all.items[1].latency, "3:90 17:10");
+    assert_int_equal(store_read_traffic(store, "shop@production", 2440, &arena, &late, NULL), 0);
+    assert_int_equal(late.len, 10);
+    assert_int_equal(store_read_traffic(store, "other@production", 0, &arena, &all, NULL), 0);
+    assert_int_equal(all.len, 1); /* another app's minutes are its own */
+
+    batch = store_batch_new(store);
+    batch_delete_app(batch, "shop@production");
+    assert_int_equal(submit_wait(store, batch, NULL), STORE_OK);
+    assert_int_equal(store_read_traffic(store, "shop@production", 0, &arena, &all, NULL), 0);
+    assert_int_equal(all.len, 0);
+    store_close(store);
+    folder_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -440,6 +485,7 @@ int main(void)
         cmocka_unit_test(the_last_events_and_rollouts_of_each_app_are_kept),
         cmocka_unit_test(batches_complete_in_order_and_one_that_fails_takes_no_other_along),
         cmocka_unit_test(a_change_of_what_is_not_there_says_so),
+        cmocka_unit_test(traffic_of_a_day_is_kept),
         cmocka_unit_test(a_completion_may_submit_and_flush_waits_for_that_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
