@@ -1,10 +1,13 @@
 /* The parts of `sluice serve`: serve.c (arguments, folders, lock), serve_take_over.c (listeners,
- * from a server before us or new), serve_users.c (who the gateway and the apps run as). */
+ * from a server before us or new), serve_users.c (who the gateway and the apps run as),
+ * serve_reach.c (whether these get to the data folder). */
 #ifndef SLUICE_CLI_SERVE_H
 #define SLUICE_CLI_SERVE_H
 
 #include "base/error.h"
 #include "os/boot.h"
+
+#include <pwd.h>
 
 struct serve {
     struct boot boot; /* of the guardian */
@@ -22,5 +25,10 @@ int serve_take_over(struct serve *s, struct error *err);
 /* As root: the system users sluice-app and sluice-gw, made when they do not exist; where they
  * cannot be made, nobody, with a warning. */
 int serve_find_users(struct boot *b, struct error *err);
+
+/* As root: the first folder of an absolute path that this user may not enter, malloc'ed; NULL: it
+ * may enter all of them. */
+char *serve_closed_folder(const char *path, const struct passwd *user);
+void serve_check_reach(const char *data, const struct passwd *user); /* warns of it */
 
 #endif

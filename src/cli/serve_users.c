@@ -66,5 +66,6 @@ int serve_find_users(struct boot *b, struct error *err)
                          "there is neither a user sluice-app nor nobody for the apps: make one "
                          "(useradd --system sluice-app)");
     boot_set(&b->app_user, user->pw_name);
+    serve_check_reach(b->data_dir, user);
     return 0;
 }

@@ -155,6 +155,11 @@ static int run_seal(const struct work *work, struct pack_result *result, struct 
         (setgroups(0, NULL) < 0 || setresgid(work->gid, work->gid, work->gid) < 0 ||
          setresuid(work->uid, work->uid, work->uid) < 0))
         return error_errno(err, errno, "become uid %u", (unsigned)work->uid);
+    if (access(work->dir, X_OK) < 0 && errno == EACCES)
+        return error_set(err, ERROR_DENIED,
+                         "the release %s cannot be reached as its owner, uid %u: a folder above it "
+                         "is closed to that user (chmod o+x it)",
+                         work->dir, (unsigned)geteuid());
     if (tree_seal(work->dir, &result->bytes, err) < 0)
         return -1;
     if (fsync(parent) < 0)

@@ -214,6 +214,29 @@ def test_data_folder_that_cannot_be_made(make_server):
     assert "file" in run.stderr and "Traceback" not in run.stderr
 
 
+@pytest.mark.root
+def test_data_folder_that_the_apps_user_cannot_reach(make_server):
+    """Below a folder of root's with mode 0700: serve names it at once, a deploy says what to do."""
+    server = make_server(start=False)
+    closed = server.root / "closed"
+    closed.mkdir(mode=0o700)
+    server.data = closed / "deep" / "data"
+    server.data.parent.mkdir(mode=0o755)
+    server.start()
+    warned = [line for line in server.log_text().splitlines() if "may not enter" in line]
+    assert len(warned) == 1 and f"chmod o+x {closed})" in warned[0], server.log_text()
+    app = App(server)
+    done = app.deploy(1)
+    assert done.status == 1, done
+    assert "cannot be reached" in done.text and "chmod o+x" in done.text, done
+    closed.chmod(0o711)
+    app.deploy(2, ok=True)
+    server.stop()
+    server.log.unlink()
+    server.start()
+    assert "may not enter" not in server.log_text()
+
+
 def test_listen_address_that_is_taken(make_server):
     import socket
     server = make_server(start=False)
