@@ -40,7 +40,7 @@ CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 
 # ---- the rooms and their arrows --------------------------------------------------------------------
-ROOMS := base os wire spec core judge simulate store pack gateway engine observe control api shim guardian cli
+ROOMS := base os wire spec core judge simulate store pack gateway fetch engine observe control api shim guardian cli
 uses.base     :=
 uses.os       := base
 uses.wire     := base
@@ -51,6 +51,7 @@ uses.simulate := base wire spec core judge
 uses.store    := base os core spec
 uses.pack     := base os
 uses.gateway  := base os wire
+uses.fetch    := base os wire
 uses.engine   := base os wire spec
 uses.observe  := base wire core spec
 uses.control  := base os wire spec core judge store pack engine observe
@@ -59,7 +60,7 @@ uses.shim     := base os wire
 uses.guardian := base os wire
 uses.cli      := base os wire spec core judge simulate
 # main.c picks the role and includes each role's entry point.
-uses.main     := base os wire spec gateway control api guardian cli
+uses.main     := base os wire spec gateway fetch control api guardian cli
 
 srcs = $(wildcard src/$1/*.c src/$1/*/*.c)
 objs = $(patsubst src/%.c,$(O)/obj/%.o,$(call srcs,$1))
@@ -110,7 +111,7 @@ $(O)/obj/embedded.o: src/embedded.S $(O)/shim $(O)/guardian
 
 # ---- the binary ------------------------------------------------------------------------------------
 LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
-LINK_ORDER  := api cli simulate control observe engine pack store judge core spec gateway guardian shim wire os base
+LINK_ORDER  := api cli simulate control observe engine pack store judge core spec gateway fetch guardian shim wire os base
 $(O)/inc/main/.made: Makefile
 	@rm -rf $(O)/inc/main && mkdir -p $(O)/inc/main
 	@for r in $(uses.main); do ln -sfn $(CURDIR)/src/$$r $(O)/inc/main/$$r; done
@@ -180,7 +181,15 @@ tsan: ## the threads of gateway and store, and a short end-to-end run, under Thr
 	@$(MAKE) --no-print-directory SAN=tsan unit-gateway unit-store unit-wire
 	@$(MAKE) --no-print-directory SAN=tsan e2e E2E="tests/e2e/test_deploy.py -k 'test_deploy_and_rollback_under_load or test_websocket_lives'"
 
-bench: $(O)/sluice $(O)/hello $(O)/load $(O)/bench-packages.stamp ## gateway against HAProxy and nginx; deploys and memory
+# bench/NAME.c measures one room from inside, the scripts the whole from outside.
+BENCH_ROOMS := core judge spec base
+BENCH_BINS  := $(patsubst bench/%.c,$(O)/bench/%,$(wildcard bench/*.c))
+$(O)/bench/%: bench/%.c $(foreach r,$(BENCH_ROOMS),$(call lib,$r))
+	@mkdir -p $(@D)
+	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -iquote src -o $@ $< \
+	    -Wl,--start-group $(foreach r,$(BENCH_ROOMS),$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
+bench: $(O)/sluice $(O)/hello $(O)/load $(BENCH_BINS) $(O)/bench-packages.stamp ## gateway against HAProxy and nginx; deploys and memory; the core's tick
+	@for b in $(BENCH_BINS); do echo "== $$b"; $$b || exit 1; done
 	@bench/gateway
 	@bench/deploy
 

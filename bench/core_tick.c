@@ -1,10 +1,6 @@
 /* What a tick of the controller costs in the core: 1,000 apps with 10 instances each, all steady,
  * and the same while each rolls out. Prints CPU time per tick of all apps (the bar: 10 ms when
- * steady).
- *
- * Build and run: make build/lib/core.a build/lib/base.a && gcc -O2 -std=gnu11 -D_GNU_SOURCE \
- *   -iquote src bench/core_tick.c build/lib/core.a build/lib/base.a -ljansson \
- *   -o build/core_tick && build/core_tick */
+ * steady). */
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "core/core.h"

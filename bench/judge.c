@@ -1,6 +1,4 @@
-/* What the judge costs the controller: one batch and one look, with all metrics on.
- * gcc -O2 -D_GNU_SOURCE -iquote src bench/judge.c build/lib/judge.a build/lib/base.a -ljansson -lm
- */
+/* What the judge costs the controller: one batch and one look, with all metrics on. */
 #include "judge/judge.h"
 
 #include <stdio.h>

@@ -15,15 +15,12 @@ from sluice_test.server import ordinary_user  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: needs root (mounts, other users)")
-    config.addinivalue_line("markers", "soak: takes minutes; only with SLUICE_SOAK=1")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("root") and not IS_ROOT:
             item.add_marker(pytest.mark.skip(reason="needs root"))
-        if item.get_closest_marker("soak") and not os.environ.get("SLUICE_SOAK"):
-            item.add_marker(pytest.mark.skip(reason="only with SLUICE_SOAK=1"))
 
 
 def pytest_sessionstart(session):

@@ -6,6 +6,7 @@ import time
 import pytest
 from sluice_test import App, Client, WebSocket, get, wait_until
 from sluice_test.app import STRATEGIES
+from sluice_test.build import PATIENCE
 
 every_strategy = pytest.mark.parametrize("strategy", list(STRATEGIES))
 
@@ -135,19 +136,65 @@ def test_long_downloads_and_uploads_across_a_switch(app, strategy):
     assert sum(v["ok"] for v in slow.result["versions"].values()) >= 8
 
 
-@pytest.mark.soak
+TEN_SECONDS = ("GET /stream?ms=10000&bytes=1000000", "POST /upload size=1000000 pace=10s")
+
+
+def ten_second_requests(app):
+    """Eight of them at once, one per connection, and no more after them."""
+    return app.load(rate=0, connections=8, requests=TEN_SECONDS, timeout=60, extra=["--requests", 8])
+
+
+def wait_in_flight(app, **where):
+    """Until so many requests are on the instances that are like this."""
+    count = where.pop("count", 1)
+    wait_until(lambda: sum(i["in_flight"] for i in app.instances()
+                           if all(i[key] == value for key, value in where.items())) >= count,
+               30, lambda: f"{count} requests on {where}: {app.instances()}", every=0.05)
+
+
 @every_strategy
 def test_ten_second_requests_across_a_switch(app, strategy):
-    app.spec.update(strategy=STRATEGIES[strategy], stop={"drain": "30s", "grace": "3s"})
+    """Downloads and uploads of ten seconds that began on version 1 end on it, whole, while 2 goes live."""
+    app.spec.update(strategy=STRATEGIES[strategy], stop={"drain": "60s", "grace": "3s"},
+                    hold={"time": "60s", "requests": 100000})
+    if strategy == "recreate":
+        app.spec["strategy"] = {"recreate": {"hold-requests": "60s"}}
     app.deploy(1, ok=True)
-    long = ("GET /stream?ms=10000&bytes=1000000", "POST /upload size=1000000 pace=10s")
-    with app.load(rate=0, connections=8, requests=long, timeout=90) as slow, app.load() as quick:
+    with app.load(timeout=60) as quick:
         quick.wait_version(1)
-        for version in (2, 3, 4):
-            app.deploy(version, ok=True)
-            quick.wait_only(version)
+        with ten_second_requests(app) as slow:
+            wait_in_flight(app, version="1", count=8)
+            deploy = app.deploy_in_background(2)
+            wait_in_flight(app, version="1", state="draining")
+            status, out, err = app.server.end_cli(deploy)
+            assert status == 0, out + err
+            quick.wait_only(2)
+            slow.process.wait(60 * PATIENCE)
     slow.assert_none_lost()
     quick.assert_none_lost()
+    assert slow.version(1)["ok"] == 8 and slow.result["sent"] == 8, slow.explain()
+
+
+def test_ten_second_requests_across_an_abort(app):
+    """Those of a candidate that is taken back end on the candidate, whole."""
+    app.spec.update(stop={"drain": "60s", "grace": "3s"})
+    app.deploy(1, ok=True)
+    deploy = app.deploy_in_background(2, strategy={"canary": {
+        "hold": "0s", "steps": [{"weight": 50, "hold": "0s", "approve": True}]}})
+    app.wait_candidate_traffic()
+    with app.load() as quick:
+        quick.wait_version(2)
+        with ten_second_requests(app) as slow:
+            wait_until(lambda: sum(i["in_flight"] for i in app.instances()) >= 8, 30, "they have begun")
+            wait_in_flight(app, version="2")
+            app.command("abort")
+            quick.wait_only(1)
+            wait_in_flight(app, version="2", state="draining")
+            assert app.server.end_cli(deploy)[0] == 1
+            slow.process.wait(60 * PATIENCE)
+    slow.assert_none_lost()
+    quick.assert_none_lost()
+    assert slow.version(1)["ok"] > 0 and slow.version(2)["ok"] > 0 and slow.result["sent"] == 8, slow.explain()
 
 
 @pytest.mark.parametrize("strategy", ["rolling", "blue-green", "canary"])
