@@ -220,6 +220,17 @@ static void reserve_boot_fd(void)
     }
 }
 
+/* They wait for the guardian, across the exec: a server that is told to stop while it comes up
+ * stops in order, with what it took over (and the apps, where that is asked). */
+static void hold_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static int become_guardian(struct serve *s, struct error *err)
 {
     cleanup_close int boot_fd = boot_write(&s->boot, err);
@@ -251,6 +262,7 @@ int cmd_serve(int argc, char **argv)
 {
     struct serve s = {.data_fd = -1, .run_fd = -1};
     struct error err = ERROR_INIT;
+    hold_signals();
     reserve_boot_fd();
     boot_init(&s.boot);
     s.boot.log_level = LOG_INFO;

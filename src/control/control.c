@@ -359,8 +359,9 @@ struct control *control_open(const struct control_config *config, struct error *
     }
     watch_fd(c, &c->guardian_poll, guardian_link_fd(c->guardian), on_guardian);
     publish_restore(c);
-    open_store(c);
     find_gateways(c);
+    guardian_link_poll(c->guardian); /* one that shall only stop the apps starts none before */
+    open_store(c);
     uv_prepare_start(&c->prepare, on_prepare);
     uv_timer_start(&c->tick, on_tick, 0, 0);
     return c;

@@ -374,7 +374,7 @@ int control_restore(struct control *c, struct error *err)
     stop_orphans(c);
     for (size_t i = 0; i < apps.len; i++) {
         struct app *a = app_by_key(c, apps.items[i].app);
-        for (size_t k = 0; k < a->instances.len; k++)
+        for (size_t k = 0; k < a->instances.len && !c->leaving; k++)
             if (a->instances.items[k]->life == LIFE_PLANNED)
                 instance_start(a->instances.items[k]);
         control_mark(a);

@@ -45,7 +45,7 @@ static void forget(struct controller *c)
 {
     unixsock_close_all(&c->fd, 1);
     c->pid = 0;
-    c->child = false;
+    c->child = c->apps_left = false;
     c->due_ms = NEVER;
 }
 
@@ -105,6 +105,7 @@ static void leave(struct guardian *g)
                       : g->phase == PHASE_RUNNING ? LEAVE_OLD_MS
                                                   : LEAVE_MS;
     c->due_ms = g->now_ms + time_ms;
+    c->apps_left = c->apps_left || !stop_apps;
     say(c, GUARDIANCTL_LEAVE, stop_apps ? 1 : 0, g->hurry ? 1 : 0, "", NULL, 0);
 }
 
@@ -116,8 +117,8 @@ static void log_death(const struct controller *c, const char *what)
               signalled ? WTERMSIG(c->status) : WEXITSTATUS(c->status));
 }
 
-/* While the server stops a controller is needed only for stopping the apps: one that died of it has
- * a successor, a few times. */
+/* While the server stops a controller is needed only for stopping the apps: one that died of it, or
+ * was on its way out before that was asked, has a successor, a few times. */
 static void start_again_to_stop(struct guardian *g)
 {
     struct controller *c = &g->controller;
@@ -155,10 +156,11 @@ static void left(struct guardian *g)
         log_info("controller %shas left", c->child ? "" : "of the server before us ");
     else
         log_death(c, "died while leaving");
+    bool apps_left = c->apps_left;
     forget(c);
     if (g->phase == PHASE_RUNNING)
         c->due_ms = g->now_ms;
-    else if (!in_order)
+    else if (!in_order || apps_left)
         start_again_to_stop(g);
 }
 

@@ -99,6 +99,7 @@ struct controller {
     int fd; /* the channel; of one that is not our child: connected controller.sock */
     int status;
     bool ever_ready;
+    bool apps_left; /* it was told to leave, and not to stop the apps */
     int stop_tries;
     int64_t started_ms, due_ms;
 };

@@ -8,12 +8,15 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
+import time
 
 import pytest
 from sluice_test import App, BINARY, IS_ROOT, wait_until
 from sluice_test import proc
+from sluice_test.build import PATIENCE
 from sluice_test.server import ordinary_user
 
 READY = re.compile(r"^sluice \S+ ready: listening on (\S.*), api (\S+), data (\S+) \(pid (\d+)\)$",
@@ -437,3 +440,55 @@ def test_as_an_ordinary_user(alone):
     start(server)
     assert raw_get(server.address) in ANSWERS
     assert server.stop() == 0
+
+
+def holds_signals(pid):
+    """SIGTERM waits until the guardian can hear it."""
+    status = open(f"/proc/{pid}/status").read()
+    blocked = int(re.search(r"^SigBlk:\s*([0-9a-f]+)$", status, re.MULTILINE).group(1), 16)
+    return blocked & 1 << signal.SIGTERM - 1
+
+
+def test_sigterm_while_taking_over_stops_the_apps(make_server):
+    """Whenever it comes: before the guardian is there, while the old controller is asked to leave for
+    the new one, when that one starts. No app goes on, none is left to nobody."""
+    server = make_server()
+    app = App(server)
+    app.deploy(1, ok=True)
+    for delay_ms in (0, 1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 100, 120, 150, 200, 300):
+        server.kill("guardian")
+        server.process.wait()
+        server.start(wait=False)
+        wait_until(lambda: holds_signals(server.process.pid), 20, "serve has begun")
+        time.sleep(delay_ms / 1000)  # the moment is what is tried
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60 * PATIENCE) == 0, log_of(server)[-3000:]
+        assert not proc.of_data_folder(server.data), (delay_ms, log_of(server)[-3000:])
+        server.start()
+        app.wait_steady(version=1, ready=2)
+
+
+def test_a_controller_on_its_way_out_when_the_apps_are_to_stop(make_server):
+    """The old controller was asked to leave for the new one; it is nearly gone when it hears that the
+    apps are to be stopped too. Someone has to stop them all the same."""
+    message = struct.Struct("<IIQQ232s")  # wire/gatewayctl.h
+    take_over, done, leave = 5, 7, 105
+
+    server = make_server(start=False)
+    (server.data / "run").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as old:
+        old.bind(str(server.data / "run" / "controller.sock"))
+        old.listen(8)
+        old.settimeout(20 * PATIENCE)
+        server.start(wait=False)
+        link, _ = old.accept()  # of the guardian, later
+        asking, _ = old.accept()
+        assert message.unpack(asking.recv(256))[1] == take_over
+        asking.send(message.pack(0x53474331, done, 0, 0, b""))
+        link.settimeout(20 * PATIENCE)
+        assert message.unpack(link.recv(256))[1:3] == (leave, 0)
+        server.process.send_signal(signal.SIGTERM)
+        assert message.unpack(link.recv(256))[1:3] == (leave, 1)
+        link.close()
+    assert server.process.wait(60 * PATIENCE) == 0
+    assert "leaving, the apps are stopped" in log_of(server), log_of(server)[-3000:]
