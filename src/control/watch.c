@@ -23,6 +23,7 @@ void watch_begin(struct app *a)
     const struct slo_spec *slo = &spec->slo;
     struct judge_config config = {
         .alpha = spec->strategy.judge.alpha > 0 ? spec->strategy.judge.alpha : 0.001,
+        .max_worse = spec->strategy.judge.max_worse,
         .slo_error_rate = slo->has_error_rate ? slo->error_rate : 0,
         .slo_latency_share = slo->has_latency ? 1 - slo->latency_quantile : 0,
         .min_requests = slo->min_requests,
@@ -182,9 +183,13 @@ void watch_verdict(struct app *a, struct observations *obs)
     if (!a->judging)
         return;
     switch (a->judgement) {
-    case JUDGEMENT_CONTINUE: return;
+    case JUDGEMENT_CONTINUE:
+    case JUDGEMENT_PASS:
+    case JUDGEMENT_INCONCLUSIVE:
+    case JUDGEMENTS_COUNT: return;
     case JUDGEMENT_NO_DATA: obs->verdict = VERDICT_NO_DATA; break;
     case JUDGEMENT_ERRORS:
+    case JUDGEMENT_METRIC:
         obs->verdict = VERDICT_ROLL_BACK;
         obs->verdict_reason.code = REASON_ERRORS;
         break;

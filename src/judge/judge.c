@@ -4,7 +4,26 @@
 #include "judge/judge_internal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+static const double ALPHA_PASS = .05, MAX_WORSE = 1;
+
+const char *judgement_word(enum judgement judgement)
+{
+    static const char *const words[JUDGEMENTS_COUNT] = {
+#define X(name, word) [name] = word,
+        JUDGEMENTS(X)
+#undef X
+    };
+    ASSERT(judgement < JUDGEMENTS_COUNT);
+    return words[judgement];
+}
+
+bool judgement_rolls_back(enum judgement judgement)
+{
+    return judgement >= JUDGEMENT_ERRORS;
+}
 
 size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
                           uint32_t edges[JUDGE_EDGES - 1])
@@ -28,21 +47,35 @@ size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
     return found;
 }
 
+static void init_extras(struct judge *j, const struct judge_config *config)
+{
+    ASSERT(config->extras_len <= JUDGE_EXTRAS);
+    j->extras_len = config->has_stable ? config->extras_len : 0;
+    for (uint32_t i = 0; i < j->extras_len; i++) {
+        const struct judge_extra *from = &config->extras[i];
+        snprintf(j->extras[i].name, JUDGE_NAME_MAX, "%s", from->name);
+        pair_init(&j->extras[i].test, from->test.tolerance, from->test.less_is_worse);
+    }
+}
+
 void judge_init(struct judge *j, const struct judge_config *config)
 {
     ASSERT(config->alpha > 0 && config->alpha < 1);
-    ASSERT(config->edges_len <= JUDGE_EDGES);
-    *j = (struct judge){.alpha = config->alpha,
-                        .edges_len = config->has_stable ? config->edges_len : 0,
-                        .min_requests = config->min_requests,
-                        .has_stable = config->has_stable};
-    for (uint32_t i = 0; i < j->edges_len; i++)
-        j->edges[i] = config->edges[i];
-    eprocess_init(&j->errors);
+    ASSERT(config->alpha_pass >= 0 && config->alpha_pass < 1 && config->max_worse >= 0);
+    memset(j, 0, sizeof *j);
+    j->alpha = config->alpha;
+    j->alpha_pass = config->alpha_pass > 0 ? config->alpha_pass : ALPHA_PASS;
+    j->allowed = 1 + (config->max_worse > 0 ? config->max_worse : MAX_WORSE);
+    j->min_requests = config->min_requests;
+    j->has_stable = config->has_stable;
+    curve_init(&j->errors);
     for (size_t i = 0; i < JUDGE_EDGES; i++)
-        eprocess_init(&j->latency[i]);
+        curve_init(&j->latency[i]);
     ceiling_init(&j->slo_errors, config->slo_error_rate);
     ceiling_init(&j->slo_latency, config->slo_latency_share);
+    ceiling_init(&j->negligible_errors, config->negligible_error_rate);
+    judge_set_edges(j, config->edges, config->edges_len);
+    init_extras(j, config);
 }
 
 void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len)
@@ -53,46 +86,90 @@ void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len)
         j->edges[i] = edges[i];
 }
 
+/* ---- batches
+ * ------------------------------------------------------------------------------------------ */
+
+/* Counters of several threads are not read at one instant: an error may be seen a batch before its
+ * request. */
 static uint64_t at_most(uint64_t events, uint64_t requests)
 {
     return events < requests ? events : requests;
 }
 
+static void compare_errors(struct judge *j, uint64_t candidate, uint64_t stable,
+                           const struct shares *shares)
+{
+    if (candidate + stable == 0)
+        return;
+    curve_update(&j->errors, shares, candidate, stable);
+    curve_narrow(&j->errors, JUDGE_SHOWN_ALPHA);
+}
+
+static void compare_latency(struct judge *j, const struct judge_arm *candidate,
+                            const struct judge_arm *stable, const struct shares *shares)
+{
+    struct tail_shares tail_shares;
+    tail_shares_init(&tail_shares, shares, JUDGE_SLOWER_ALLOWED);
+    for (uint32_t i = 0; i < j->edges_len; i++) {
+        uint64_t c = at_most(candidate->above[i], candidate->requests),
+                 b = at_most(stable->above[i], stable->requests);
+        if (c + b == 0)
+            continue;
+        curve_update(&j->latency[i], shares, c, b);
+        curve_narrow(&j->latency[i], JUDGE_SHOWN_ALPHA);
+        tail_update(&j->tail[i], &tail_shares, shares, c, b);
+    }
+}
+
 void judge_batch(struct judge *j, const struct judge_arm *candidate, const struct judge_arm *stable)
 {
-    if (candidate->requests == 0 && stable->requests == 0)
+    uint64_t nc = candidate->requests, nb = stable->requests;
+    if (nc == 0 && nb == 0)
         return;
-    j->silent_batches += candidate->requests == 0 || stable->requests == 0;
-    /* Counters of several threads are not read at one instant: an error may be seen a batch before
-     * its request. */
-    uint64_t candidate_errors = at_most(candidate->errors, candidate->requests);
-    eprocess_update(&j->errors, candidate_errors, candidate->requests,
-                    at_most(stable->errors, stable->requests), stable->requests);
+    uint64_t c = at_most(candidate->errors, nc), b = at_most(stable->errors, nb);
+    j->silent_batches += nc == 0 || nb == 0;
+    curve_count(&j->errors, c, nc, b, nb);
     for (uint32_t i = 0; i < j->edges_len; i++)
-        eprocess_update_beyond(&j->latency[i], JUDGE_SLOWER_ALLOWED, JUDGE_SLOWER_PER_BATCH,
-                               at_most(candidate->above[i], candidate->requests),
-                               candidate->requests, at_most(stable->above[i], stable->requests),
-                               stable->requests);
-    if (j->slo_errors.p_max > 0)
-        ceiling_update(&j->slo_errors, candidate_errors, candidate->requests);
-    if (j->slo_latency.p_max > 0)
-        ceiling_update(&j->slo_latency, at_most(candidate->above_slo, candidate->requests),
-                       candidate->requests);
-    j->stable_above_slo += at_most(stable->above_slo, stable->requests);
+        curve_count(&j->latency[i], at_most(candidate->above[i], nc), nc,
+                    at_most(stable->above[i], nb), nb);
+    j->candidate_above_slo += at_most(candidate->above_slo, nc);
+    j->stable_above_slo += at_most(stable->above_slo, nb);
+    if (nc == 0 || nb == 0)
+        return;
+    struct shares shares;
+    shares_init(&shares, nc, nb, j->allowed);
+    compare_errors(j, c, b, &shares);
+    if (j->edges_len == 0)
+        return;
+    shares_allow(&shares, judge_latency_allowed(j));
+    compare_latency(j, candidate, stable, &shares);
+}
+
+void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable)
+{
+    ASSERT(extra < j->extras_len);
+    pair_update(&j->extras[extra].test, candidate, stable);
 }
 
 /* ---- looking
  * ------------------------------------------------------------------------------------------ */
 
+bool judge_has_slo(const struct judge *j)
+{
+    return j->slo_errors.p_max > 0 || j->slo_latency.p_max > 0;
+}
+
 /* Fixed by what is configured, never by what was seen: a mean with such weights is an e-process
  * too. The comparison with stable has most of it, for it decides whenever stable is there. */
-static void weigh(const struct judge *j, double weights[METRICS_COUNT])
+void judge_weigh(const struct judge *j, double weights[METRICS_COUNT])
 {
     double sum = 0;
     weights[METRIC_ERRORS] = j->has_stable ? 4 : 0;
     weights[METRIC_LATENCY] = j->has_stable ? 3 : 0; /* also before its edges are known */
     weights[METRIC_SLO_ERRORS] = j->slo_errors.p_max > 0 ? 1 : 0;
     weights[METRIC_SLO_LATENCY] = j->slo_latency.p_max > 0 ? 1 : 0;
+    for (uint32_t i = 0; i < JUDGE_EXTRAS; i++)
+        weights[METRIC_EXTRA + i] = i < j->extras_len ? 1 : 0;
     for (int i = 0; i < METRICS_COUNT; i++)
         sum += weights[i];
     for (int i = 0; i < METRICS_COUNT && sum > 0; i++)
@@ -100,15 +177,16 @@ static void weigh(const struct judge *j, double weights[METRICS_COUNT])
 }
 
 /* Going back to a release that is even worse helps nobody. */
-static bool ceiling_counts(const struct judge *j, const struct ceiling *c, uint64_t stable_events)
+static bool ceiling_counts(const struct judge *j, const struct ceiling *c, uint64_t events,
+                           uint64_t stable_events)
 {
-    uint64_t stable_requests = j->errors.stable_requests;
-    if (c->p_max <= 0 || c->requests == 0 || c->requests < j->min_requests)
+    uint64_t requests = j->errors.candidate_requests, stable_requests = j->errors.stable_requests;
+    if (c->p_max <= 0 || requests == 0 || requests < j->min_requests)
         return false;
     if (!j->has_stable || stable_requests == 0)
         return true;
     double stable = (double)stable_events / (double)stable_requests;
-    double candidate = (double)c->events / (double)c->requests;
+    double candidate = (double)events / (double)requests;
     return stable > c->p_max && candidate >= stable;
 }
 
@@ -117,7 +195,7 @@ static double latency_log(const struct judge *j, uint32_t *strongest)
     double logs[JUDGE_EDGES];
     *strongest = 0;
     for (uint32_t i = 0; i < j->edges_len; i++) {
-        logs[i] = eprocess_log(&j->latency[i]);
+        logs[i] = tail_worse_log(&j->tail[i]);
         if (logs[i] > logs[*strongest])
             *strongest = i;
     }
@@ -126,24 +204,29 @@ static double latency_log(const struct judge *j, uint32_t *strongest)
 
 void evidence_gather(const struct judge *j, struct evidence *e)
 {
-    double weights[METRICS_COUNT];
-    weigh(j, weights);
-    double *logs = e->weighted_log;
-    logs[METRIC_ERRORS] = eprocess_log(&j->errors);
-    logs[METRIC_LATENCY] = latency_log(j, &e->latency_edge);
-    logs[METRIC_SLO_ERRORS] = ceiling_counts(j, &j->slo_errors, j->errors.stable_events)
-                                  ? ceiling_log(&j->slo_errors)
-                                  : -INFINITY;
-    logs[METRIC_SLO_LATENCY] = ceiling_counts(j, &j->slo_latency, j->stable_above_slo)
-                                   ? ceiling_log(&j->slo_latency)
-                                   : -INFINITY;
+    uint64_t requests = j->errors.candidate_requests, errors = j->errors.candidate_events;
+    bool counts[METRICS_COUNT];
+    memset(e, 0, sizeof *e);
+    judge_weigh(j, e->weight);
+    for (int i = 0; i < METRICS_COUNT; i++)
+        counts[i] = e->weight[i] > 0;
+    e->log_e[METRIC_ERRORS] = curve_worse_log(&j->errors);
+    e->log_e[METRIC_LATENCY] = latency_log(j, &e->latency_edge);
+    e->log_e[METRIC_SLO_ERRORS] = ceiling_over_log(&j->slo_errors, errors, requests);
+    counts[METRIC_SLO_ERRORS] = ceiling_counts(j, &j->slo_errors, errors, j->errors.stable_events);
+    e->log_e[METRIC_SLO_LATENCY] =
+        ceiling_over_log(&j->slo_latency, j->candidate_above_slo, requests);
+    counts[METRIC_SLO_LATENCY] =
+        ceiling_counts(j, &j->slo_latency, j->candidate_above_slo, j->stable_above_slo);
+    for (uint32_t i = 0; i < j->extras_len; i++)
+        e->log_e[METRIC_EXTRA + i] = pair_worse_log(&j->extras[i].test);
     e->strongest = METRIC_ERRORS;
     for (int i = 0; i < METRICS_COUNT; i++) {
-        logs[i] = weights[i] > 0 ? logs[i] + log(weights[i]) : -INFINITY;
-        if (logs[i] > logs[e->strongest])
+        e->weighted_log[i] = counts[i] ? e->log_e[i] + log(e->weight[i]) : -INFINITY;
+        if (e->weighted_log[i] > e->weighted_log[e->strongest])
             e->strongest = (enum metric)i;
     }
-    e->total_log = log_mean_exp(logs, METRICS_COUNT) + log(METRICS_COUNT);
+    e->total_log = log_mean_exp(e->weighted_log, METRICS_COUNT) + log(METRICS_COUNT);
 }
 
 static enum judgement judgement_of(enum metric metric)
@@ -153,14 +236,42 @@ static enum judgement judgement_of(enum metric metric)
     case METRIC_LATENCY: return JUDGEMENT_LATENCY;
     case METRIC_SLO_ERRORS:
     case METRIC_SLO_LATENCY: return JUDGEMENT_SLO;
-    case METRICS_COUNT: break;
+    default: return JUDGEMENT_METRIC;
     }
-    UNREACHABLE();
+}
+
+static bool has_data(const struct judge *j)
+{
+    bool comparable = j->errors.stable_requests != 0 || !j->has_stable || judge_has_slo(j);
+    bool pairs = false;
+    for (uint32_t i = 0; i < j->extras_len; i++)
+        pairs = pairs || j->extras[i].test.worse + j->extras[i].test.not_worse != 0;
+    return (j->errors.candidate_requests != 0 && comparable) || pairs;
+}
+
+static enum judgement judge_by(const struct judge *j, const struct evidence *e)
+{
+    struct fineness f;
+    if (e->total_log >= -log(j->alpha))
+        return judgement_of(e->strongest);
+    fineness_gather(j, &f);
+    return f.any && f.all ? JUDGEMENT_PASS : JUDGEMENT_CONTINUE;
+}
+
+enum judgement judge_verdict(const struct judge *j)
+{
+    struct evidence e;
+    if (!has_data(j))
+        return JUDGEMENT_NO_DATA;
+    evidence_gather(j, &e);
+    return judge_by(j, &e);
 }
 
 /* What is watched whether it is worse says more than "nothing yet". */
 static enum metric metric_to_tell(const struct judge *j, const struct evidence *e)
 {
+    if (e->strongest >= METRIC_EXTRA && e->total_log > 0)
+        return e->strongest;
     if (j->has_stable && j->errors.stable_requests != 0)
         return e->strongest == METRIC_LATENCY && e->total_log > 0 ? METRIC_LATENCY : METRIC_ERRORS;
     return j->slo_errors.p_max > 0 || j->slo_latency.p_max <= 0 ? METRIC_SLO_ERRORS
@@ -169,18 +280,27 @@ static enum metric metric_to_tell(const struct judge *j, const struct evidence *
 
 enum judgement judge_look(const struct judge *j, struct buf *text)
 {
-    struct evidence e = {.total_log = 0};
-    bool has_slo = j->slo_errors.p_max > 0 || j->slo_latency.p_max > 0;
-    bool comparable = j->errors.stable_requests != 0 || !j->has_stable || has_slo;
-    if (j->errors.candidate_requests == 0 || !comparable) {
+    struct evidence e;
+    if (!has_data(j)) {
         sentence_no_data(j, text);
         return JUDGEMENT_NO_DATA;
     }
     evidence_gather(j, &e);
-    if (e.total_log >= -log(j->alpha)) {
-        sentence_evidence(j, &e, e.strongest, text);
-        return judgement_of(e.strongest);
-    }
-    sentence_evidence(j, &e, metric_to_tell(j, &e), text);
-    return JUDGEMENT_CONTINUE;
+    enum judgement judgement = judge_by(j, &e);
+    sentence_evidence(j, &e, judgement_rolls_back(judgement) ? e.strongest : metric_to_tell(j, &e),
+                      text);
+    if (judgement == JUDGEMENT_PASS)
+        sentence_pass(j, text);
+    return judgement;
+}
+
+enum judgement judge_at_end(const struct judge *j, struct buf *text)
+{
+    struct fineness f;
+    enum judgement judgement = judge_look(j, text);
+    if (judgement != JUDGEMENT_CONTINUE)
+        return judgement;
+    fineness_gather(j, &f);
+    sentence_inconclusive(j, &f, text);
+    return JUDGEMENT_INCONCLUSIVE;
 }

@@ -1,69 +1,37 @@
-/* judge: is the candidate worse than stable? Sequential tests that may be looked at at any time.
+/* judge: is the candidate worse than stable? Is it as good? Sequential tests that may be looked at
+ * at any time.
  *
- * Pure, in the controller and the simulator. See the numbers in tests/unit/judge.
+ * Pure, in the controller and the simulator. evidence.h has the building blocks; this is the judge
+ * of one rollout, what it tells people, and what it can find at a given traffic. docs/judge.md
+ * explains it, tests/unit/judge has the numbers.
  *
- * Sources: Lindon, Sanden, Shirikian, KDD 2022; Howard & Ramdas, Bernoulli 2022; Ville 1939.
- *
- * Given that an error happened, the chance that it was the candidate's is
- * theta = rho*lambda / (1 - rho + rho*lambda), rho the candidate's share of the batch's requests,
- * lambda the ratio of the error rates. The e-process is a mixture over a log-spaced grid of ratios
- * lambda_j from 1.25 to 200, JUDGE_GRID points of equal weight. P(E ever >= 1/alpha) <= alpha when
- * the candidate is no worse.
+ * Roll back: each metric has an e-process E_i whose null is "no worse"; E = sum of w_i * E_i with
+ * weights fixed at init, and P(E ever >= 1/alpha) <= alpha for a release that is no worse.
+ * Promote: each guarded metric has an e-process whose null is "worse than allowed in every way that
+ * counts": more than allowed = 1 + max_worse times stable's rate AND over the slo's ceiling. The
+ * mean of the two e-processes serves that null. When all metrics have 1/alpha_pass: PASS; the
+ * chance to pass a release of which one metric is that bad is at most alpha_pass, however many
+ * there are.
  */
 #ifndef SLUICE_JUDGE_JUDGE_H
 #define SLUICE_JUDGE_JUDGE_H
 
-#include "base/buf.h"
-#include "base/error.h"
+#include "judge/evidence.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-enum { JUDGE_GRID = 32, JUDGE_EDGES = 5 };
-
-/* One metric: error events of two arms. Plain data: copy and store it as it is. */
-struct eprocess {
-    double log_likelihood[JUDGE_GRID]; /* per grid point, sum over the batches */
-    uint64_t candidate_events, stable_events;
-    uint64_t candidate_requests, stable_requests;
-};
-void eprocess_init(struct eprocess *e);
-/* One batch: events and requests of both arms in it. No requests in one arm, or no events: no
- * update of the evidence (the counts are kept). events <= requests. */
-void eprocess_update(struct eprocess *e, uint64_t candidate_events, uint64_t candidate_requests,
-                     uint64_t stable_events, uint64_t stable_requests);
-/* The same against "at most `allowed` times as often as stable", allowed >= 1: the grid is of
- * ratios allowed * lambda_j, and E's expectation stays at most 1 while the true ratio is at most
- * allowed. One batch multiplies the evidence by `most` at the most: what is made smaller is an
- * e-process still, and events that have one cause (a stall of a busy machine) come in one batch. */
-void eprocess_update_beyond(struct eprocess *e, double allowed, double most,
-                            uint64_t candidate_events, uint64_t candidate_requests,
-                            uint64_t stable_events, uint64_t stable_requests);
-double eprocess_log(const struct eprocess *e); /* ln E */
+enum { JUDGE_EDGES = 5, JUDGE_EXTRAS = 8, JUDGE_NAME_MAX = 48 };
 
 /* Slow answers are a fault only beyond twice as many as stable's at the same mark. Two arms of one
  * release differ a little for good reasons (fewer instances, cold caches), and a test that never
- * stops looking finds every true difference in the end: it would roll back good releases. */
+ * stops looking finds every true difference in the end: it would roll back good releases. For the
+ * same reason a candidate need not be shown to be better than that to pass: the ratio to be ruled
+ * out for latency is the larger of this and 1 + max_worse. */
 #define JUDGE_SLOWER_ALLOWED 2.0
-/* Requests that are slow together are slow for one reason more often than errors are. */
-#define JUDGE_SLOWER_PER_BATCH 4.0
-
-/* ln of the beta-binomial mixture: k candidate events, m others, null share theta0, prior
- * Beta(a,b). */
-double beta_binomial_log_e(double k, double m, double theta0, double a, double b);
-
-/* An absolute ceiling p_max on one arm. Ceiling exceeded: evidence that p > p_max, mixture of
- * likelihood ratios over q = p_max * {1.25, 1.5, 2, 3, 5, 10} (those under 1). */
-enum { CEILING_GRID = 6 };
-struct ceiling {
-    double p_max; /* 0..1; 0: not in use */
-    double log_likelihood[CEILING_GRID];
-    uint64_t events, requests;
-};
-void ceiling_init(struct ceiling *c, double p_max);
-void ceiling_update(struct ceiling *c, uint64_t events, uint64_t requests);
-double ceiling_log(const struct ceiling *c);
+/* Marks that hardly any request of the candidate exceeds are fine without a comparison: 99 % of its
+ * answers are faster. (No test of a ratio ever ends where nothing exceeds the mark in either arm.)
+ */
+#define JUDGE_SLOWER_NEGLIGIBLE 0.01
+/* What is shown to people is sure to 99 %, at any time. */
+#define JUDGE_SHOWN_ALPHA 0.01
 
 /* Bucket edges for the latency test, chosen before the batches that they judge from stable's
  * history: the bucket bounds nearest above p50, p90, p95, p99, none under `least` (differences that
@@ -72,28 +40,44 @@ double ceiling_log(const struct ceiling *c);
 size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
                           uint32_t edges[JUDGE_EDGES - 1]);
 
-/* All of one rollout. */
+/* A number from elsewhere that is compared with stable's: see struct pair_test. */
+struct judge_extra {
+    char name[JUDGE_NAME_MAX];
+    struct pair_test test;
+};
+
 struct judge {
-    double alpha;
-    struct eprocess errors;
+    double alpha, alpha_pass;
+    double allowed; /* 1 + max_worse: the ratio of error rates to be ruled out */
+    struct curve errors;
     uint32_t edges[JUDGE_EDGES]; /* bucket indices */
     uint32_t edges_len;
-    struct eprocess latency[JUDGE_EDGES];
-    struct ceiling slo_errors,
-        slo_latency;       /* slo_latency: share of requests above the SLO's latency */
-    uint32_t min_requests; /* the slo's */
+    struct curve latency[JUDGE_EDGES];
+    struct tail tail[JUDGE_EDGES];
+    struct ceiling slo_errors, slo_latency; /* slo_latency: share of requests above the latency */
+    struct ceiling negligible_errors;       /* to promote only */
+    uint64_t candidate_above_slo, stable_above_slo; /* of the errors' requests */
+    uint32_t min_requests;                          /* the slo's */
     bool has_stable;
-    uint64_t stable_above_slo; /* of errors.stable_requests */
-    uint64_t silent_batches;   /* those in which an arm had no request */
+    uint64_t silent_batches; /* those in which an arm had no request */
+    struct judge_extra extras[JUDGE_EXTRAS];
+    uint32_t extras_len;
 };
 struct judge_config {
     double alpha;
+    double alpha_pass;     /* 0: 5 % */
+    double max_worse;      /* 0: 1.0, no worse than twice stable's error rate */
     const uint32_t *edges; /* may be none */
     uint32_t edges_len;
     double slo_error_rate;    /* 0: none */
     double slo_latency_share; /* 1 - quantile; 0: none */
+    /* Without an slo's error rate: one that is fine without a comparison; 0: none. Without it an
+     * app whose two releases never fail cannot pass, for nothing can be compared. */
+    double negligible_error_rate;
     uint32_t min_requests;
     bool has_stable;
+    const struct judge_extra *extras; /* name and test.tolerance, test.less_is_worse; copied */
+    uint32_t extras_len;              /* <= JUDGE_EXTRAS; none without a stable release */
 };
 void judge_init(struct judge *j, const struct judge_config *config);
 
@@ -110,22 +94,96 @@ struct judge_arm {
 /* candidate and stable of one route. With no stable at all: stable is all zeros. */
 void judge_batch(struct judge *j, const struct judge_arm *candidate,
                  const struct judge_arm *stable);
-
-enum judgement {
-    JUDGEMENT_CONTINUE,
-    JUDGEMENT_NO_DATA,
-    JUDGEMENT_ERRORS,
-    JUDGEMENT_LATENCY,
-    JUDGEMENT_SLO
-};
-/* Roll back at E >= 1/alpha, E the weighted mean of the metrics' E (weights fixed at init). The
- * slo's ceilings count only where stable is not better to compare with: no stable, no request to
- * it, or it breaks the ceiling itself and the candidate is no better than it; and from min_requests
- * on. text: one sentence with both arms' numbers in words, also for CONTINUE and NO_DATA; appended.
+/* A pair of values of extra metric `extra` < extras_len, taken at about the same time; NaN: none.
  */
+void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable);
+
+/* X(name, word) */
+#define JUDGEMENTS(X)                                                                              \
+    X(JUDGEMENT_CONTINUE, "continue")         /* not decided yet */                                \
+    X(JUDGEMENT_NO_DATA, "no-data")           /* nothing to judge by yet */                        \
+    X(JUDGEMENT_PASS, "pass")                 /* every guarded metric is fine */                   \
+    X(JUDGEMENT_INCONCLUSIVE, "inconclusive") /* the time is over, nothing was decided */          \
+    X(JUDGEMENT_ERRORS, "errors")             /* the rest: roll back, because of ... */            \
+    X(JUDGEMENT_LATENCY, "latency")                                                                \
+    X(JUDGEMENT_SLO, "slo")                                                                        \
+    X(JUDGEMENT_METRIC, "metric") /* an extra one */
+enum judgement {
+#define X(name, word) name,
+    JUDGEMENTS(X)
+#undef X
+        JUDGEMENTS_COUNT
+};
+const char *judgement_word(enum judgement judgement);
+bool judgement_rolls_back(enum judgement judgement);
+
+/* Roll back at E >= 1/alpha. The slo's ceilings count against a candidate only where stable is not
+ * better to compare with: no stable, no request to it, or it breaks the ceiling itself and the
+ * candidate is no better than it; and from min_requests on. */
+enum judgement judge_verdict(const struct judge *j);
+/* The same; text: one sentence with both arms' numbers in words, whatever the verdict; appended. */
 enum judgement judge_look(const struct judge *j, struct buf *text);
+/* At the end of a hold: CONTINUE becomes INCONCLUSIVE, and the text says what is missing. */
+enum judgement judge_at_end(const struct judge *j, struct buf *text);
 
 void judge_to_json(const struct judge *j, struct buf *out);
+/* *j is left as it was on an error: also evidence of an earlier version is refused, and the judge
+ * begins anew (which can cost time, never a false verdict). */
 int judge_from_json(struct judge *j, const char *text, struct error *err);
+
+/* ---- explain.c: the numbers behind a look, and each metric in a sentence */
+
+enum { JUDGE_METRICS_MAX = 4 + JUDGE_EXTRAS, JUDGE_TEXT_MAX = 400 };
+struct metric_report {
+    const char
+        *name;    /* "errors", "latency", "slo-errors", "slo-latency" or the extra's; borrowed */
+    bool is_pair; /* an extra: events are the pairs in which the candidate was worse */
+    uint64_t candidate_events, candidate_requests, stable_events, stable_requests;
+    /* Rates and where they lie, at any time; a pair: the last values, no interval. */
+    double candidate_rate, candidate_low, candidate_high;
+    double stable_rate, stable_low, stable_high;
+    double ratio, ratio_low, ratio_high; /* NaN, 0, INFINITY where unknown */
+    bool ratio_moved;                    /* it changed during the rollout */
+    double weight;
+    double log_e;     /* ln E_i */
+    double log_worse; /* ln (w_i * E_i), -INFINITY: does not count; rolls back at report.log_bar */
+    bool guarded;     /* has to be fine to pass */
+    double log_fine;  /* ln of the e-process for promotion; fine at report.log_pass_bar */
+    bool fine;
+    /* More requests of the candidate until it rolls back, or is fine, if the present estimate is
+     * the truth; a pair: more pairs. INFINITY: not with this estimate. */
+    double needs_to_roll_back, needs_to_pass;
+    char text[JUDGE_TEXT_MAX];
+};
+struct judge_report {
+    enum judgement judgement;
+    double log_e, log_bar, log_pass_bar;
+    /* Candidate requests and seconds (at the rate given; INFINITY at 0) until the verdict that the
+     * estimates point to. */
+    double needs_requests, needs_s;
+    size_t len;
+    struct metric_report metrics[JUDGE_METRICS_MAX];
+    char text[JUDGE_TEXT_MAX]; /* of the whole */
+};
+/* requests_per_s_candidate: its present rate, 0: unknown. */
+void judge_explain(const struct judge *j, double requests_per_s_candidate,
+                   struct judge_report *out);
+
+/* ---- plan.c: what a hold can find, before there is any data */
+
+/* The errors' part of alpha: what judge_detectable() and judge_passes_after() are to be asked with.
+ */
+double judge_errors_alpha(const struct judge_config *config);
+/* The smallest error rate of the candidate that is rolled back within the hold with a chance of
+ * 80 %, where stable's is base_rate; above 1: none. share: the candidate's, 0 < share < 1. */
+double judge_detectable(double alpha, double share, double base_rate, double requests_per_s,
+                        double hold_s);
+/* How long a hold it takes to find `rate` with that chance, in s; INFINITY: longer than most_s. */
+double judge_hold_for(double alpha, double share, double base_rate, double rate,
+                      double requests_per_s, double most_s);
+/* Errors of both arms together that it takes to pass a candidate which equals stable. */
+double judge_errors_to_pass(double alpha_pass, double share, double max_worse);
+/* Requests of the candidate that it takes to show, with `rate` < ceiling, that it keeps it. */
+double judge_requests_to_keep(double alpha_pass, double ceiling, double rate);
 
 #endif

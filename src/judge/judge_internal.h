@@ -4,34 +4,61 @@
 
 #include "judge/judge.h"
 
-/* ln of the sum of weight * exp(logs[i]): without overflow. weight is the same for all. */
+/* ln of the mean of exp(logs[i]), without overflow. */
 double log_mean_exp(const double *logs, size_t len);
+double curve_log_ratio(int point); /* ln(lambda) of a point of the grid */
 
-/* X(name): what E is the mean of. */
-#define METRICS(X)                                                                                 \
-    X(METRIC_ERRORS)                                                                               \
-    X(METRIC_LATENCY)                                                                              \
-    X(METRIC_SLO_ERRORS)                                                                           \
-    X(METRIC_SLO_LATENCY)
+/* What E is a mean of; extra i is METRIC_EXTRA + i. */
 enum metric {
-#define X(name) name,
-    METRICS(X)
-#undef X
-        METRICS_COUNT
+    METRIC_ERRORS,
+    METRIC_LATENCY,
+    METRIC_SLO_ERRORS,
+    METRIC_SLO_LATENCY,
+    METRIC_EXTRA,
+    METRICS_COUNT = METRIC_EXTRA + JUDGE_EXTRAS
 };
 
 /* judge.c: the state of the evidence at one look. */
 struct evidence {
+    double weight[METRICS_COUNT];       /* 0: not configured */
+    double log_e[METRICS_COUNT];        /* ln E; 0 where there is no evidence */
     double weighted_log[METRICS_COUNT]; /* ln(weight * E); -INFINITY: does not count */
     double total_log;                   /* ln E */
     enum metric strongest;
     uint32_t latency_edge; /* the edge with the most evidence */
 };
+void judge_weigh(const struct judge *j, double weights[METRICS_COUNT]);
 void evidence_gather(const struct judge *j, struct evidence *e);
+bool judge_has_slo(const struct judge *j);
+
+/* promote.c: of the guarded metrics; METRIC_ERRORS and METRIC_LATENCY include their slo. */
+struct fineness {
+    bool guarded[METRICS_COUNT];
+    double log_e[METRICS_COUNT];
+    enum metric last;      /* the one that is farthest from being fine */
+    uint32_t latency_edge; /* the edge that is */
+    bool any, all;         /* guarded at all; all of those are fine */
+};
+void fineness_gather(const struct judge *j, struct fineness *f);
+double judge_latency_allowed(const struct judge *j);
+
+/* growth.c: how fast ln E grows in the mean, per event or request */
+double growth_of_ratio(double share, double ratio, double null); /* per event of either arm */
+double growth_of_rate(double rate, double null);                 /* per request */
 
 /* sentence.c */
 void sentence_no_data(const struct judge *j, struct buf *text);
 void sentence_evidence(const struct judge *j, const struct evidence *e, enum metric metric,
                        struct buf *text);
+void sentence_pass(const struct judge *j, struct buf *text);
+void sentence_inconclusive(const struct judge *j, const struct fineness *f, struct buf *text);
+void words_count(struct buf *out, uint64_t n);                      /* 1,234,567 */
+void words_percent(struct buf *out, double share);                  /* 0.5% */
+void words_evidence(struct buf *out, double log_e, double log_bar); /* 14 of the 1,000 needed */
+
+/* words.c: one metric, and the whole, in a sentence each */
+void words_metric(const struct judge *j, const struct judge_report *r, struct metric_report *m,
+                  double requests_per_s);
+void words_whole(struct judge_report *r, double requests_per_s);
 
 #endif

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { RECORD_VERSION = 1 };
+enum { RECORD_VERSION = 2 };
 
 /* ---- out
  * ---------------------------------------------------------------------------------------------- */
@@ -19,42 +19,67 @@ static void put_doubles(struct buf *out, const double *values, size_t len)
     buf_putc(out, ']');
 }
 
-static void put_eprocess(struct buf *out, const struct eprocess *e)
+/* JSON has no infinity: null. */
+static void put_curve(struct buf *out, const struct curve *c)
 {
     buf_printf(out, "{\"counts\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"log\":",
-               e->candidate_events, e->candidate_requests, e->stable_events, e->stable_requests);
-    put_doubles(out, e->log_likelihood, JUDGE_GRID);
-    buf_putc(out, '}');
+               c->candidate_events, c->candidate_requests, c->stable_events, c->stable_requests);
+    put_doubles(out, c->log_likelihood, CURVE_POINTS);
+    buf_printf(out, ",\"at_allowed\":%.17g,\"moved\":%s,\"low\":%.17g,\"high\":", c->at_allowed,
+               c->moved ? "true" : "false", c->low);
+    if (isinf(c->high))
+        buf_puts(out, "null}");
+    else
+        buf_printf(out, "%.17g}", c->high);
 }
 
-static void put_ceiling(struct buf *out, const struct ceiling *c)
+static void put_latency(struct buf *out, const struct judge *j)
 {
-    buf_printf(out, "{\"p_max\":%.17g,\"counts\":[%" PRIu64 ",%" PRIu64 "],\"log\":", c->p_max,
-               c->events, c->requests);
-    put_doubles(out, c->log_likelihood, CEILING_GRID);
-    buf_putc(out, '}');
+    buf_puts(out, "],\"latency\":[");
+    for (uint32_t i = 0; i < j->edges_len; i++) {
+        buf_puts(out, i == 0 ? "{\"curve\":" : ",{\"curve\":");
+        put_curve(out, &j->latency[i]);
+        buf_puts(out, ",\"worse\":");
+        put_doubles(out, j->tail[i].worse, CURVE_WORSE);
+        buf_puts(out, ",\"no_worse\":");
+        put_doubles(out, j->tail[i].no_worse, CURVE_BETTER);
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+}
+
+static void put_extras(struct buf *out, const struct judge *j)
+{
+    buf_puts(out, ",\"extras\":[");
+    for (uint32_t i = 0; i < j->extras_len; i++) {
+        const struct pair_test *p = &j->extras[i].test;
+        buf_puts(out, i == 0 ? "{\"name\":\"" : ",{\"name\":\"");
+        buf_json_escape(out, j->extras[i].name, strlen(j->extras[i].name));
+        buf_printf(out,
+                   "\",\"tolerance\":%.17g,\"less\":%s,\"counts\":[%" PRIu64 ",%" PRIu64
+                   "],\"last\":[%.17g,%.17g]}",
+                   p->tolerance, p->less_is_worse ? "true" : "false", p->worse, p->not_worse,
+                   p->candidate_last, p->stable_last);
+    }
+    buf_putc(out, ']');
 }
 
 void judge_to_json(const struct judge *j, struct buf *out)
 {
     buf_printf(out,
-               "{\"v\":%d,\"alpha\":%.17g,\"has_stable\":%s,\"min_requests\":%" PRIu32
-               ",\"silent\":%" PRIu64 ",\"stable_above_slo\":%" PRIu64 ",\"edges\":[",
-               RECORD_VERSION, j->alpha, j->has_stable ? "true" : "false", j->min_requests,
-               j->silent_batches, j->stable_above_slo);
+               "{\"v\":%d,\"alpha\":%.17g,\"alpha_pass\":%.17g,\"allowed\":%.17g,\"has_stable\":%s"
+               ",\"min_requests\":%" PRIu32 ",\"silent\":%" PRIu64 ",\"above_slo\":[%" PRIu64
+               ",%" PRIu64 "],\"ceilings\":[%.17g,%.17g,%.17g],\"edges\":[",
+               RECORD_VERSION, j->alpha, j->alpha_pass, j->allowed,
+               j->has_stable ? "true" : "false", j->min_requests, j->silent_batches,
+               j->candidate_above_slo, j->stable_above_slo, j->slo_errors.p_max,
+               j->slo_latency.p_max, j->negligible_errors.p_max);
     for (uint32_t i = 0; i < j->edges_len; i++)
         buf_printf(out, "%s%" PRIu32, i == 0 ? "" : ",", j->edges[i]);
-    buf_puts(out, "],\"errors\":");
-    put_eprocess(out, &j->errors);
-    buf_puts(out, ",\"latency\":[");
-    for (uint32_t i = 0; i < j->edges_len; i++) {
-        buf_puts(out, i == 0 ? "" : ",");
-        put_eprocess(out, &j->latency[i]);
-    }
-    buf_puts(out, "],\"slo_errors\":");
-    put_ceiling(out, &j->slo_errors);
-    buf_puts(out, ",\"slo_latency\":");
-    put_ceiling(out, &j->slo_latency);
+    put_latency(out, j);
+    buf_puts(out, ",\"errors\":");
+    put_curve(out, &j->errors);
+    put_extras(out, j);
     buf_putc(out, '}');
 }
 
@@ -69,6 +94,12 @@ static bool get_double(const json_t *value, double least, double most, double *o
     return *out >= least && *out <= most;
 }
 
+static bool get_bool(const json_t *value, bool *out)
+{
+    *out = json_is_true(value);
+    return json_is_boolean(value);
+}
+
 static bool get_u64(const json_t *value, uint64_t most, uint64_t *out)
 {
     if (!json_is_integer(value) || json_integer_value(value) < 0)
@@ -77,9 +108,22 @@ static bool get_u64(const json_t *value, uint64_t most, uint64_t *out)
     return *out <= most;
 }
 
+static bool get_u32(const json_t *value, uint32_t *out)
+{
+    uint64_t wide = 0;
+    bool good = get_u64(value, UINT32_MAX, &wide);
+    *out = (uint32_t)wide;
+    return good;
+}
+
+static bool is_array(const json_t *array, size_t len)
+{
+    return json_is_array(array) && json_array_size(array) == len;
+}
+
 static bool get_doubles(const json_t *array, double *out, size_t len)
 {
-    if (!json_is_array(array) || json_array_size(array) != len)
+    if (!is_array(array, len))
         return false;
     for (size_t i = 0; i < len; i++)
         if (!get_double(json_array_get(array, i), -1e300, 1e300, &out[i]))
@@ -89,7 +133,7 @@ static bool get_doubles(const json_t *array, double *out, size_t len)
 
 static bool get_counts(const json_t *array, uint64_t **out, size_t len)
 {
-    if (!json_is_array(array) || json_array_size(array) != len)
+    if (!is_array(array, len))
         return false;
     for (size_t i = 0; i < len; i++)
         if (!get_u64(json_array_get(array, i), INT64_MAX, out[i]))
@@ -97,57 +141,100 @@ static bool get_counts(const json_t *array, uint64_t **out, size_t len)
     return true;
 }
 
-static bool get_eprocess(const json_t *object, struct eprocess *e)
+static bool get_curve(const json_t *object, struct curve *c)
 {
-    uint64_t *counts[] = {&e->candidate_events, &e->candidate_requests, &e->stable_events,
-                          &e->stable_requests};
+    uint64_t *counts[] = {&c->candidate_events, &c->candidate_requests, &c->stable_events,
+                          &c->stable_requests};
+    const json_t *high = json_object_get(object, "high");
+    c->high = INFINITY;
     return get_counts(json_object_get(object, "counts"), counts, 4) &&
-           e->candidate_events <= e->candidate_requests && e->stable_events <= e->stable_requests &&
-           get_doubles(json_object_get(object, "log"), e->log_likelihood, JUDGE_GRID);
-}
-
-static bool get_ceiling(const json_t *object, struct ceiling *c)
-{
-    uint64_t *counts[] = {&c->events, &c->requests};
-    return get_double(json_object_get(object, "p_max"), 0, 1, &c->p_max) &&
-           get_counts(json_object_get(object, "counts"), counts, 2) && c->events <= c->requests &&
-           get_doubles(json_object_get(object, "log"), c->log_likelihood, CEILING_GRID);
+           c->candidate_events <= c->candidate_requests && c->stable_events <= c->stable_requests &&
+           get_doubles(json_object_get(object, "log"), c->log_likelihood, CURVE_POINTS) &&
+           get_double(json_object_get(object, "at_allowed"), -1e300, 1e300, &c->at_allowed) &&
+           get_bool(json_object_get(object, "moved"), &c->moved) &&
+           get_double(json_object_get(object, "low"), 0, 1e300, &c->low) &&
+           (json_is_null(high) || get_double(high, c->low, 1e300, &c->high));
 }
 
 static bool get_edges(const json_t *edges, const json_t *latency, struct judge *j)
 {
     size_t len = json_array_size(edges);
-    if (!json_is_array(edges) || !json_is_array(latency) || len > JUDGE_EDGES ||
-        json_array_size(latency) != len)
+    if (len > JUDGE_EDGES || !is_array(edges, len) || !is_array(latency, len))
         return false;
     j->edges_len = (uint32_t)len;
+    for (size_t i = 0; i < JUDGE_EDGES; i++)
+        curve_init(&j->latency[i]);
     for (size_t i = 0; i < len; i++) {
-        uint64_t edge;
-        if (!get_u64(json_array_get(edges, i), UINT32_MAX, &edge) ||
-            !get_eprocess(json_array_get(latency, i), &j->latency[i]))
+        const json_t *one = json_array_get(latency, i);
+        if (!get_u32(json_array_get(edges, i), &j->edges[i]) ||
+            !get_curve(json_object_get(one, "curve"), &j->latency[i]) ||
+            !get_doubles(json_object_get(one, "worse"), j->tail[i].worse, CURVE_WORSE) ||
+            !get_doubles(json_object_get(one, "no_worse"), j->tail[i].no_worse, CURVE_BETTER))
             return false;
-        j->edges[i] = (uint32_t)edge;
     }
     return true;
 }
 
+static bool get_extra(const json_t *object, struct judge_extra *extra)
+{
+    const char *name = json_string_value(json_object_get(object, "name"));
+    struct pair_test *p = &extra->test;
+    uint64_t *counts[] = {&p->worse, &p->not_worse};
+    double last[2], tolerance;
+    bool less;
+    if (name == NULL || strlen(name) >= JUDGE_NAME_MAX ||
+        !get_double(json_object_get(object, "tolerance"), 1, 1e300, &tolerance) ||
+        !get_bool(json_object_get(object, "less"), &less) ||
+        !get_doubles(json_object_get(object, "last"), last, 2))
+        return false;
+    memcpy(extra->name, name, strlen(name) + 1);
+    pair_init(p, tolerance, less);
+    p->candidate_last = last[0];
+    p->stable_last = last[1];
+    return get_counts(json_object_get(object, "counts"), counts, 2);
+}
+
+static bool get_extras(const json_t *extras, struct judge *j)
+{
+    size_t len = json_array_size(extras);
+    if (len > JUDGE_EXTRAS || !is_array(extras, len))
+        return false;
+    j->extras_len = (uint32_t)len;
+    for (size_t i = 0; i < len; i++)
+        if (!get_extra(json_array_get(extras, i), &j->extras[i]))
+            return false;
+    return true;
+}
+
+static bool get_ceilings(const json_t *root, struct judge *j)
+{
+    uint64_t *above[] = {&j->candidate_above_slo, &j->stable_above_slo};
+    const json_t *ceilings = json_object_get(root, "ceilings");
+    struct ceiling *to[] = {&j->slo_errors, &j->slo_latency, &j->negligible_errors};
+    if (!is_array(ceilings, 3))
+        return false;
+    for (size_t i = 0; i < 3; i++) {
+        double p_max;
+        if (!get_double(json_array_get(ceilings, i), 0, 1, &p_max))
+            return false;
+        ceiling_init(to[i], p_max);
+    }
+    return get_counts(json_object_get(root, "above_slo"), above, 2) &&
+           j->candidate_above_slo <= j->errors.candidate_requests &&
+           j->stable_above_slo <= j->errors.stable_requests;
+}
+
 static bool get_judge(const json_t *root, struct judge *j)
 {
-    uint64_t version, min_requests;
-    const json_t *has_stable = json_object_get(root, "has_stable");
-    if (!get_u64(json_object_get(root, "v"), RECORD_VERSION, &version) ||
-        version != RECORD_VERSION || !json_is_boolean(has_stable) ||
-        !get_u64(json_object_get(root, "min_requests"), UINT32_MAX, &min_requests))
-        return false;
-    j->has_stable = json_is_true(has_stable);
-    j->min_requests = (uint32_t)min_requests;
-    return get_double(json_object_get(root, "alpha"), 1e-12, 1 - 1e-12, &j->alpha) &&
+    return get_bool(json_object_get(root, "has_stable"), &j->has_stable) &&
+           get_u32(json_object_get(root, "min_requests"), &j->min_requests) &&
+           get_double(json_object_get(root, "alpha"), 1e-12, 1 - 1e-12, &j->alpha) &&
+           get_double(json_object_get(root, "alpha_pass"), 1e-12, 1 - 1e-12, &j->alpha_pass) &&
+           get_double(json_object_get(root, "allowed"), 1 + 1e-12, 1e300, &j->allowed) &&
            get_u64(json_object_get(root, "silent"), INT64_MAX, &j->silent_batches) &&
-           get_u64(json_object_get(root, "stable_above_slo"), INT64_MAX, &j->stable_above_slo) &&
            get_edges(json_object_get(root, "edges"), json_object_get(root, "latency"), j) &&
-           get_eprocess(json_object_get(root, "errors"), &j->errors) &&
-           get_ceiling(json_object_get(root, "slo_errors"), &j->slo_errors) &&
-           get_ceiling(json_object_get(root, "slo_latency"), &j->slo_latency);
+           get_curve(json_object_get(root, "errors"), &j->errors) && get_ceilings(root, j) &&
+           get_extras(json_object_get(root, "extras"), j);
 }
 
 int judge_from_json(struct judge *j, const char *text, struct error *err)
@@ -156,9 +243,16 @@ int judge_from_json(struct judge *j, const char *text, struct error *err)
     json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &where);
     if (root == NULL)
         return error_set(err, ERROR_FAILED, "the stored evidence is no JSON: %s", where.text);
-    struct judge read = {0};
-    bool good = get_judge(root, &read);
+    struct judge read;
+    uint64_t version = 0;
+    memset(&read, 0, sizeof read);
+    bool known = get_u64(json_object_get(root, "v"), INT64_MAX, &version);
+    bool good = known && version == RECORD_VERSION && get_judge(root, &read);
     json_decref(root);
+    if (known && version != RECORD_VERSION)
+        return error_set(err, ERROR_FAILED,
+                         "the stored evidence has form %" PRIu64 ", this version reads form %d",
+                         version, RECORD_VERSION);
     if (!good)
         return error_set(err, ERROR_FAILED, "the stored evidence is not of this version's form");
     *j = read;

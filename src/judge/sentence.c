@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* 1234567 -> 1,234,567 */
-static void count(struct buf *out, uint64_t n)
+void words_count(struct buf *out, uint64_t n)
 {
     char digits[24];
     int len = snprintf(digits, sizeof digits, "%" PRIu64, n);
@@ -18,7 +18,7 @@ static void count(struct buf *out, uint64_t n)
     }
 }
 
-static void percent(struct buf *out, double share)
+void words_percent(struct buf *out, double share)
 {
     double p = share * 100;
     if (p >= 10 || p == 0)
@@ -31,17 +31,17 @@ static void percent(struct buf *out, double share)
 
 static void rate(struct buf *out, uint64_t events, uint64_t requests, const char *unit)
 {
-    percent(out, requests != 0 ? (double)events / (double)requests : 0);
+    words_percent(out, requests != 0 ? (double)events / (double)requests : 0);
     buf_puts(out, " (");
-    count(out, events);
+    words_count(out, events);
     buf_puts(out, " of ");
-    count(out, requests);
+    words_count(out, requests);
     buf_printf(out, "%s)", unit);
 }
 
 /* How many times worse, rounded as one would say it; nothing where there is nothing to divide by.
  */
-static void factor(struct buf *out, const struct eprocess *e)
+static void factor(struct buf *out, const struct curve *e)
 {
     if (e->candidate_events == 0 || e->stable_requests == 0)
         return;
@@ -61,7 +61,7 @@ static void factor(struct buf *out, const struct eprocess *e)
 
 static void tell_errors(const struct judge *j, struct buf *out)
 {
-    const struct eprocess *e = &j->errors;
+    const struct curve *e = &j->errors;
     buf_puts(out, "errors ");
     rate(out, e->candidate_events, e->candidate_requests, " requests");
     buf_puts(out, " against ");
@@ -72,7 +72,7 @@ static void tell_errors(const struct judge *j, struct buf *out)
 
 static void tell_latency(const struct judge *j, uint32_t edge, struct buf *out)
 {
-    const struct eprocess *e = &j->latency[edge];
+    const struct curve *e = &j->latency[edge];
     buf_puts(out, "slow answers ");
     rate(out, e->candidate_events, e->candidate_requests, " requests");
     buf_puts(out, " against ");
@@ -82,13 +82,14 @@ static void tell_latency(const struct judge *j, uint32_t edge, struct buf *out)
 }
 
 static void tell_ceiling(const struct judge *j, const struct ceiling *c, const char *what,
-                         uint64_t stable_events, struct buf *out)
+                         uint64_t events, uint64_t stable_events, struct buf *out)
 {
+    uint64_t requests = j->errors.candidate_requests;
     buf_printf(out, "%s ", what);
-    rate(out, c->events, c->requests, " requests");
-    buf_puts(out, (double)c->events > c->p_max * (double)c->requests ? ", over the slo's "
-                                                                     : ", within the slo's ");
-    percent(out, c->p_max);
+    rate(out, events, requests, " requests");
+    buf_puts(out, (double)events > c->p_max * (double)requests ? ", over the slo's "
+                                                               : ", within the slo's ");
+    words_percent(out, c->p_max);
     if (!j->has_stable || j->errors.stable_requests == 0) {
         buf_puts(out, j->has_stable ? "; no request has reached stable to compare with"
                                     : "; there is no stable release to compare with");
@@ -98,17 +99,33 @@ static void tell_ceiling(const struct judge *j, const struct ceiling *c, const c
     rate(out, stable_events, j->errors.stable_requests, "");
 }
 
-static void tell_evidence(double e_log, double needed, struct buf *out)
+static void tell_pair(const struct judge_extra *extra, struct buf *out)
 {
-    buf_puts(out, "; evidence ");
+    const struct pair_test *p = &extra->test;
+    buf_printf(out, "%s %.4g against %.4g of stable, ", extra->name, p->candidate_last,
+               p->stable_last);
+    if (p->tolerance > 1)
+        buf_printf(out, "%s by more than a factor of %.4g in ",
+                   p->less_is_worse ? "lower" : "higher", p->tolerance);
+    else
+        buf_printf(out, "%s in ", p->less_is_worse ? "lower" : "higher");
+    words_count(out, p->worse);
+    buf_puts(out, " of ");
+    words_count(out, p->worse + p->not_worse);
+    buf_puts(out, " comparisons");
+}
+
+void words_evidence(struct buf *out, double e_log, double log_bar)
+{
+    buf_puts(out, "evidence ");
     if (e_log > log(1e6))
         buf_puts(out, "over 1,000,000");
     else if (e_log >= log(10))
-        count(out, (uint64_t)floor(exp(e_log)));
+        words_count(out, (uint64_t)floor(exp(e_log)));
     else
         buf_printf(out, "%.1f", exp(e_log));
     buf_puts(out, " of the ");
-    count(out, (uint64_t)llround(needed));
+    words_count(out, (uint64_t)llround(exp(log_bar)));
     buf_puts(out, " needed");
 }
 
@@ -123,8 +140,7 @@ void sentence_no_data(const struct judge *j, struct buf *text)
 void sentence_evidence(const struct judge *j, const struct evidence *e, enum metric metric,
                        struct buf *text)
 {
-    bool slo = j->slo_errors.p_max > 0 || j->slo_latency.p_max > 0;
-    if (!slo && !j->has_stable) {
+    if (!judge_has_slo(j) && !j->has_stable) {
         buf_puts(text, "errors ");
         rate(text, j->errors.candidate_events, j->errors.candidate_requests, " requests");
         buf_puts(text, "; there is neither a stable release nor an slo to hold it to");
@@ -134,13 +150,53 @@ void sentence_evidence(const struct judge *j, const struct evidence *e, enum met
     case METRIC_ERRORS: tell_errors(j, text); break;
     case METRIC_LATENCY: tell_latency(j, e->latency_edge, text); break;
     case METRIC_SLO_ERRORS:
-        tell_ceiling(j, &j->slo_errors, "errors", j->errors.stable_events, text);
+        tell_ceiling(j, &j->slo_errors, "errors", j->errors.candidate_events,
+                     j->errors.stable_events, text);
         break;
     case METRIC_SLO_LATENCY:
-        tell_ceiling(j, &j->slo_latency, "answers over the slo's latency", j->stable_above_slo,
-                     text);
+        tell_ceiling(j, &j->slo_latency, "answers over the slo's latency", j->candidate_above_slo,
+                     j->stable_above_slo, text);
         break;
-    case METRICS_COUNT: break;
+    default: tell_pair(&j->extras[metric - METRIC_EXTRA], text); break;
     }
-    tell_evidence(e->total_log, 1 / j->alpha, text);
+    buf_puts(text, "; ");
+    words_evidence(text, e->total_log, -log(j->alpha));
+}
+
+/* "no worse than 2 times stable, or within the slo" */
+static void tell_fine(const struct judge *j, struct buf *text)
+{
+    bool ceiling = judge_has_slo(j) || j->negligible_errors.p_max > 0;
+    if (j->has_stable)
+        buf_printf(text, "no more than %.3g times as bad as stable%s", j->allowed,
+                   ceiling ? " or within its ceiling" : "");
+    else
+        buf_puts(text, "within its ceiling");
+}
+
+void sentence_pass(const struct judge *j, struct buf *text)
+{
+    buf_puts(text, "; it is as good as it has to be: every metric is shown to be ");
+    tell_fine(j, text);
+}
+
+void sentence_inconclusive(const struct judge *j, const struct fineness *f, struct buf *text)
+{
+    buf_puts(text, "; the time is over without an answer: ");
+    if (!f->any) {
+        buf_puts(text, "nothing says what good would be");
+        return;
+    }
+    const char *name = f->last == METRIC_ERRORS    ? "the errors are"
+                       : f->last == METRIC_LATENCY ? "the latency is"
+                                                   : NULL;
+    if (name != NULL)
+        buf_puts(text, name);
+    else
+        buf_printf(text, "%s is", j->extras[f->last - METRIC_EXTRA].name);
+    buf_puts(text, " not shown to be ");
+    tell_fine(j, text);
+    buf_puts(text, " (");
+    words_evidence(text, f->log_e[f->last], -log(j->alpha_pass));
+    buf_putc(text, ')');
 }

@@ -21,12 +21,24 @@ static inline void assert_near(double value, double expected, double tolerance)
         fail_msg("%.8f is not %.8f (within %g)", value, expected, tolerance);
 }
 
+/* One batch, as judge_batch() does it; lambda0 is 2. */
+static inline void feed_curve(struct curve *c, uint64_t events, uint64_t requests,
+                              uint64_t stable_events, uint64_t stable_requests)
+{
+    struct shares shares;
+    curve_count(c, events, requests, stable_events, stable_requests);
+    if (requests == 0 || stable_requests == 0 || events + stable_events == 0)
+        return;
+    shares_init(&shares, requests, stable_requests, 2);
+    curve_update(c, &shares, events, stable_events);
+}
+
 static inline double log_e_of(uint64_t c, uint64_t nc, uint64_t b, uint64_t nb)
 {
-    struct eprocess e;
-    eprocess_init(&e);
-    eprocess_update(&e, c, nc, b, nb);
-    return eprocess_log(&e);
+    struct curve curve;
+    curve_init(&curve);
+    feed_curve(&curve, c, nc, b, nb);
+    return curve_worse_log(&curve);
 }
 
 static inline void expect_text(const struct buf *text, const char *part)

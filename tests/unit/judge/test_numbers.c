@@ -6,10 +6,49 @@
 static void the_building_block(void **state)
 {
     (void)state;
-    assert_near(beta_binomial_log_e(14, 45, .1, 1, 9), 2.740547, 1e-5);
-    assert_near(beta_binomial_log_e(14, 45, .1, 1, 1), 2.664396, 1e-5);
-    assert_near(exp(beta_binomial_log_e(3, 0, .1, 1, 1)), 250, 1e-5 * 250);
-    assert_near(beta_binomial_log_e(0, 0, .1, 1, 9), 0, 1e-12);
+    assert_near(beta_log_e(14, 45, .1, 1, 9), 2.740547, 1e-5);
+    assert_near(beta_log_e(14, 45, .1, 1, 1), 2.664396, 1e-5);
+    assert_near(exp(beta_log_e(3, 0, .1, 1, 1)), 250, 1e-5 * 250);
+    assert_near(beta_log_e(0, 0, .1, 1, 9), 0, 1e-12);
+}
+
+static void the_confidence_sequence_in_closed_form(void **state)
+{
+    (void)state;
+    double low, high;
+    beta_ratio_interval(14, 45, .1, 1, 9, .01, &low, &high);
+    assert_near(low, .80591, 1e-5);
+    assert_near(high, 7.80787, 1e-5);
+    /* Its ends are where E is the bar, the share itself is inside. */
+    beta_interval(14, 45, 1, 9, .01, &low, &high);
+    assert_near(beta_log_e(14, 45, low, 1, 9), log(100), 1e-9);
+    assert_near(beta_log_e(14, 45, high, 1, 9), log(100), 1e-9);
+    assert_true(low < 14.0 / 59 && high > 14.0 / 59);
+    beta_interval(0, 50, .5, .5, .01, &low, &high);
+    assert_near(low, 0, 0);
+    assert_near(beta_log_e(0, 50, high, .5, .5), log(100), 1e-9);
+    beta_ratio_interval(8, 0, .1, 1, 9, .01, &low, &high);
+    assert_true(low > 1 && isinf(high));
+    rate_interval(0, 0, .01, &low, &high);
+    assert_true(low == 0 && high == 1);
+    rate_interval(3, 1000000000, .01, &low, &high);
+    assert_true(low > 1e-12 && low < 3e-9 && high > 3e-9 && high < 1e-7);
+}
+
+static void non_inferiority(void **state)
+{
+    (void)state;
+    struct curve c;
+    curve_init(&c);
+    feed_curve(&c, 12, 1000, 168, 9000);
+    assert_near(curve_no_worse_log(&c), 9.22865, 1e-5);
+    curve_init(&c);
+    assert_near(curve_no_worse_log(&c), 0, 1e-12);
+    feed_curve(&c, 36, 1000, 164, 9000); /* exactly twice as often */
+    assert_true(curve_no_worse_log(&c) < 0);
+    /* The number of errors that people are told: of a candidate that equals stable. */
+    double needed = judge_errors_to_pass(.05, .1, 1);
+    assert_near(needed, log(20) / (-.1 * log(2) + log(1.1)), 1e-9);
 }
 
 static void the_grid(void **state)
@@ -26,15 +65,15 @@ static void the_grid(void **state)
 static void batches_add_up_and_silent_ones_say_nothing(void **state)
 {
     (void)state;
-    struct eprocess e;
-    eprocess_init(&e);
+    struct curve e;
+    curve_init(&e);
     for (int i = 0; i < 10; i++) {
-        eprocess_update(&e, 17, 200, 90, 1800);
-        eprocess_update(&e, 0, 50, 0, 450); /* no events */
-        eprocess_update(&e, 5, 50, 0, 0);   /* no stable in it: nothing to compare with */
-        eprocess_update(&e, 0, 0, 7, 100);
+        feed_curve(&e, 17, 200, 90, 1800);
+        feed_curve(&e, 0, 50, 0, 450); /* no events */
+        feed_curve(&e, 5, 50, 0, 0);   /* no stable in it: nothing to compare with */
+        feed_curve(&e, 0, 0, 7, 100);
     }
-    assert_near(eprocess_log(&e), 14.6041, 5e-5);
+    assert_near(curve_worse_log(&e), 14.6041, 5e-5);
     assert_int_equal(e.candidate_events, 220);
     assert_int_equal(e.candidate_requests, 3000);
     assert_int_equal(e.stable_events, 970);
@@ -46,21 +85,35 @@ static void the_ceiling(void **state)
     (void)state;
     struct ceiling c;
     ceiling_init(&c, 0);
-    ceiling_update(&c, 50, 50);
-    assert_near(ceiling_log(&c), 0, 0); /* not in use */
+    assert_near(ceiling_over_log(&c, 50, 50), 0, 0); /* not in use */
+    assert_near(ceiling_under_log(&c, 0, 50), 0, 0);
     ceiling_init(&c, .01);
-    ceiling_update(&c, 30, 1000);
     double expected = 0, factors[] = {1.25, 1.5, 2, 3, 5, 10};
     for (int i = 0; i < 6; i++)
         expected += exp(30 * log(factors[i]) + 970 * (log(1 - .01 * factors[i]) - log(.99))) / 6;
-    assert_near(ceiling_log(&c), log(expected), 1e-9);
+    assert_near(ceiling_over_log(&c, 30, 1000), log(expected), 1e-9);
     ceiling_init(&c, .3); /* only .375, .45, .6, .9 are rates */
-    ceiling_update(&c, 10, 10);
-    assert_near(ceiling_log(&c), log((pow(1.25, 10) + pow(1.5, 10) + pow(2, 10) + pow(3, 10)) / 4),
-                1e-9);
+    assert_near(ceiling_over_log(&c, 10, 10),
+                log((pow(1.25, 10) + pow(1.5, 10) + pow(2, 10) + pow(3, 10)) / 4), 1e-9);
     ceiling_init(&c, 1);
-    ceiling_update(&c, 10, 10);
-    assert_near(ceiling_log(&c), 0, 0);
+    assert_near(ceiling_over_log(&c, 10, 10), 0, 0);
+    assert_near(ceiling_under_log(&c, 0, 10), 0, 0);
+}
+
+static void the_ceiling_that_promotes(void **state)
+{
+    (void)state;
+    struct ceiling c;
+    ceiling_init(&c, .01);
+    assert_true(ceiling_under_log(&c, 0, 612) < log(100));
+    assert_true(ceiling_under_log(&c, 0, 613) >= log(100));
+    assert_true(ceiling_under_log(&c, 0, 419) < log(20));
+    assert_true(ceiling_under_log(&c, 0, 420) >= log(20));
+    assert_true(ceiling_under_log(&c, 10, 613) < 0);
+    double expected = 0, factors[] = {.05, .1, .2, .3, .4, .5, .6, .7, .8};
+    for (int i = 0; i < 9; i++)
+        expected += exp(3 * log(factors[i]) + 997 * (log(1 - .01 * factors[i]) - log(.99))) / 9;
+    assert_near(ceiling_under_log(&c, 3, 1000), log(expected), 1e-9);
 }
 
 /* ---- exact: one error after the other, each the candidate's with a known chance
@@ -171,9 +224,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_building_block),
+        cmocka_unit_test(the_confidence_sequence_in_closed_form),
+        cmocka_unit_test(non_inferiority),
         cmocka_unit_test(the_grid),
         cmocka_unit_test(batches_add_up_and_silent_ones_say_nothing),
         cmocka_unit_test(the_ceiling),
+        cmocka_unit_test(the_ceiling_that_promotes),
         cmocka_unit_test(the_least_errors_that_roll_back),
         cmocka_unit_test(exact_false_alarms),
         cmocka_unit_test(exact_power),

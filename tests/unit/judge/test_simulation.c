@@ -59,7 +59,7 @@ static bool rolled_back(const struct judge *j)
     struct buf text = BUF_INIT;
     enum judgement judgement = judge_look(j, &text);
     buf_release(&text);
-    return judgement != JUDGEMENT_CONTINUE && judgement != JUDGEMENT_NO_DATA;
+    return judgement_rolls_back(judgement);
 }
 
 static bool run_errors(struct dice *dice, world_fn world)
@@ -74,7 +74,7 @@ static bool run_errors(struct dice *dice, world_fn world)
                                    .errors = dice_binomial(dice, t.stable, t.stable_rate)};
         judge_batch(&j, &candidate, &stable);
         /* The same look as judge_look()'s, without the sentence: that would be most of the time. */
-        if (eprocess_log(&j.errors) >= -log(.01))
+        if (curve_worse_log(&j.errors) >= -log(.01))
             return rolled_back(&j);
     }
     return false;
@@ -152,7 +152,7 @@ static uint64_t run_all(struct dice *dice, double error_rate, double slower,
         judge_batch(&j, &candidate, &stable);
         buf_clear(&text);
         *judgement = judge_look(&j, &text);
-        if (*judgement != JUDGEMENT_CONTINUE && *judgement != JUDGEMENT_NO_DATA) {
+        if (judgement_rolls_back(*judgement)) {
             buf_release(&text);
             return j.errors.candidate_requests;
         }
@@ -226,7 +226,7 @@ static void bad_releases_go_about_as_soon_as_is_possible(void **state)
                 judge_batch(&j, &candidate, &stable);
                 if (j.errors.candidate_requests > 20000)
                     fail_msg("no power at an error rate of %g", cases[i][0]);
-            } while (eprocess_log(&j.errors) < -log(.01));
+            } while (curve_worse_log(&j.errors) < -log(.01));
             requests += (double)j.errors.candidate_requests;
         }
         requests /= runs;
