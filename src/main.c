@@ -1,8 +1,10 @@
 /* Picks the role. The guardian starts the others under the titles "sluice: controller DATA" and
- * "sluice: gateway DATA"; under any other name this is the command line. */
+ * "sluice: gateway DATA", the controller "sluice: fetch DATA"; under any other name this is the
+ * command line. */
 #include "api/controller.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "fetch/fetch.h"
 #include "gateway/gateway.h"
 #include "os/boot.h"
 #include "os/lockfile.h"
@@ -67,5 +69,7 @@ int main(int argc, char **argv)
         return run_role(run_controller, "controller");
     if (argc > 0 && title_match(argv[0], "gateway") != NULL)
         return run_role(gateway_main, "gateway");
+    if (argc > 0 && title_match(argv[0], "fetch") != NULL)
+        return run_role(fetch_main, "fetch");
     return cli_main(argc, argv);
 }

@@ -5,16 +5,15 @@
 #include "base/log.h"
 #include "gateway/control.h"
 #include "os/listen.h"
+#include "os/privileges.h"
 #include "wire/guardianctl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -109,24 +108,6 @@ static int make_metrics(struct gateway *g, struct error *err)
     return 0;
 }
 
-/* ---- who it is
- * -------------------------------------------------------------------------------------------- */
-
-static int drop_privileges(const struct boot *boot, struct error *err)
-{
-    if (geteuid() == 0 && boot->gateway_uid >= 0 && boot->gateway_gid >= 0) {
-        uid_t uid = (uid_t)boot->gateway_uid;
-        gid_t gid = (gid_t)boot->gateway_gid;
-        if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-            return error_errno(err, errno, "drop to user %u", (unsigned)uid);
-        if (uid != 0 && setuid(0) == 0)
-            return error_set(err, ERROR_FAILED, "dropping to user %u did not hold", (unsigned)uid);
-    }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return error_errno(err, errno, "no new privileges");
-    return 0;
-}
-
 /* SIGTERM comes through a descriptor; a Ctrl-C is for the guardian, which then says what to do. */
 static void set_signals(void)
 {
@@ -183,7 +164,7 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0)
         return -1;
     control_first_table(g, boot);
-    if (drop_privileges(boot, err) < 0)
+    if (privileges_drop(boot->gateway_uid, boot->gateway_gid, err) < 0)
         return -1;
     g->workers = xcalloc(g->workers_len, sizeof *g->workers);
     for (uint32_t i = 0; i < g->workers_len; i++)

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const ROLE_WORDS[BOOT_ROLES] = {"guardian", "controller", "gateway"};
+static const char *const ROLE_WORDS[BOOT_ROLES] = {"guardian", "controller", "gateway", "fetch"};
 
 void boot_init(struct boot *b)
 {

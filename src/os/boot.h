@@ -1,9 +1,9 @@
 /* The boot file: what one process of `sluice serve` tells the next one that it starts.
  *
  * A memfd of key=value lines at descriptor BOOT_FD. serve writes it for the guardian, the guardian
- * for the controller and for each gateway. The descriptors that it names are inherited under their
- * own numbers. It is read once, at the start of the process; the reader and the writer are always
- * of the same build, so an unknown key is an error.
+ * for the controller and for each gateway, the controller for its fetch helper. The descriptors
+ * that it names are inherited under their own numbers. It is read once, at the start of the
+ * process; the reader and the writer are always of the same build, so an unknown key is an error.
  *
  *   struct boot b;  boot_init(&b);  b.role = ...;  ...
  *   int fd = boot_write(&b, err);                                                     the parent
@@ -27,7 +27,7 @@ enum {
     BOOT_MAX_BYTES = 64 << 10,
 };
 
-enum boot_role { BOOT_GUARDIAN, BOOT_CONTROLLER, BOOT_GATEWAY, BOOT_ROLES };
+enum boot_role { BOOT_GUARDIAN, BOOT_CONTROLLER, BOOT_GATEWAY, BOOT_FETCH, BOOT_ROLES };
 
 struct boot_listener {
     char address[BOOT_ADDRESS_MAX]; /* "127.0.0.1:8080", "[::1]:8080"; the real port, never 0 */
@@ -54,7 +54,8 @@ struct boot_listener {
 
 /* X(name): -1 where there is none. */
 #define BOOT_FDS(X)                                                                                \
-    X(control_fd)   /* listening SOCK_SEQPACKET: gateway-G.sock, controller.sock; nonblocking */   \
+    X(control_fd)   /* listening SOCK_SEQPACKET: gateway-G.sock, controller.sock; nonblocking.     \
+                       fetch: its end of the pair (wire/fetchctl.h) */                             \
     X(guardian_fd)  /* controller: the channel to the guardian (wire/guardianctl.h) */             \
     X(snapshot0_fd) /* gateway: DATA/run/snapshot-0, read-only */                                  \
     X(snapshot1_fd)                                                                                \
