@@ -6,7 +6,9 @@
 #include "control/control_internal.h"
 
 #include "observe/logs.h"
+#include "os/clock.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,10 +24,11 @@ struct hook {
     struct logs_reader *output; /* follows the log for the output events */
     uv_timer_t timer;           /* reads the output; also starts, so that done comes later */
     struct run_status last;     /* how its last command ended */
+    int64_t late_ms;            /* clock_boot_ms(): its shim should have ended it long before */
     bool closing;
 };
 
-enum { OUTPUT_MS = 200, OUTPUT_LINES_PER_TURN = 50 };
+enum { OUTPUT_MS = 200, OUTPUT_LINES_PER_TURN = 50, LATE_MS = 10000 };
 
 static void hook_free(struct hook *h)
 {
@@ -132,6 +135,9 @@ static int start_command(struct hook *h, struct error *err)
     owner->hook = h;
     free(map_put(&c->runs, h->run_id, owner));
 
+    h->late_ms = h->config.timeout_ms > 0 && h->config.timeout_ms < INT32_MAX
+                     ? clock_boot_ms() + h->config.timeout_ms + LATE_MS
+                     : INT64_MAX;
     struct run_status status;
     if (c->engine->ops->status(c->engine, h->run_id, &status, NULL) == 0) {
         hook_on_run(h, &status); /* an earlier controller began it */
@@ -167,6 +173,10 @@ static void on_timer(uv_timer_t *timer)
     struct hook *h = timer->data;
     if (h->run_id[0] != '\0') {
         tell_output(h, false);
+        if (clock_boot_ms() >= h->late_ms) { /* the engine sees to a shim that is frozen */
+            h->late_ms = INT64_MAX;
+            h->control->engine->ops->stop(h->control->engine, h->run_id, SIGKILL, 0, NULL);
+        }
         return;
     }
     if (h->at >= h->config.commands_len) {

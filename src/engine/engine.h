@@ -68,7 +68,8 @@ struct engine_ops {
     int (*start)(struct engine *e, const struct run_spec *spec, struct error *err);
     /* Signal to the whole process group, KILL after grace_ms: carried out by the shim, so it holds
      * also when the controller dies meanwhile. Repeating it with a shorter grace shortens it. Gives
-     * 0 when the run is over already. */
+     * 0 when the run is over already. A shim that is frozen then is killed some seconds after the
+     * grace, with all that it holds: RUN_LOST. */
     int (*stop)(struct engine *e, const char *id, int signal, int64_t grace_ms, struct error *err);
     /* -1 with ERROR_NOT_FOUND where no such run is known. */
     int (*status)(struct engine *e, const char *id, struct run_status *out, struct error *err);

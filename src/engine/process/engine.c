@@ -183,6 +183,7 @@ static void mend(struct process_engine *e, struct run *r)
             engine_wake(e, LINK_AGAIN_MS);
     }
     link_send_stop(e, r);
+    late_check(e, r);
 }
 
 static void on_timer(struct process_engine *e)
@@ -221,6 +222,7 @@ static int process_stop(struct engine *engine, const char *id, int signal, int64
     r->stop.wanted = true;
     r->stop.signal = signal;
     link_send_stop(e, r);
+    late_expect(e, r, grace_ms);
     return 0;
 }
 
@@ -257,6 +259,8 @@ static int process_forget(struct engine *engine, const char *id, struct error *e
     r->next_dead = e->leaving;
     e->leaving = r;
     link_send_release(r);
+    r->late.look_ms = 0;
+    late_expect(e, r, 0);
     return 0;
 }
 

@@ -114,6 +114,7 @@ void link_send_stop(struct process_engine *e, struct run *r)
 static void apply(struct process_engine *e, struct run *r, const struct shimctl_report *report)
 {
     struct run_status before = r->status;
+    r->late.heard = true;
     if (before.state == RUN_EXITED) /* only the record's own progress is told any more */
         return;
     r->status.pid = report->pid;

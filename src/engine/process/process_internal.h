@@ -1,7 +1,7 @@
 /* The process engine's inside. engine.c: the surface and its one epoll; launch.c: starting a run;
- * link.c: the control connection to a shim; adopt.c: runs found at open; sweep.c: what is left when
- * a shim was killed; inspect.c: ports and usage; runfile.c: a run's folder; user.c: names to
- * numbers.
+ * link.c: the control connection to a shim; late.c: shims that do not do what they are told;
+ * adopt.c: runs found at open; sweep.c: what is left when a shim was killed; inspect.c: ports and
+ * usage; runfile.c: a run's folder; user.c: names to numbers.
  */
 #ifndef SLUICE_ENGINE_PROCESS_INTERNAL_H
 #define SLUICE_ENGINE_PROCESS_INTERNAL_H
@@ -39,8 +39,12 @@ struct run {
         int signal;
         int64_t kill_at_ms; /* clock_boot_ms() */
     } stop;                 /* said to the shim as soon as it can be reached */
-    bool forgotten;         /* out of the map; its folder goes when the shim has gone */
-    struct {                /* for the sweep; from the run folder */
+    struct {
+        int64_t look_ms; /* clock_mono_ms(): what was asked of the shim should be done by then */
+        bool asked, heard;
+    } late;
+    bool forgotten; /* out of the map; its folder goes when the shim has gone */
+    struct {        /* for the sweep; from the run folder */
         pid_t shim_pid, app_pid;
         uint64_t shim_start, app_start;
         int64_t since_ms; /* clock_mono_ms() */
@@ -92,6 +96,11 @@ void link_read(struct process_engine *e, struct run *r);
 void link_send_stop(struct process_engine *e, struct run *r);
 void link_send_release(struct run *r);
 void link_ask(struct run *r);
+
+/* late.c: a shim that neither does what it was told nor answers (it is stopped, or hangs) is
+ * killed, with all that it holds. */
+void late_expect(struct process_engine *e, struct run *r, int64_t in_ms);
+void late_check(struct process_engine *e, struct run *r); /* at each turn of the timer */
 
 /* adopt.c */
 int adopt_all(struct process_engine *e, struct error *err);

@@ -1,4 +1,5 @@
 /* Ends that are asked for, and what a run leaves behind when its main process ends. */
+#include "engine/process/process_internal.h"
 #include "engine/rig.h"
 
 static void term_ends_it_within_the_grace(void **state)
@@ -151,6 +152,45 @@ static void signals_do_not_end_the_shim(void **state)
     assert_int_equal(rig_wait(rig, "a.1", RUN_EXITED).exit_signal, SIGINT);
 }
 
+/* Frozen (SIGSTOP, a debugger that hangs), it holds an app that is to go. */
+static void a_frozen_shim_is_killed_after_the_grace(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, "a.1", "setsid sh -c 'echo $$ > child; exec sleep 1000' & echo $$ > main; wait");
+    struct run_status s = rig_wait(rig, "a.1", RUN_RUNNING);
+    RIG_UNTIL(rig, rig_pid(rig, "main") != 0 && rig_pid(rig, "child") != 0);
+    assert_int_equal(kill(s.shim_pid, SIGSTOP), 0);
+    int64_t began = clock_mono_ms();
+    log_init("test", LOG_ERROR + 1);
+    rig_stop(rig, "a.1", SIGTERM, 1000);
+    rig_wait(rig, "a.1", RUN_LOST);
+    log_init("test", LOG_ERROR);
+    assert_true(clock_mono_ms() - began >= 1000);
+    assert_true(process_gone(s.shim_pid));
+    assert_true(process_gone(rig_pid(rig, "main")));
+    assert_true(process_gone(rig_pid(rig, "child")));
+}
+
+/* Its app takes long to die, but it answers: it is let alone. */
+static void a_shim_that_answers_is_not_killed(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, "a.1", "trap '' TERM; echo up > up; while :; do sleep 0.05; done");
+    struct run_status s = rig_wait(rig, "a.1", RUN_RUNNING);
+    RIG_UNTIL(rig, rig_contains(rig, "up", "up"));
+    rig_stop(rig, "a.1", SIGTERM, 60000);
+    ((struct process_engine *)rig->engine)->timer_at_ms = 0; /* nothing wakes it but we */
+    struct run *r = map_get(&((struct process_engine *)rig->engine)->runs, "a.1");
+    for (int i = 0; i < 3; i++) {
+        r->late.look_ms = 1; /* all is due */
+        late_check((struct process_engine *)rig->engine, r);
+        RIG_UNTIL(rig, r->late.heard);
+    }
+    assert_false(process_gone(s.shim_pid));
+    assert_true(rig_in_state(rig, "a.1", RUN_RUNNING));
+    ((struct process_engine *)rig->engine)->timer_at_ms = INT64_MAX;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +206,8 @@ int main(void)
         RIG_TEST(a_child_that_holds_stdout_hangs_nothing),
         RIG_TEST(much_output_is_not_lost_at_the_end),
         RIG_TEST(signals_do_not_end_the_shim),
+        RIG_TEST(a_frozen_shim_is_killed_after_the_grace),
+        RIG_TEST(a_shim_that_answers_is_not_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
