@@ -80,10 +80,11 @@ int cmd_scale(int argc, char **argv)
     json_t *body = json_pack("{s:I}", "replicas", (json_int_t)replicas);
     if (o.value[OPTION_PROCESS] != NULL)
         json_object_set_new(body, "process", json_string(o.value[OPTION_PROCESS]));
-    cleanup_free char *done =
-        xasprintf("%s instances are wanted now, until a spec whose `replicas` "
-                  "changed is deployed",
-                  o.arguments[1]);
+    const char *process = o.value[OPTION_PROCESS];
+    cleanup_free char *done = xasprintf(
+        "%s instance%s%s%s %s wanted now, until a spec whose `replicas` changed is deployed",
+        o.arguments[1], replicas == 1 ? "" : "s", process != NULL ? " of " : "",
+        process != NULL ? process : "", replicas == 1 ? "is" : "are");
     return command(VERB_scale, argc, argv, body, done);
 }
 

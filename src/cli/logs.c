@@ -5,6 +5,7 @@
 #include "os/clock.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { AWAY_MS = 10000, SILENT_MS = 45000, PAUSE_MS = 200 };
@@ -54,6 +55,17 @@ static enum client_result print_stream(struct client *c, struct loglines *l, str
     }
 }
 
+/* No lines is an answer too, and not always the one that was expected. */
+static void say_nothing_found(const struct session *s)
+{
+    const struct options *o = &s->options;
+    const char *release = o->value[OPTION_RELEASE], *instance = o->value[OPTION_INSTANCE];
+    fprintf(stderr, "sluice: %s%s%s%s%s has written nothing%s\n", s->app,
+            release != NULL ? ", release " : "", release != NULL ? release : "",
+            instance != NULL ? ", instance " : "", instance != NULL ? instance : "",
+            o->given[OPTION_SINCE] ? " since then" : "");
+}
+
 static int show(const struct session *s, struct loglines *l)
 {
     bool follow = s->options.given[OPTION_FOLLOW];
@@ -65,6 +77,8 @@ static int show(const struct session *s, struct loglines *l)
         struct client *c = client_open(&s->place, &request, &why);
         enum client_result r = c != NULL ? print_stream(c, l, &why) : CLIENT_FAILED;
         client_free(c);
+        if (r == CLIENT_END && !follow && l->lines == 0)
+            say_nothing_found(s);
         if (r == CLIENT_AGAIN || (r == CLIENT_END && !follow))
             return EXIT_DONE;
         int64_t now_ms = clock_mono_ms();

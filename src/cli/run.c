@@ -150,8 +150,10 @@ static int say_end(const struct job *j)
     cleanup_free char *first =
         xstrndup(text, lines != NULL ? (size_t)(lines - text) : strlen(text));
     put_clean(&why, first);
-    fprintf(stderr, "sluice: the command failed with status %lld%s%s\n", (long long)code,
-            why.len > 0 ? ": " : "", buf_str(&why));
+    if (why.len > 0) /* it names the command and its status */
+        fprintf(stderr, "sluice: %s\n", buf_str(&why));
+    else
+        fprintf(stderr, "sluice: the command failed with status %lld\n", (long long)code);
     return EXIT_FAILED;
 }
 

@@ -138,6 +138,20 @@ void view_split(const json_t *status, const struct term *t, unsigned columns, st
     buf_release(&bar);
 }
 
+/* The process of an instance is said where a release has others than `web`. */
+static bool several_processes(const json_t *instances)
+{
+    size_t i;
+    json_t *instance;
+    json_array_foreach((json_t *)instances, i, instance)
+    {
+        const char *process = json_text(instance, "process");
+        if (*process != '\0' && strcmp(process, "web") != 0)
+            return true;
+    }
+    return false;
+}
+
 static void put_instances(const json_t *instances, const struct term *term, struct buf *out)
 {
     size_t i;
@@ -145,13 +159,18 @@ static void put_instances(const json_t *instances, const struct term *term, stru
     struct table t;
     if (json_array_size(instances) == 0)
         return;
-    table_init(&t, term, "INSTANCE|VERSION|STATE|>PID|>PORT|>RESTARTS|>IN FLIGHT|DETAIL");
+    bool several = several_processes(instances);
+    table_init(&t, term,
+               several ? "INSTANCE|PROCESS|VERSION|STATE|>PID|>PORT|>RESTARTS|>IN FLIGHT|DETAIL"
+                       : "INSTANCE|VERSION|STATE|>PID|>PORT|>RESTARTS|>IN FLIGHT|DETAIL");
     json_array_foreach((json_t *)instances, i, instance)
     {
         const char *state = json_text(instance, "state");
         int64_t pid = json_whole(instance, "pid"), port = json_whole(instance, "port");
         int64_t restarts = json_whole(instance, "restarts");
         table_cell(&t, STYLE_NONE, json_text(instance, "id"));
+        if (several)
+            table_cell(&t, STYLE_NONE, json_text(instance, "process"));
         table_cell(&t, STYLE_NONE, json_text(instance, "version"));
         table_cell(&t, style_of_state(state), state);
         if (pid > 0)

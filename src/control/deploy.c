@@ -180,6 +180,18 @@ static int owner(const struct app *a, const struct app_spec *spec, uid_t *uid, g
     return 0;
 }
 
+/* The limits that the spec asks for and this machine does not have are said to who deploys. */
+static void say_missing_limits(struct app *a, struct release *r, struct store_batch *batch)
+{
+    struct engine *engine = a->control->engine;
+    const char *missing = engine->ops->missing_limits(engine);
+    const struct app_spec *spec = release_spec(a, r);
+    if (*missing == '\0' || spec == NULL || (spec->cpu_milli == 0 && spec->memory_bytes == 0))
+        return;
+    cleanup_free char *text = xasprintf("`resources` is not enforced on this machine: %s", missing);
+    event_add(a->control, batch, a, "limits-missing", r->created_by, r->number, text, NULL);
+}
+
 static void take_result(struct app *a, struct release *r, const struct pack_result *result,
                         bool version_given)
 {
@@ -197,9 +209,10 @@ static void take_result(struct app *a, struct release *r, const struct pack_resu
 #undef SET
     struct store_batch *batch = store_batch_new(a->control->store);
     char size[32];
+    uint64_t shown = result->bytes < 1024 ? result->bytes : result->bytes / 1024 * 1024;
     cleanup_free char *text =
-        xasprintf("packed %u files (%s)%s%s%s", result->files,
-                  format_size_bytes(result->bytes / 1024 * 1024, size, sizeof size),
+        xasprintf("packed %u files (%s%s)%s%s%s", result->files,
+                  format_size_bytes(shown, size, sizeof size), shown < 1024 ? " bytes" : "",
                   result->git ? ", commit " : "", result->git ? result->short_commit : "",
                   result->dirty ? ", with changes that are not committed" : "");
     a->deploy->stage = STAGE_BUILDING; /* from here on the folder is not made again */
@@ -208,6 +221,7 @@ static void take_result(struct app *a, struct release *r, const struct pack_resu
     event_add(a->control, batch, a, "packed", r->created_by, r->number, text, NULL);
     if (result->note[0] != '\0')
         event_add(a->control, batch, a, "packed", r->created_by, r->number, result->note, NULL);
+    say_missing_limits(a, r, batch);
     app_write(a, batch, NULL, NULL);
 }
 

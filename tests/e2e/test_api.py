@@ -139,7 +139,7 @@ def test_run_shows_all_output_and_the_status(app):
     assert lines[:2000] == [str(n) for n in range(1, 2001)]
     assert sorted(lines[2000:]) == ["1", "e"]
     run = app.server.run("run", "hello", "--", "sh", "-c", "exit 7")
-    assert run.returncode == 1 and "7" in run.stderr, run
+    assert run.returncode == 1 and run.stderr == "sluice: exit 7 exited with status 7\n", run
     assert app.server.run("run", "hello").returncode == 2
     assert app.server.run("run", "helo", "--", "true").returncode == 1
 

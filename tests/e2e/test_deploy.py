@@ -494,6 +494,10 @@ def test_what_an_instance_sees(app):
 
 def test_scale_restart_stop_start(app):
     app.deploy(1, ok=True)
+    assert "4 instances of web are wanted now" in app.cli("scale", "4", "--process", "web", json_=False).stdout
+    app.wait_steady(version=1, ready=4)
+    assert "1 instance is wanted now" in app.cli("scale", "1", json_=False).stdout
+    app.wait_steady(version=1, ready=1)
     with app.load() as load:
         load.wait_version(1)
         app.command("scale", "4")
@@ -516,6 +520,17 @@ def test_scale_restart_stop_start(app):
     app.command("start")
     app.wait_steady(version=3, ready=3)
     assert app.server.get("/").version == "3"
+
+
+def test_limits_that_cannot_be_enforced_are_said(make_server):
+    """Where there are no cgroups for it, the app runs all the same, and who deploys is told."""
+    from sluice_test.server import ordinary_user
+    app = App(make_server(user=ordinary_user()), resources={"cpu": "500m", "memory": "256Mi"})
+    done = app.deploy(1, ok=True)
+    missing = "resource limits that cannot be enforced here" in app.server.log_text()
+    assert ("`resources` is not enforced on this machine" in done.text) == missing, done
+    app.spec.pop("resources")
+    assert "is not enforced" not in app.deploy(2, ok=True).text
 
 
 def test_scale_to_zero_and_back(app):

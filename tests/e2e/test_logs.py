@@ -37,6 +37,14 @@ def test_logs_by_release_instance_and_time(app):
     wait_until(lambda: not lines(app, "--since", "1ms") or True, 5)
 
 
+def test_no_lines_is_said(app):
+    app.deploy(1, ok=True)
+    run = app.server.run("logs", "hello", "--release", "7", "--instance", "hello-7-1")
+    assert run.returncode == 0 and run.stdout == "", run
+    assert "hello, release 7, instance hello-7-1 has written nothing" in run.stderr, run
+    wait_until(lambda: app.server.run("logs", "hello").stderr == "", 20, "there are lines")
+
+
 def test_logs_follow(app):
     app.deploy(1, ok=True, faults={"log_requests": 1})
     child = app.server.start_cli("logs", "hello", "-f")

@@ -130,6 +130,24 @@ static void sizes_and_a_full_disk_are_shown(void **state)
     json_decref(j);
 }
 
+static void processes_are_told_apart(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j = parse(
+        "{\"app\":\"mail\",\"environment\":\"production\",\"state\":\"steady\",\"instances\":["
+        "{\"id\":\"mail-1-1\",\"process\":\"web\",\"version\":\"1\",\"state\":\"ready\"},"
+        "{\"id\":\"mail-1-2\",\"process\":\"worker\",\"version\":\"1\",\"state\":\"ready\"}]}");
+    view_status(j, &plain, &out);
+    assert_non_null(strstr(buf_str(&out), "INSTANCE  PROCESS  VERSION"));
+    assert_non_null(strstr(buf_str(&out), "mail-1-2  worker   1"));
+    json_array_remove(json_object_get(j, "instances"), 1);
+    buf_clear(&out);
+    view_status(j, &plain, &out);
+    assert_null(strstr(buf_str(&out), "PROCESS")); /* one process: nothing to tell apart */
+    json_decref(j);
+}
+
 static void no_json_breaks_a_view(void **state)
 {
     (void)state;
@@ -413,6 +431,7 @@ int main(void)
         cmocka_unit_test(status_of_one_app),
         cmocka_unit_test(status_of_all_apps),
         cmocka_unit_test(sizes_and_a_full_disk_are_shown),
+        cmocka_unit_test(processes_are_told_apart),
         cmocka_unit_test(no_json_breaks_a_view),
         cmocka_unit_test(no_control_byte_reaches_the_terminal),
         cmocka_unit_test(a_roll_back_says_why),
