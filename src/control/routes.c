@@ -46,6 +46,15 @@ static uint32_t add_matches(struct builder *b, const struct match_spec *match)
     return first;
 }
 
+/* Both sides of a rollout are held to the candidate's slo: the judge compares them by it. */
+static uint64_t slo_us(struct app *a, uint32_t pool)
+{
+    const struct app_spec *spec = pool_spec(a, a->state.candidate);
+    if (spec == NULL || !spec->slo.has_latency)
+        spec = pool_spec(a, pool);
+    return spec != NULL && spec->slo.has_latency ? (uint64_t)spec->slo.latency_ms * 1000 : 0;
+}
+
 /* The pool with its ready instances. */
 static uint32_t add_pool(struct builder *b, struct app *a, const struct pool_state *p)
 {
@@ -55,6 +64,7 @@ static uint32_t add_pool(struct builder *b, struct app *a, const struct pool_sta
     pool->release = p->release;
     pool->version = r != NULL ? r->version : "";
     pool->first_instance = b->s->instances_len;
+    pool->slo_us = slo_us(a, p->id);
     for (size_t i = 0; i < a->instances.len; i++) {
         struct instance *in = a->instances.items[i];
         if (in->pool != p->id || in->slot == UINT32_MAX || !instance_ready(in))

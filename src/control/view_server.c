@@ -75,11 +75,17 @@ static void expose_pool(struct exposition *e, struct app *a, const struct pool_s
         enum exposition_family family;
         enum request_metric metric;
     } counters[] = {
-        {FAMILY_REQUESTS, REQUESTS},          {FAMILY_RESPONSES_5XX, REQUESTS_5XX},
-        {FAMILY_RESPONSES_4XX, REQUESTS_4XX}, {FAMILY_FAILED, REQUESTS_FAILED},
-        {FAMILY_CUT, REQUESTS_CUT},           {FAMILY_CLIENT_LEFT, REQUESTS_CLIENT_LEFT},
-        {FAMILY_SPILLED, REQUESTS_SPILLED},   {FAMILY_RETRIED, REQUESTS_RETRIED},
-        {FAMILY_BYTES_IN, REQUESTS_BYTES_IN}, {FAMILY_BYTES_OUT, REQUESTS_BYTES_OUT},
+        {FAMILY_REQUESTS, REQUESTS},
+        {FAMILY_RESPONSES_5XX, REQUESTS_5XX},
+        {FAMILY_RESPONSES_4XX, REQUESTS_4XX},
+        {FAMILY_FAILED, REQUESTS_FAILED},
+        {FAMILY_CUT, REQUESTS_CUT},
+        {FAMILY_CLIENT_LEFT, REQUESTS_CLIENT_LEFT},
+        {FAMILY_SPILLED, REQUESTS_SPILLED},
+        {FAMILY_RETRIED, REQUESTS_RETRIED},
+        {FAMILY_BYTES_IN, REQUESTS_BYTES_IN},
+        {FAMILY_BYTES_OUT, REQUESTS_BYTES_OUT},
+        {FAMILY_ABOVE_SLO, REQUESTS_ABOVE_SLO},
     };
     cleanup_buf struct buf labels = BUF_INIT;
     pool_labels(a, p->release, &labels);
@@ -112,6 +118,7 @@ static void expose_instance(struct exposition *e, struct app *a, const struct in
         {FAMILY_INSTANCE_REQUESTS, INSTANCE_REQUESTS},
         {FAMILY_INSTANCE_ERRORS, INSTANCE_ERRORS},
         {FAMILY_INSTANCE_CONNECT_ERRORS, INSTANCE_CONNECT_ERRORS},
+        {FAMILY_INSTANCE_ABOVE_SLO, INSTANCE_ABOVE_SLO},
     };
     cleanup_buf struct buf labels = BUF_INIT;
     pool_labels(a, in->release, &labels);

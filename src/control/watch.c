@@ -97,7 +97,7 @@ static void choose_edges(struct app *a)
 }
 
 /* What one slot brought since the last batch. */
-static void take(struct app *a, struct slot *s, struct judge_arm *arm, uint32_t slo_bucket)
+static void take(struct app *a, struct slot *s, struct judge_arm *arm)
 {
     uint64_t now[REQUEST_METRICS], buckets[METRICS_BUCKETS];
     for (int m = 0; m < REQUEST_METRICS; m++)
@@ -107,14 +107,13 @@ static void take(struct app *a, struct slot *s, struct judge_arm *arm, uint32_t 
     uint64_t left = SINCE(REQUESTS_CLIENT_LEFT);
     arm->requests = SINCE(REQUESTS) > left ? SINCE(REQUESTS) - left : 0;
     arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT);
+    arm->above_slo = SINCE(REQUESTS_ABOVE_SLO);
 #undef SINCE
     for (uint32_t b = 0; b < METRICS_BUCKETS; b++) {
         uint64_t n = buckets[b] > s->judged_buckets[b] ? buckets[b] - s->judged_buckets[b] : 0;
         for (uint32_t e = 0; e < a->judge.edges_len && e < JUDGE_EDGES; e++)
             if (b >= a->judge.edges[e])
                 arm->above[e] += n;
-        if (b >= slo_bucket)
-            arm->above_slo += n;
     }
     /* A request is in the histogram when its head is answered, and counted when it is over. */
     if (arm->errors > arm->requests)
@@ -144,10 +143,6 @@ void watch_tick(struct app *a)
     if (!a->judging || now - a->judged_ms < TICK_ROLLOUT_MS || a->state.candidate == 0)
         return;
     a->judged_ms = now;
-    const struct app_spec *spec = pool_spec(a, a->state.candidate);
-    uint32_t slo_bucket = METRICS_BUCKETS;
-    if (spec != NULL && spec->slo.has_latency)
-        slo_bucket = metrics_bucket((uint64_t)spec->slo.latency_ms * 1000);
     choose_edges(a);
     for (size_t i = 0; i < a->slots.len; i++) {
         struct slot *s = a->slots.items[i];
@@ -157,13 +152,13 @@ void watch_tick(struct app *a)
         if (s->pool == a->state.stable) {
             /* Nobody to compare with: what it brought meanwhile must not come in one lump later. */
             if (slot_of(a, s->route, a->state.candidate) == NULL)
-                take(a, s, &stable, slo_bucket);
+                take(a, s, &stable);
             continue;
         }
         struct slot *other = a->state.stable != 0 ? slot_of(a, s->route, a->state.stable) : NULL;
-        take(a, s, &candidate, slo_bucket);
+        take(a, s, &candidate);
         if (other != NULL)
-            take(a, other, &stable, slo_bucket);
+            take(a, other, &stable);
         if (candidate.requests + stable.requests > 0) {
             judge_batch(&a->judge, &candidate, &stable);
             a->judge_fed = true;

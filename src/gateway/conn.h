@@ -149,8 +149,11 @@ struct exchange {
     bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
     uint16_t status;
+    uint8_t fault; /* enum sample_fault: of the last attempt that failed */
+    uint8_t path_len;
     uint32_t app_slot, share_slot, instance_slot; /* UINT32_MAX: none yet */
     uint32_t timeout_ms, retries_left;
+    uint64_t slo_us; /* of the chosen pool; UINT64_MAX: none */
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
     uint64_t bytes_in, bytes_out;
     struct http1_body request, body;
@@ -162,6 +165,9 @@ struct exchange {
     uint32_t down_ready; /* bytes at the front of upstream.in that belong to the answer's body */
     size_t scanned;      /* of upstream.in, for the end of a head */
     char cookie[48];     /* the name of the sticky cookie to set */
+    /* Last, and not cleared. The target's beginning: all else of it is gone by the time that an
+     * answer turns out to be a failure. */
+    char path[SAMPLE_PATH_MAX + 1];
 };
 
 /* A request's head is complete at p (in c->in, already known to be h->len bytes). Takes it out of
@@ -172,6 +178,8 @@ void exchange_client_left(struct exchange *x); /* and the client */
 void exchange_timeout(struct exchange *x);
 void exchange_failed(struct exchange *x, enum failure why);
 enum outcome { OUTCOME_WHOLE, OUTCOME_FAILED, OUTCOME_CUT, OUTCOME_CLIENT_LEFT, OUTCOME_UNSERVED };
+/* sample.c: leaves a sample of a request that ends as a failure in the metrics. */
+void sample_take(struct exchange *x, enum outcome outcome);
 /* Ends and counts it; the upstream connection is kept or closed. Of the client only c->exchange is
  * touched. */
 void exchange_end(struct exchange *x, enum outcome outcome);

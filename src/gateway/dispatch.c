@@ -139,6 +139,8 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     x->instance_slot = i->slot;
     x->share_slot = c->share->slot;
     x->spilled = c->spilled;
+    uint64_t slo_us = w->table->snapshot->pools[c->share->pool].slo_us;
+    x->slo_us = slo_us != 0 ? slo_us : UINT64_MAX;
     x->taken = true;
     x->drain_deadline_ms = i->drain_deadline_ms;
     x->state = u->connecting ? EXCHANGE_CONNECTING : EXCHANGE_ACTIVE;

@@ -16,12 +16,14 @@ enum { MAX_ATTEMPTS = 16 };
 /* ---- start
  * ------------------------------------------------------------------------------------------- */
 
-static struct exchange *exchange_new(struct client *c, const struct http1_head *h)
+static struct exchange *exchange_new(struct client *c, const struct http1_head *h, const char *p)
 {
     struct exchange *x = malloc(sizeof *x);
     if (x == NULL)
         return NULL;
-    memset(x, 0, sizeof *x);
+    memset(x, 0, offsetof(struct exchange, path));
+    x->path_len = (uint8_t)(h->path.len < sizeof x->path ? h->path.len : sizeof x->path);
+    memcpy(x->path, http1_at(p, h->path), x->path_len);
     x->worker = c->worker;
     x->client = c;
     link_init(&x->hold_link);
@@ -58,7 +60,7 @@ void exchange_forget_kept(struct exchange *x)
 void exchange_start(struct client *c, const struct http1_head *h, const char *p)
 {
     struct worker *w = c->worker;
-    struct exchange *x = exchange_new(c, h);
+    struct exchange *x = exchange_new(c, h, p);
     struct chunk *head = x != NULL ? forward_request(c, h, p) : NULL;
     if (head == NULL) { /* out of memory: this connection pays */
         if (x != NULL)
@@ -166,6 +168,7 @@ static void count(struct exchange *x, enum outcome outcome)
     if (outcome == OUTCOME_UNSERVED) {
         if (x->app_slot != NO_SLOT)
             stats_request(w, x->app_slot, REQUESTS_UNSERVED, 1);
+        sample_take(x, outcome);
         return;
     }
     if (!x->taken) { /* no instance was chosen yet */
@@ -191,6 +194,7 @@ static void count(struct exchange *x, enum outcome outcome)
         break;
     case OUTCOME_UNSERVED: break;
     }
+    sample_take(x, outcome);
 }
 
 void exchange_end(struct exchange *x, enum outcome outcome)
@@ -263,10 +267,17 @@ static void cut(struct exchange *x)
 
 void exchange_failed(struct exchange *x, enum failure why)
 {
+    static const uint8_t faults[] = {
+        [FAILED_CONNECT] = SAMPLE_CONNECT,
+        [FAILED_BROKEN] = SAMPLE_BROKE_OFF,
+        [FAILED_BAD_ANSWER] = SAMPLE_BAD_ANSWER,
+        [FAILED_TIMEOUT] = SAMPLE_TIMEOUT,
+    };
     struct worker *w = x->worker;
     struct upstream *u = x->upstream;
     struct instance *i = u->instance;
     bool reused = u->reused, listed = i->listed;
+    x->fault = faults[why];
     if (why == FAILED_CONNECT) {
         stats_instance(w, i->slot, INSTANCE_CONNECT_ERRORS, 1);
         i->rest_until_ms = w->now_ms + w->gateway->limits.rest_ms;

@@ -235,15 +235,25 @@ static void note_keep_alive(struct exchange *x, const struct http1_head *h)
         x->upstream->keepalive_ms = h->keep_alive_s * (1000 * EARLIER_PERCENT / 100);
 }
 
+static void count_latency(struct exchange *x)
+{
+    struct worker *w = x->worker;
+    x->latency_us = worker_now_us(w) - x->start_us;
+    stats_latency(w, x->share_slot, x->latency_us);
+    stats_instance(w, x->instance_slot, INSTANCE_LATENCY_US, (int64_t)x->latency_us);
+    if (x->latency_us > x->slo_us) {
+        stats_request(w, x->share_slot, REQUESTS_ABOVE_SLO, 1);
+        stats_instance(w, x->instance_slot, INSTANCE_ABOVE_SLO, 1);
+    }
+}
+
 /* The final head: what the client is told about its connection is decided here. */
 static void final_head(struct exchange *x, const struct http1_head *h)
 {
     struct client *c = x->client;
     struct worker *w = x->worker;
     x->status = h->status;
-    x->latency_us = worker_now_us(w) - x->start_us;
-    stats_latency(w, x->share_slot, x->latency_us);
-    stats_instance(w, x->instance_slot, INSTANCE_LATENCY_US, (int64_t)x->latency_us);
+    count_latency(x);
     note_keep_alive(x, h);
     http1_body_start(&x->body, (enum http1_framing)h->framing, h->content_length);
     x->body.strip = x->http10 && h->framing == HTTP1_BODY_CHUNKED;
@@ -265,9 +275,7 @@ static enum step switch_protocols(struct exchange *x, struct chunk *head)
     struct client *c = x->client;
     x->status = 101;
     x->began = x->final = true;
-    x->latency_us = worker_now_us(x->worker) - x->start_us;
-    stats_latency(x->worker, x->share_slot, x->latency_us);
-    stats_instance(x->worker, x->instance_slot, INSTANCE_LATENCY_US, (int64_t)x->latency_us);
+    count_latency(x);
     c->out = head;
     exchange_forget_kept(x);
     tunnel_start(x);

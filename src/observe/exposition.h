@@ -42,6 +42,8 @@
       "Bytes of answers sent to clients.")                                                         \
     X(FAMILY_DURATION, "sluice_request_duration_seconds", "histogram", "release,version",          \
       "Time from the request's head to the end of the answer's head.")                             \
+    X(FAMILY_ABOVE_SLO, "sluice_responses_above_slo_total", "counter", "release,version",          \
+      "Answers whose head came later than the slo's latency.")                                     \
     X(FAMILY_WEIGHT, "sluice_release_weight_ratio", "gauge", "release,version",                    \
       "Share of the app's traffic that goes to the release, 0 to 1.")                              \
     X(FAMILY_READY, "sluice_release_instances_ready", "gauge", "release,version",                  \
@@ -76,6 +78,8 @@
       "release,version,instance", "Answers 5xx, failures and cut answers of the instance.")        \
     X(FAMILY_INSTANCE_CONNECT_ERRORS, "sluice_instance_connect_errors_total", "counter",           \
       "release,version,instance", "Connections to the instance that failed.")                      \
+    X(FAMILY_INSTANCE_ABOVE_SLO, "sluice_instance_responses_above_slo_total", "counter",           \
+      "release,version,instance", "Answers of the instance later than the slo's latency.")         \
     X(FAMILY_INSTANCE_RESTARTS, "sluice_instance_restarts_total", "counter",                       \
       "release,version,instance", "Starts of the instance after its first.")                       \
     X(FAMILY_INSTANCE_LOG_DROPPED, "sluice_instance_log_lines_dropped_total", "counter",           \

@@ -14,6 +14,7 @@ enum {
 };
 _Static_assert(METRICS_BUCKETS == 2 + (LAST_OCTAVE - FIRST_OCTAVE) * PER_OCTAVE, "bucket count");
 _Static_assert(sizeof(struct metrics_header) == 4096, "the workers begin on a page");
+_Static_assert(sizeof(struct instance_slot) == 64, "instances do not share a cache line");
 _Static_assert(sizeof(struct metrics_worker) % 64 == 0, "workers do not share a cache line");
 
 uint32_t metrics_bucket(uint64_t us)

@@ -11,6 +11,7 @@
 #define SLUICE_WIRE_METRICS_H
 
 #include "base/error.h"
+#include "wire/samples.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,7 +20,7 @@
 
 enum {
     METRICS_MAGIC = 0x534c4d58, /* "SLMX" */
-    METRICS_FORMAT = 1,
+    METRICS_FORMAT = 2,
     METRICS_MAX_WORKERS = 16,
     METRICS_REQUEST_SLOTS = 4096, /* app slots and route x release slots share this range */
     METRICS_INSTANCE_SLOTS = 16384,
@@ -46,6 +47,7 @@ enum request_metric {
     REQUESTS_WAITING,     /* gauge: in the hold now (app slots) */
     REQUESTS_BYTES_IN,
     REQUESTS_BYTES_OUT,
+    REQUESTS_ABOVE_SLO, /* answers with a head later than the pool's slo_us (snapshot.h), exactly */
     REQUEST_METRICS
 };
 
@@ -56,6 +58,7 @@ enum instance_metric {
     INSTANCE_CONNECT_ERRORS,
     INSTANCE_LATENCY_US, /* sum */
     INSTANCE_UPGRADED,   /* gauge: upgraded connections, also counted in INSTANCE_IN_FLIGHT */
+    INSTANCE_ABOVE_SLO,  /* as REQUESTS_ABOVE_SLO */
     INSTANCE_METRICS
 };
 
@@ -68,7 +71,7 @@ struct request_slot {
 
 struct instance_slot {
     metric counters[INSTANCE_METRICS];
-    metric pad[2];
+    metric pad[1];
 };
 
 struct metrics_worker {
@@ -78,6 +81,7 @@ struct metrics_worker {
     metric connections, connections_total, pad[5]; /* clients: gauge, counter */
     struct request_slot requests[METRICS_REQUEST_SLOTS];
     struct instance_slot instances[METRICS_INSTANCE_SLOTS];
+    struct sample_ring samples; /* of requests that failed */
 };
 #define METRICS_OFFLINE UINT64_MAX
 

@@ -40,7 +40,8 @@ enum {
     X(u32, release)                                                                                \
     X(text, version)                                                                               \
     X(u32, first_instance)                                                                         \
-    X(u32, instances)
+    X(u32, instances)                                                                              \
+    X(u64, slo_us)
 #define INSTANCE_FIELDS(X)                                                                         \
     X(text, id)                                                                                    \
     X(u32, slot)                                                                                   \
@@ -76,7 +77,7 @@ enum {
  */
 #define ARRAYS(X)                                                                                  \
     X(apps, app, 23, "app")                                                                        \
-    X(pools, pool, 15, "pool")                                                                     \
+    X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 13, "instance")                                                         \
     X(matches, match, 5, "match")                                                                  \
     X(routes, route, 37, "route")                                                                  \

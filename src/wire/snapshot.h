@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    SNAPSHOT_FORMAT = 1,
+    SNAPSHOT_FORMAT = 2,
     SNAPSHOT_MAX_BYTES = 64 << 20,
     SNAPSHOT_MAX_SPLIT = 3, /* pools behind one route: stable, candidate, one left over */
 };
@@ -42,6 +42,7 @@ struct snapshot_pool {
     uint32_t release;
     const char *version;
     uint32_t first_instance, instances; /* range in snapshot.instances; may be empty */
+    uint64_t slo_us; /* answers later than this are counted as above the slo; 0: none */
 };
 
 struct snapshot_share {

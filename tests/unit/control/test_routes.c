@@ -106,6 +106,27 @@ static void the_table_has_the_routes_of_both(void **state)
     scene_end(&x);
 }
 
+/* The judge compares both by the candidate's slo; alone, a release is held to its own. */
+static void both_sides_are_held_to_the_candidates_slo(void **state)
+{
+    (void)state;
+    static const char strict[] =
+        "{\"app\":\"shop\",\"run\":[\"./shop\"],\"routes\":[{\"path\":\"/\"}],"
+        "\"slo\":{\"latency\":{\"p95\":\"250ms\"}}}";
+    struct scene x;
+    scene_begin(&x, strict, 500000);
+    build(&x);
+    assert_int_equal(x.s.pools_len, 2);
+    assert_int_equal(x.s.pools[0].slo_us, 250000);
+    assert_int_equal(x.s.pools[1].slo_us, 250000);
+    x.app->state.candidate = 0; /* two releases still share the traffic */
+    build(&x);
+    const struct snapshot_route *r = route(&x, "/");
+    assert_int_equal(x.s.pools[r->shares[0].pool].slo_us, 0);
+    assert_int_equal(x.s.pools[r->shares[1].pool].slo_us, 250000);
+    scene_end(&x);
+}
+
 static void only_ready_instances_are_in_it(void **state)
 {
     (void)state;
@@ -311,6 +332,7 @@ int main(void)
     log_init("test", LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_has_the_routes_of_both),
+        cmocka_unit_test(both_sides_are_held_to_the_candidates_slo),
         cmocka_unit_test(only_ready_instances_are_in_it),
         cmocka_unit_test(a_candidate_without_a_share_is_not_in_it),
         cmocka_unit_test(recreate_holds_for_as_long_as_it_says),

@@ -7,6 +7,7 @@
  *   draining ...                  collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
+ *   sample (the next one: fault, status, method, path, slots, took_us; or none)
  *   drain MS, takeover, wait, listener HOST:PORT (opens another group, gives its port)
  */
 #include "base/alloc.h"
@@ -106,7 +107,8 @@ static int collect(char **w, int n)
     } else if (strcmp(w[0], "pool") == 0) {
         struct snapshot_pool *p = GROW(draft.pools, draft.pools_len);
         *p = (struct snapshot_pool){number(w, n, "release", 1), arg(w, n, "version", "1"),
-                                    number(w, n, "first", 0), number(w, n, "instances", 0)};
+                                    number(w, n, "first", 0), number(w, n, "instances", 0),
+                                    number(w, n, "slo_us", 0)};
     } else if (strcmp(w[0], "match") == 0) {
         struct snapshot_match *m = GROW(draft.matches, draft.matches_len);
         *m = (struct snapshot_match){number(w, n, "cookie", 0) != 0, arg(w, n, "name", "x"),
@@ -166,10 +168,10 @@ static void apply(int control)
 }
 
 static const char *const request_names[] = {
-    "requests", "5xx",  "4xx",      "failed", "cut",     "left",     "spilled",
-    "retried",  "held", "unserved", "bad",    "waiting", "bytes_in", "bytes_out"};
-static const char *const instance_names[] = {"in_flight",      "requests",   "errors",
-                                             "connect_errors", "latency_us", "upgraded"};
+    "requests", "5xx",      "4xx", "failed",  "cut",      "left",      "spilled",  "retried",
+    "held",     "unserved", "bad", "waiting", "bytes_in", "bytes_out", "above_slo"};
+static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
+                                             "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");
 _Static_assert(COUNT_OF(instance_names) == INSTANCE_METRICS, "names of instance metrics");
 
@@ -214,6 +216,20 @@ static void add_listener(int control, const char *text, uint32_t workers)
     listen_close(&l);
 }
 
+static void tell_sample(const struct metrics_view *v)
+{
+    static uint64_t seen[METRICS_MAX_WORKERS];
+    struct sample s;
+    for (uint32_t w = 0; w < v->workers_len; w++)
+        if (samples_next(&v->workers[w].samples, &seen[w], &s)) {
+            printf("%s %u %s %s%s %u %d %llu\n", sample_fault_word((enum sample_fault)s.fault),
+                   s.status, sample_method_word(s.method), s.path, s.path_cut ? "..." : "",
+                   s.request_slot, (int)s.instance_slot, (unsigned long long)s.took_us);
+            return;
+        }
+    printf("none\n");
+}
+
 static void obey(char *line, int control, pid_t gateway, const struct metrics_view *v)
 {
     char *words[32], *save = NULL;
@@ -239,6 +255,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         for (uint32_t i = 0; i < v->workers_len; i++)
             sum += atomic_load(&v->workers[i].connections);
         printf("%llu\n", (unsigned long long)sum);
+    } else if (strcmp(words[0], "sample") == 0) {
+        tell_sample(v);
     } else if (strcmp(words[0], "seen") == 0) {
         printf("%d\n", metrics_seen(v, strtoull(words[1], NULL, 10)));
     } else if (strcmp(words[0], "wait") == 0) {

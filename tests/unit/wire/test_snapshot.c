@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 /* One of everything, changed by the tests before it is encoded. */
-struct sample {
+struct whole {
     struct snapshot_app apps[2];
     struct snapshot_pool pools[2];
     struct snapshot_instance instances[3];
@@ -22,13 +22,13 @@ struct sample {
     struct snapshot s;
 };
 
-static void make(struct sample *x)
+static void make(struct whole *x)
 {
     memset(x, 0, sizeof *x);
     x->apps[0] = (struct snapshot_app){"shop", "production", true, 10000, 1000, 30000, 0};
     x->apps[1] = (struct snapshot_app){"blog", "staging", false, 0, 0, 0, 1};
-    x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2};
-    x->pools[1] = (struct snapshot_pool){8, "", 2, 1};
+    x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2, 250000};
+    x->pools[1] = (struct snapshot_pool){8, "", 2, 1, UINT64_MAX};
     x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000};
     x->instances[1] = (struct snapshot_instance){"shop-7-2", 5, 65535, 0};
     x->instances[2] = (struct snapshot_instance){"shop-8-1", 2, 1, 4000};
@@ -77,7 +77,7 @@ static struct snapshot *code(const struct snapshot *s, struct error *err)
 static void both_ways(void **state)
 {
     (void)state;
-    struct sample x;
+    struct whole x;
     struct error err = ERROR_INIT;
     make(&x);
     struct snapshot *r = code(&x.s, &err);
@@ -91,6 +91,8 @@ static void both_ways(void **state)
     assert_int_equal(r->apps[0].drain_ms, 30000);
     assert_string_equal(r->pools[0].version, "v1.2");
     assert_int_equal(r->pools[1].first_instance, 2);
+    assert_int_equal(r->pools[0].slo_us, 250000);
+    assert_true(r->pools[1].slo_us == UINT64_MAX);
     assert_string_equal(r->instances[1].id, "shop-7-2");
     assert_int_equal(r->instances[1].port, 65535);
     assert_string_equal(r->matches[0].value, "gr\xc3\xbcn");
@@ -198,7 +200,7 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
 static void what_makes_no_sense_is_refused(void **state)
 {
     (void)state;
-    struct sample sample, *x = &sample;
+    struct whole sample, *x = &sample;
 #define X(change, part)                                                                            \
     do {                                                                                           \
         struct error err = ERROR_INIT;                                                             \
@@ -244,7 +246,7 @@ static void reseal(char *p, size_t len)
 static void the_frame_is_checked(void **state)
 {
     (void)state;
-    struct sample x;
+    struct whole x;
     make(&x);
     cleanup_buf struct buf b = BUF_INIT;
     snapshot_encode(&x.s, &b);
@@ -264,7 +266,7 @@ static void the_frame_is_checked(void **state)
 static void a_cut_with_a_good_checksum_is_refused(void **state)
 {
     (void)state;
-    struct sample x;
+    struct whole x;
     make(&x);
     cleanup_buf struct buf b = BUF_INIT;
     snapshot_encode(&x.s, &b);
@@ -286,7 +288,7 @@ static void a_cut_with_a_good_checksum_is_refused(void **state)
 static void counts_that_do_not_fit_take_no_memory(void **state)
 {
     (void)state;
-    struct sample x;
+    struct whole x;
     make(&x);
     cleanup_buf struct buf b = BUF_INIT;
     snapshot_encode(&x.s, &b);
@@ -308,7 +310,7 @@ static void any_byte_changed_is_no_crash(void **state)
 {
     (void)state;
     static const unsigned char VALUES[] = {0, 1, 2, 0x7f, 0x80, 0xff};
-    struct sample x;
+    struct whole x;
     make(&x);
     cleanup_buf struct buf b = BUF_INIT;
     snapshot_encode(&x.s, &b);
@@ -337,9 +339,9 @@ static void another_format_says_so(void **state)
     cleanup_buf struct buf b = BUF_INIT;
     struct error err = ERROR_INIT;
     snapshot_encode(&s, &b);
-    put32(b.data + 4, 2);
+    put32(b.data + 4, 1);
     assert_null(snapshot_decode(b.data, b.len, &err));
-    assert_non_null(strstr(err.text, "format 2, this version reads 1"));
+    assert_non_null(strstr(err.text, "format 1, this version reads 2"));
 }
 
 int main(void)
