@@ -124,6 +124,7 @@ static void on_tick(uv_timer_t *timer)
         finish_delete(a);
     }
     traffic_log_tick(c, now);
+    evidence_look(c);
     if (c->store != NULL && now - c->last_maintain_ms > MAINTAIN_MS) {
         c->last_maintain_ms = now;
         store_maintain(c->store);

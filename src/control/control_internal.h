@@ -12,6 +12,7 @@
  *   traffic_log.c  the last day, minute by minute
  *   ended.c      result of a rollout, releases' clean-up
  *   disk.c       what apps take of the disk, what it has left
+ *   ended.c      result of a rollout, releases' clean-up   evidence.c   failed requests, probes
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
  *   writes.c     what an app owes the store
  *
@@ -36,6 +37,7 @@
 #include "pack/pack.h"
 #include "store/store.h"
 #include "wire/metrics.h"
+#include "wire/samples.h"
 #include "wire/snapshot.h"
 
 enum {
@@ -154,6 +156,21 @@ struct pool_rate {
     } old, young;
 };
 
+/* What the report of the rollout under way can name (evidence.c). */
+enum { EVIDENCE_REQUESTS = 10 };
+struct failed_request {
+    int64_t at_ms;
+    char instance[INSTANCE_ID_MAX]; /* "": none, or not known any more */
+    uint32_t release;               /* the instance's; 0: not known */
+    struct sample sample;
+};
+struct evidence {
+    struct failed_request requests[EVIDENCE_REQUESTS];
+    size_t requests_len;
+    char probed[INSTANCE_ID_MAX]; /* whose probe failed last; "": none is failing */
+    char probe[200];              /* in words */
+};
+
 enum pipeline_phase { PIPE_IDLE, PIPE_STORING, PIPE_RETRYING };
 
 struct pending_deploy;                                         /* deploy.c */
@@ -244,6 +261,7 @@ struct app {
         /* Counted by controllers before this one. */
         uint64_t failed_before, stable_before, candidate_before;
     } start;
+    struct evidence evidence;
     int64_t judged_ms, judge_saved_ms;
     bool judge_fed;         /* since it was saved */
     uint64_t failed_before; /* app_failed() of slots that were given back */
@@ -269,6 +287,7 @@ struct gateway {
     uint64_t suspect_version; /* gateways died of this snapshot: only later ones are sent; 0 none */
     pid_t pid;
     uint64_t applied; /* version */
+    uint64_t samples_seen[METRICS_MAX_WORKERS];
 };
 
 /* ---- the whole
@@ -590,6 +609,15 @@ bool disk_is_low(uint64_t free_bytes, uint64_t total_bytes);
 int disk_look(const struct control *c, struct disk_space *out, struct error *err);
 void disk_tick(struct control *c); /* warns when it becomes low; measures the next app */
 void disk_release(struct control *c);
+
+/* evidence.c */
+void evidence_look(struct control *c); /* while rollouts run, and before one is reported */
+void evidence_read(struct gateway *g); /* what it has that is new; before its metrics go away */
+void evidence_add(struct control *c, const struct sample *s); /* a gateway's, to whom it concerns */
+void evidence_forget(struct app *a);                          /* its rollout is over */
+json_t *evidence_requests(const struct app *a); /* as in docs/commands.md, oldest first */
+/* The candidate's instance that the report is about, as far as it is about one; NULL: none. */
+const char *evidence_instance(const struct app *a);
 
 /* events.c */
 /* Records into the batch; told to listeners when the batch is stored (events_flush by id order).

@@ -33,13 +33,27 @@ struct rollout_counts rollout_counts(const struct app *a)
 /* ---- the result
  * ----------------------------------------------------------------------------------- */
 
-static json_t *log_tail(const struct app *a, uint32_t release)
+/* Whose last lines a report shows: the instance that the reason names, or whose requests failed, or
+ * whose probe; else the first one. */
+static void choose_log(const struct app *a, uint32_t release, const char *reason,
+                       char id[INSTANCE_ID_MAX])
+{
+    const char *found = evidence_instance(a);
+    size_t len = strcspn(reason, " ");
+    snprintf(id, INSTANCE_ID_MAX, "%.*s", (int)(len < INSTANCE_ID_MAX ? len : 0), reason);
+    if (strncmp(id, a->label, strlen(a->label)) == 0 && logs_release_of(id) == release)
+        return;
+    if (found != NULL)
+        snprintf(id, INSTANCE_ID_MAX, "%s", found);
+    else
+        snprintf(id, INSTANCE_ID_MAX, "%s-%u-1", a->label, release);
+}
+
+static json_t *log_tail(const struct app *a, const char *id)
 {
     cleanup_free char *dir = app_path(a, "logs");
     json_t *lines = json_array();
     cleanup_buf struct buf text = BUF_INIT;
-    char id[INSTANCE_ID_MAX];
-    snprintf(id, sizeof id, "%s-%u-1", a->label, release);
     if (logs_last_lines(dir, id, LOG_TAIL_LINES, &text) <= 0)
         return lines;
     char *save = NULL;
@@ -47,6 +61,37 @@ static json_t *log_tail(const struct app *a, uint32_t release)
          line = strtok_r(NULL, "\n", &save))
         json_array_append_new(lines, json_string(line));
     return lines;
+}
+
+static void put_text(json_t *out, const char *key, const char *text)
+{
+    json_t *value = text[0] != '\0' ? json_string(text) : NULL; /* NULL also: not UTF-8 */
+    if (value != NULL)
+        json_object_set_new(out, key, value);
+}
+
+/* Where the release is from. */
+static void put_origin(json_t *out, const struct release *r)
+{
+    put_text(out, "commit", r->commit);
+    put_text(out, "author", r->author);
+    put_text(out, "branch", r->branch);
+    if (r->commit[0] != '\0')
+        json_object_set_new(out, "dirty", json_boolean(r->dirty));
+}
+
+/* What somebody wants to know next when it went wrong. */
+static void put_evidence(json_t *out, const struct app *a, const struct release *r,
+                         const char *reason)
+{
+    char id[INSTANCE_ID_MAX];
+    if (strstr(reason, a->evidence.probe) == NULL) {
+        cleanup_free char *probe = xasprintf("%s: %s", a->evidence.probed, a->evidence.probe);
+        put_text(out, "probe", probe);
+    }
+    choose_log(a, r->number, reason, id);
+    put_text(out, "log_instance", id);
+    json_object_set_new(out, "log_tail", log_tail(a, id));
 }
 
 static json_t *result_json(const struct app *a, const struct release *r, const char *result,
@@ -64,8 +109,15 @@ static json_t *result_json(const struct app *a, const struct release *r, const c
                         a->environment, "release", r != NULL ? (int)r->number : 0, "result", result,
                         "reason", "code", code, "text", "(unreadable)");
     }
-    bool good = strcmp(result, "promoted") == 0;
-    json_object_set_new(out, "log_tail", good || r == NULL ? json_array() : log_tail(a, r->number));
+    if (r != NULL)
+        put_origin(out, r);
+    bool promoted = strcmp(result, rollout_result_word(RESULT_PROMOTED)) == 0;
+    json_object_set_new(out, "failed_requests",
+                        promoted && n.failed == 0 ? json_array() : evidence_requests(a));
+    if (r != NULL && !promoted)
+        put_evidence(out, a, r, text);
+    else
+        json_object_set_new(out, "log_tail", json_array());
     return out;
 }
 
@@ -101,6 +153,7 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
         text = "no data: no request reached the new release, so nothing was judged";
     }
     struct rollout_counts counts = rollout_counts(a);
+    evidence_look(a->control);
     cleanup_buf struct buf judge = BUF_INIT;
     judge_to_json(&a->judge, &judge);
     json_t *data = result_json(a, r, rollout_result_word(result), code, text,
@@ -121,6 +174,7 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
                        result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED, batch);
     a->control->rollouts_ended[result]++;
     memset(&a->start, 0, sizeof a->start);
+    evidence_forget(a);
     watch_end(a);
     a->paused_told = false;
     releases_collect(a);
@@ -148,6 +202,7 @@ void rollout_paused(struct app *a)
         return;
     const struct rollout_state *s = &a->state.rollout;
     a->paused_told = true;
+    evidence_look(a->control);
     json_t *data =
         result_json(a, app_release(a, a->start.release), "paused", reason_code_word(s->reason.code),
                     s->reason.text, control_now() - a->start.at_ms, rollout_counts(a));

@@ -119,6 +119,7 @@ static void die(struct gateway *g, const char *why)
     struct control *c = g->control;
     const struct metrics_view *v = gateway_link_metrics(g->link);
     g->dead = true;
+    evidence_read(g);
     if (v->header != NULL)
         measure_keep_ended(c, v);
     log_info("gateway %llu is gone: %s", (unsigned long long)g->generation, why);
