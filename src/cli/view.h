@@ -15,12 +15,16 @@ void view_history(const json_t *rollouts, const struct term *t, struct buf *out)
 void view_releases(const json_t *releases, const struct term *t, struct buf *out);
 void view_plan(const json_t *plan, const struct term *t, struct buf *out);
 
-/* One line: when, app, what, who. */
+/* One line: when, app, what, who. Below the end of a rollout that failed, one more: where to look.
+ */
 void view_event(const json_t *event, const struct term *t, bool with_app, struct buf *out);
 /* One line of a deploy's progress: "08:00:12 step 2 of 6: weight 25%". */
 void view_progress_line(const json_t *event, const struct term *t, struct buf *out);
-/* The end of a deploy: the result object of SPEC, with probe and log_tail. */
+/* The end of a deploy: the result object of docs/commands.md. */
 void view_result(const json_t *result, const struct term *t, struct buf *out);
+/* The same in one line, for a list: the first failed request and the commit; nothing where the
+ * release was promoted. */
+void view_result_note(const json_t *result, const struct term *t, struct buf *out);
 
 /* One line of a log, the instance in its own colour, without control bytes of the app. */
 void view_log_line(const json_t *line, const struct term *t, struct buf *out);

@@ -1,4 +1,4 @@
-/* Events, log lines, and the end of a deploy. */
+/* Events and log lines. */
 #include "cli/format.h"
 #include "cli/session.h"
 #include "cli/view.h"
@@ -50,6 +50,8 @@ void view_event(const json_t *event, const struct term *t, bool with_app, struct
         buf_putc(out, ')');
     }
     buf_putc(out, '\n');
+    if (strcmp(kind, "ended") == 0)
+        view_result_note(json_object_get(event, "data"), t, out);
 }
 
 void view_progress_line(const json_t *event, const struct term *t, struct buf *out)
@@ -62,92 +64,6 @@ void view_progress_line(const json_t *event, const struct term *t, struct buf *o
         buf_puts(out, "| ");
     put_clean_in(out, t, style_of_kind(kind), *said != '\0' ? said : kind);
     buf_putc(out, '\n');
-}
-
-static void put_tail(const json_t *lines, const struct term *t, struct buf *out)
-{
-    size_t i;
-    json_t *line;
-    if (json_array_size(lines) == 0)
-        return;
-    buf_puts(out, "  last log lines:\n");
-    json_array_foreach((json_t *)lines, i, line)
-    {
-        buf_puts(out, t->unicode ? "    \xe2\x94\x82 " : "    | ");
-        put_clean(out, json_string_value(line));
-        buf_putc(out, '\n');
-    }
-}
-
-/* Requests that failed because of the deploy, where the server kept examples. */
-static void put_failed(const json_t *requests, const struct term *t, struct buf *out)
-{
-    size_t i;
-    json_t *request;
-    (void)t;
-    if (json_array_size(requests) == 0)
-        return;
-    buf_puts(out, "  requests that failed, for example:\n");
-    json_array_foreach((json_t *)requests, i, request)
-    {
-        const char *text = json_string_value(request);
-        buf_puts(out, "    ");
-        put_clean(out, text != NULL ? text : json_text(request, "text"));
-        buf_putc(out, '\n');
-    }
-}
-
-static void put_advice(const json_t *result, const char *word, struct buf *out)
-{
-    const char *app = json_text(result, "app"), *environment = json_text(result, "environment");
-    bool elsewhere = *environment != '\0' && strcmp(environment, "production") != 0;
-    cleanup_buf struct buf name = BUF_INIT;
-    put_clean(&name, app);
-    if (elsewhere) {
-        buf_puts(&name, " -e ");
-        put_clean(&name, environment);
-    }
-    if (strcmp(word, "paused") == 0)
-        buf_printf(out, "  it waits: `sluice resume %s` goes on, `sluice abort %s` goes back\n",
-                   buf_str(&name), buf_str(&name));
-    else if (strcmp(word, "promoted") != 0 && strcmp(word, "superseded") != 0)
-        buf_printf(out, "  more: sluice logs %s --release %lld\n", buf_str(&name),
-                   (long long)json_whole(result, "release"));
-}
-
-void view_result(const json_t *result, const struct term *t, struct buf *out)
-{
-    char a[FORMAT_SIZE], b[FORMAT_SIZE], c[FORMAT_SIZE];
-    const char *word = json_text(result, "result");
-    const char *reason = json_text(json_object_get(result, "reason"), "text");
-    const json_t *requests = json_object_get(result, "requests");
-    bool good = strcmp(word, "promoted") == 0;
-    put_clean_in(out, t, STYLE_BOLD, json_text(result, "app"));
-    buf_putc(out, ' ');
-    put_clean(out, json_text(result, "version"));
-    buf_printf(out, " (release %lld): ", (long long)json_whole(result, "release"));
-    put_clean_in(out, t, style_of_state(word), word);
-    buf_printf(out, " after %s", format_elapsed(json_whole(result, "duration_ms"), a));
-    if (*reason != '\0') {
-        buf_puts(out, ": ");
-        put_clean(out, reason);
-    }
-    buf_printf(out,
-               "\n  requests: %s to stable, %s to the new release; %s failed because of the "
-               "deploy\n",
-               format_count(json_whole(requests, "stable"), a),
-               format_count(json_whole(requests, "candidate"), b),
-               format_count(json_whole(result, "failed"), c));
-    if (good)
-        return;
-    if (*json_text(result, "probe") != '\0') {
-        buf_puts(out, "  probe: ");
-        put_clean(out, json_text(result, "probe"));
-        buf_putc(out, '\n');
-    }
-    put_failed(json_object_get(result, "failed_requests"), t, out);
-    put_tail(json_object_get(result, "log_tail"), t, out);
-    put_advice(result, word, out);
 }
 
 static enum style style_of_instance(const char *id)

@@ -191,10 +191,15 @@ static void no_control_byte_reaches_the_terminal(void **state)
               "\"instance\":\"\\u001b[2J\",\"kind\":\"\\u001b[2J\",\"text\":\"a\\u001bb\","
               "\"app\":\"\\u001b\",\"degraded\":\"\\u001b\",\"data\":\"\\u001b\","
               "\"disk\":{\"low\":true},\"reason\":{\"text\":\"\\u001b\"},\"actor\":\"\\u001b\","
-              "\"version\":\"\\u001b\",\"result\":\"\\u001b\",\"state\":\"\\u001b\"}");
+              "\"version\":\"\\u001b\",\"result\":\"\\u001b\",\"state\":\"\\u001b\",\"commit\":"
+              "\"\\u001b\",\"author\":\"\\u001b\",\"branch\":\"\\u001b\",\"log_instance\":"
+              "\"\\u001b\",\"log_tail\":[\"\\u001b\"],\"probe\":\"\\u001b\",\"failed_requests\":[{"
+              "\"at\":\"\\u001b\",\"instance\":\"\\u001b\",\"fault\":\"\\u001b\",\"method\":"
+              "\"\\u001b\",\"path\":\"\\u001b\"}]}");
     view_log_line(j, &plain, &out);
     view_event(j, &plain, true, &out);
     view_result(j, &plain, &out);
+    view_result_note(j, &plain, &out);
     view_status(j, &plain, &out);
     json_t *list = json_pack("[O]", j);
     view_apps(list, &plain, &out);
@@ -216,18 +221,75 @@ static void a_roll_back_says_why(void **state)
         parse("{\"app\":\"shop\",\"environment\":\"staging\",\"release\":8,\"version\":\"2.0\","
               "\"result\":\"rolled-back\",\"reason\":{\"code\":\"error-rate\",\"text\":\"5.1% "
               "against 0.1%\"},\"duration_ms\":65000,\"requests\":{\"stable\":1200,"
-              "\"candidate\":1234567},\"failed\":0,\"probe\":\"GET /ready: status 503\","
-              "\"log_tail\":[\"one\",\"two\"]}");
+              "\"candidate\":1234567},\"failed\":1,\"probe\":\"GET /ready: status 503\","
+              "\"commit\":\"4f2a9c1d3e5b77aa\",\"author\":\"Alice\",\"branch\":\"main\","
+              "\"dirty\":true,\"failed_requests\":["
+              "{\"at\":\"2026-11-21T08:00:12.000Z\",\"instance\":\"shop-8-2\",\"fault\":\"5xx\","
+              "\"status\":500,\"method\":\"GET\",\"path\":\"/pay\",\"ms\":12.3},"
+              "{\"at\":\"2026-11-21T08:00:13.000Z\",\"instance\":null,\"fault\":\"timed-out\","
+              "\"status\":504,\"method\":\"POST\",\"path\":\"/\",\"ms\":60000}],"
+              "\"log_instance\":\"shop-8-2\",\"log_tail\":[\"one\",\"two\"]}");
     view_result(j, &plain, &out);
     assert_string_equal(buf_str(&out),
-                        "shop 2.0 (release 8): rolled-back after 1 min 5 s: 5.1% against 0.1%\n"
-                        "  requests: 1,200 to stable, 1,234,567 to the new release; 0 failed "
+                        "shop 2.0 (release 8): rolled-back after 1 min 5 s\n"
+                        "  5.1% against 0.1%\n"
+                        "\n"
+                        "  requests  1,200 to stable, 1,234,567 to the new release; 1 failed "
                         "because of the deploy\n"
-                        "  probe: GET /ready: status 503\n"
-                        "  last log lines:\n"
+                        "  commit    4f2a9c1d3e5b with changes that are not committed by Alice, "
+                        "branch main\n"
+                        "  probe     GET /ready: status 503\n"
+                        "\n"
+                        "  requests that failed, for example\n"
+                        "    AT        INSTANCE  ANSWER            TOOK  REQUEST\n"
+                        "    08:00:12  shop-8-2  500              12 ms  GET /pay\n"
+                        "    08:00:13  -         504 timed out  60.00 s  POST /\n"
+                        "\n"
+                        "  last log lines of shop-8-2\n"
                         "    | one\n"
                         "    | two\n"
+                        "\n"
                         "  more: sluice logs shop -e staging --release 8\n");
+    buf_clear(&out);
+    view_result_note(j, &plain, &out);
+    assert_string_equal(buf_str(&out),
+                        "    500 to GET /pay from shop-8-2; commit 4f2a9c1d3e5b with "
+                        "changes that are not committed by Alice, branch main\n");
+    json_decref(j);
+}
+
+static void a_promoted_release_needs_few_words(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j = parse("{\"app\":\"shop\",\"release\":8,\"version\":\"2.0\",\"commit\":\"4f2a\","
+                      "\"result\":\"promoted\",\"reason\":{\"code\":\"\",\"text\":\"\"},"
+                      "\"duration_ms\":1200,\"requests\":{\"stable\":1,\"candidate\":2},"
+                      "\"failed\":0,\"failed_requests\":[],\"log_tail\":[\"one\"]}");
+    view_result(j, &plain, &out);
+    assert_string_equal(buf_str(&out), "shop 2.0 (release 8): promoted after 1.2 s\n"
+                                       "  requests  1 to stable, 2 to the new release; 0 failed "
+                                       "because of the deploy\n");
+    buf_clear(&out);
+    view_result_note(j, &plain, &out);
+    assert_string_equal(buf_str(&out), "");
+    json_decref(j);
+}
+
+/* A reason is a sentence: it is broken between words, never longer than the terminal is wide. */
+static void a_long_reason_is_wrapped(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j =
+        parse("{\"result\":\"rolled-back\",\"reason\":{\"text\":\"one two three four five six "
+              "seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+              "averyveryverylongwordwithoutanyplacetobreakitbetweenitsbeginningandwhereitatlast"
+              "ends\"}}");
+    view_result(j, &screen, &out);
+    assert_non_null(strstr(buf_str(&out), "\n  one two three four five six seven eight nine ten "
+                                          "eleven twelve thirteen\n  fourteen fifteen sixteen\n"
+                                          "  averyvery"));
     json_decref(j);
 }
 
@@ -435,6 +497,8 @@ int main(void)
         cmocka_unit_test(no_json_breaks_a_view),
         cmocka_unit_test(no_control_byte_reaches_the_terminal),
         cmocka_unit_test(a_roll_back_says_why),
+        cmocka_unit_test(a_promoted_release_needs_few_words),
+        cmocka_unit_test(a_long_reason_is_wrapped),
         cmocka_unit_test(a_deploys_block),
         cmocka_unit_test(many_steps_are_a_window),
         cmocka_unit_test(a_block_is_redrawn_in_place),
