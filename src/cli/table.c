@@ -16,6 +16,11 @@ void table_cell(struct table *t, enum style style, const char *text)
     *vec_push(&t->cells) = buf_detach(&cell);
 }
 
+void table_styled(struct table *t, const char *text)
+{
+    *vec_push(&t->cells) = xstrdup(text);
+}
+
 void table_cellf(struct table *t, enum style style, const char *fmt, ...)
 {
     cleanup_buf struct buf text = BUF_INIT;

@@ -19,7 +19,8 @@ struct table {
 /* headings: "APP|STATE|>REQ/S": '>' for a column that is aligned to the right. */
 void table_init(struct table *t, const struct term *term, const char *headings);
 void table_cell(struct table *t, enum style style,
-                const char *text); /* text is cleaned; NULL: "-" */
+                const char *text);                    /* text is cleaned; NULL: "-" */
+void table_styled(struct table *t, const char *text); /* as it is: out of put_styled() */
 void table_cellf(struct table *t, enum style style, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Appends the lines; the last column is cut to the terminal's width where there is one. Releases t.

@@ -44,6 +44,16 @@
     X(OPTION_STOP_APPS, 0, "stop-apps", NULL, "stop the apps too when the server stops")           \
     X(OPTION_LOG_LEVEL, 0, "log-level", "LEVEL",                                                   \
       "debug, info, warn or error: what is written on stderr (default info)")                      \
+    X(OPTION_TRAFFIC, 0, "traffic", "RATE", "requests that the app gets: 50/s, 1200/min, 90/h")    \
+    X(OPTION_RECORDED, 0, "history", NULL,                                                         \
+      "traffic as the server has recorded it in the last day")                                     \
+    X(OPTION_CANDIDATE, 0, "candidate", "PROPERTIES",                                              \
+      "the new release: errors=2%, p95=300ms, or against stable errors=3x, latency=1.5x")          \
+    X(OPTION_STABLE, 0, "stable", "PROPERTIES",                                                    \
+      "the present release (default errors=0.5%,p50=40ms,p95=107ms)")                              \
+    X(OPTION_START_TIME, 0, "start-time", "D", "until an instance is ready (default 1s)")          \
+    X(OPTION_RUNS, 0, "runs", "N", "how often (default 1000)")                                     \
+    X(OPTION_SEED, 0, "seed", "N", "the same number, the same answer (default 1)")                 \
     X(OPTION_HELP, 'h', "help", NULL, "this text")
 
 enum option_id {
@@ -72,6 +82,10 @@ enum option_id {
       "show all errors of the file; nothing is contacted")                                         \
     X(plan, "", 0, 0, OPTS_APP | OPT(FILE) | OPT(STRATEGY),                                        \
       "show what deploy would change, step by step")                                               \
+    X(simulate, "", 0, 0,                                                                          \
+      OPTS_APP | OPT(FILE) | OPT(TRAFFIC) | OPT(RECORDED) | OPT(CANDIDATE) | OPT(STABLE) |         \
+          OPT(START_TIME) | OPT(RUNS) | OPT(SEED),                                                 \
+      "try the strategy on a good or bad release, in virtual time")                                \
     X(deploy, "", 0, 0, OPTS_FOLLOWED | OPT(FILE) | OPT(VERSION) | OPT(STRATEGY) | OPT(YES),       \
       "put a new version in front of its users, and watch it until the verdict")                   \
     X(status, "[APP]", 0, 1, OPTS_APP, "show the apps, or one app with its instances and rollout") \

@@ -1,3 +1,4 @@
+#include "base/assert.h"
 #include "simulate/simulate_internal.h"
 
 #include <math.h>
@@ -7,6 +8,7 @@ void verdict_begin(struct judge *j, const struct app_spec *spec, const struct ma
     const struct slo_spec *slo = &spec->slo;
     struct judge_config config = {
         .alpha = spec->strategy.judge.alpha > 0 ? spec->strategy.judge.alpha : 0.001,
+        .max_worse = spec->strategy.judge.max_worse,
         .edges = marks->edges,
         .edges_len = marks->edges_len,
         .slo_error_rate = slo->has_error_rate ? slo->error_rate : 0,
@@ -17,36 +19,41 @@ void verdict_begin(struct judge *j, const struct app_spec *spec, const struct ma
     judge_init(j, &config);
 }
 
-static double most(const double *logs, size_t len)
+static bool any_reaches(const double *logs, size_t len, double bar)
 {
-    double most = logs[0];
-    for (size_t i = 1; i < len; i++)
-        most = logs[i] > most ? logs[i] : most;
-    return most;
+    for (size_t i = 0; i < len; i++)
+        if (logs[i] >= bar)
+            return true;
+    return false;
 }
 
 /* E is a mean: it is not above its largest part. */
 bool verdict_may_condemn(const struct judge *j)
 {
-    double needed = -log(j->alpha);
-    if (most(j->errors.log_likelihood, JUDGE_GRID) >= needed)
+    const struct curve *errors = &j->errors;
+    double bar = -log(j->alpha);
+    if (any_reaches(errors->log_likelihood + CURVE_WORSE_AT, CURVE_WORSE, bar))
         return true;
     for (uint32_t i = 0; i < j->edges_len; i++)
-        if (most(j->latency[i].log_likelihood, JUDGE_GRID) >= needed)
+        if (any_reaches(j->tail[i].worse, CURVE_WORSE, bar))
             return true;
-    return most(j->slo_errors.log_likelihood, CEILING_GRID) >= needed ||
-           most(j->slo_latency.log_likelihood, CEILING_GRID) >= needed;
+    uint64_t n = errors->candidate_requests;
+    return ceiling_over_log(&j->slo_errors, errors->candidate_events, n) >= bar ||
+           ceiling_over_log(&j->slo_latency, j->candidate_above_slo, n) >= bar;
 }
 
 enum verdict verdict_ask(const struct judge *j, enum reason_code *reason)
 {
-    cleanup_buf struct buf text = BUF_INIT;
-    switch (judge_look(j, &text)) {
-    case JUDGEMENT_CONTINUE: return VERDICT_CONTINUE;
+    switch (judge_verdict(j)) {
+    case JUDGEMENT_CONTINUE:
+    case JUDGEMENT_INCONCLUSIVE: return VERDICT_CONTINUE;
     case JUDGEMENT_NO_DATA: return VERDICT_NO_DATA;
+    case JUDGEMENT_PASS: return VERDICT_PASS;
     case JUDGEMENT_ERRORS: *reason = REASON_ERRORS; break;
     case JUDGEMENT_LATENCY: *reason = REASON_LATENCY; break;
     case JUDGEMENT_SLO: *reason = REASON_SLO; break;
+    case JUDGEMENT_METRIC: /* only requests are judged here */
+    case JUDGEMENTS_COUNT: UNREACHABLE();
     }
     return VERDICT_ROLL_BACK;
 }
