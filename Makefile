@@ -158,6 +158,18 @@ unit: unit-bins
 	@tests/run-unit $(UNIT_BINS)
 $(foreach r,$(ROOMS),$(eval unit-$r: $(filter $(O)/unit/$r/%,$(UNIT_BINS)) ; @tests/run-unit $(filter $(O)/unit/$r/%,$(UNIT_BINS))))
 
+# tests/sim: the real control, store and core over a simulated world, which takes the names of libuv,
+# the engine, pack and the clocks. What the controller calls the kernel for itself is wrapped.
+SIM_OBJS := $(patsubst tests/sim/%.c,$(O)/sim/%.o,$(wildcard tests/sim/*.c))
+SIM_WRAP := bind getrandom statvfs unixsock_connect unixsock_send write_all
+SIM_LIBS := $(foreach r,control observe engine store judge core spec wire os base,$(call lib,$r))
+$(O)/sim/%.o: tests/sim/%.c tests/sim/sim.h $(O)/inc/control/.made | $(O)/packages.stamp
+	@mkdir -p $(@D)
+	$(quiet_CC)$(CCACHE) $(CC) $(CFLAGS) -Wno-missing-prototypes -iquote $(O)/inc/control -iquote tests/sim -MMD -MP -c $< -o $@
+$(O)/sim/sim: $(SIM_OBJS) $(SIM_LIBS)
+	$(quiet_LD)$(CC) $(OPT) -o $@ $(SIM_OBJS) $(foreach f,$(SIM_WRAP),-Wl,--wrap=$f) \
+	    -Wl,--start-group $(SIM_LIBS) -Wl,--end-group -Wl,-Bstatic -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
+
 # ---- what people type ------------------------------------------------------------------------------
 .PHONY: demo e2e test bench lint tsan fuzz sim soak install help
 demo: $(O)/sluice $(O)/hello $(O)/load $(O)/demo-packages.stamp ## shows the whole loop in under a minute: good canary, bad canary
