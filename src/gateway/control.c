@@ -26,6 +26,7 @@ struct control {
     struct table *retired; /* oldest first; each may go when all have seen the one behind it */
     bool draining;
     int64_t drain_until_ms;
+    uint64_t turns[METRICS_MAX_WORKERS]; /* of each worker, at the last PING */
 };
 
 /* ---- tables
@@ -241,6 +242,19 @@ static void drain(struct control *c, uint64_t deadline_ms)
     wake_all(c->g);
 }
 
+/* Turns take milliseconds, PINGs seconds: who waits for events, or has made a turn, is well. */
+static uint64_t count_stuck(struct control *c)
+{
+    uint64_t stuck = 0;
+    for (uint32_t i = 0; i < c->g->workers_len; i++) {
+        uint64_t turns = atomic_load(&c->g->workers[i].turns);
+        bool waits = atomic_load(&c->g->blocks[i].seen_version) == METRICS_OFFLINE;
+        stuck += !waits && turns == c->turns[i];
+        c->turns[i] = turns;
+    }
+    return stuck;
+}
+
 static void on_message(struct control *c, int i, const struct gatewayctl_message *m, int *fds,
                        size_t fds_len)
 {
@@ -254,6 +268,7 @@ static void on_message(struct control *c, int i, const struct gatewayctl_message
         if (fds_len == LISTENER_SOCKETS && on_listener(c, m, fds))
             return; /* the descriptors are ours now */
         break;
+    case GATEWAYCTL_PING: say(c, i, GATEWAYCTL_PONG, m->a, count_stuck(c), "", NULL, 0); break;
     case GATEWAYCTL_DRAIN:
         log_info("drains, %llu ms at most", (unsigned long long)m->a);
         drain(c, m->a);

@@ -202,6 +202,7 @@ static void turn(struct worker *w, struct epoll_event *events)
     go_offline(w);
     int n = epoll_wait(w->epoll, events, EVENTS, wait);
     w->now_ms = worker_now_us(w) / 1000;
+    atomic_store_explicit(&w->turns, w->turns + 1, memory_order_relaxed);
     go_online(w);
     ASSERT(n >= 0 || errno == EINTR);
     if (n > 1)

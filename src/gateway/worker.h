@@ -84,6 +84,7 @@ struct worker {
     struct table *table; /* of this turn */
     uint64_t table_version;
     struct metrics_worker *metrics;
+    _Atomic uint64_t turns; /* of its loop, so far; the control thread looks at it */
     uint64_t now_ms, now_us,
         boot_minus_mono_ms; /* of this turn; now_us is refreshed where it counts */
     uint64_t random;

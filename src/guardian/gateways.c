@@ -74,7 +74,7 @@ static void say(struct gateway *w, uint32_t type, uint64_t a, const char *text, 
 static void drain(struct guardian *g, struct gateway *w)
 {
     int64_t deadline = g->hurry ? HURRY_MS : g->phase == PHASE_RUNNING ? RETIRE_MS : STOP_MS;
-    w->due_ms = g->now_ms + deadline + LATE_MS;
+    w->due_ms = w->hung ? g->now_ms : g->now_ms + deadline + LATE_MS;
     say(w, GATEWAYCTL_DRAIN, (uint64_t)deadline, "", NULL, 0);
 }
 
@@ -117,6 +117,7 @@ static void ready(struct guardian *g, struct gateway *w)
 {
     log_info("gateway %llu (pid %d) serves", (unsigned long long)w->generation, (int)w->pid);
     w->due_ms = NEVER;
+    g->ping_ms = g->now_ms + PING_MS;
     struct error err = ERROR_INIT;
     for (size_t i = 0; i < g->boot.listeners_len; i++)
         if (listen_steer(&g->boot.listeners[i], (uint32_t)g->boot.workers, &err) < 0)
@@ -329,6 +330,46 @@ void gateway_share_listener(struct guardian *g, const struct boot_listener *l)
             say(&g->gateways[i], GATEWAYCTL_LISTENER, 0, l->address, l->fds, LISTENER_SOCKETS);
 }
 
+/* ---- does it move
+ * ---------------------------------------------------------------------------------- */
+
+/* What it has accepted is lost with it; but first another one serves, and should it move again
+ * until then, it drains as any other. */
+static void take_for_hung(struct guardian *g, struct gateway *w)
+{
+    log_error("gateway %llu (pid %d) lives, but has not moved for %d s: another takes its place",
+              (unsigned long long)w->generation, (int)w->pid, PINGS_MISSED * PING_MS / 1000);
+    w->hung = true;
+    w->missed = 0;
+    g->start_gateway_ms = g->now_ms;
+}
+
+void gateways_ping(struct guardian *g)
+{
+    g->ping_ms = NEVER;
+    for (size_t i = 0; i < MAX_GATEWAYS && g->phase == PHASE_RUNNING; i++) {
+        struct gateway *w = &g->gateways[i];
+        /* One of the guardian before us may be of an older version, and is about to drain. */
+        if (!w->child || w->state != GATEWAY_SERVING || w->link_fd < 0)
+            continue;
+        g->ping_ms = g->now_ms + PING_MS;
+        if (w->missed >= PINGS_MISSED)
+            take_for_hung(g, w);
+        say(w, GATEWAYCTL_PING, ++w->pings, "", NULL, 0);
+        w->missed++;
+    }
+}
+
+static void pong(struct gateway *w, const struct gatewayctl_message *m)
+{
+    if (m->b > 0 || m->a > w->pings)
+        return;
+    if (w->hung)
+        log_info("gateway %llu moves again", (unsigned long long)w->generation);
+    w->hung = false;
+    w->missed = 0;
+}
+
 /* ---- what gateways say
  * ----------------------------------------------------------------------------- */
 
@@ -360,6 +401,8 @@ void gateway_read(struct guardian *g, struct gateway *w)
         if (got == UNIXSOCK_OK && gatewayctl_valid(&m)) {
             if (m.type == GATEWAYCTL_HELLO)
                 hello(g, w, &m);
+            else if (m.type == GATEWAYCTL_PONG)
+                pong(w, &m);
             continue;
         }
         unixsock_close_all(&w->link_fd, 1);

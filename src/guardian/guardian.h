@@ -38,6 +38,9 @@ enum {
     RAPID_DEATHS = 3,     /* so many within RAPID_MS: the previous snapshot */
     STOP_TRIES = 3,       /* controllers that may die of stopping the apps */
     MESSAGES_A_TURN = 32, /* of one peer: nobody keeps us from the others */
+    PING_MS = 2000,       /* how often a gateway is asked whether it moves */
+    PINGS_MISSED = 5, /* in a row: it hangs. Counted, not timed: a suspended machine, or a guardian
+                         that got no time itself, must not make it look so */
     CALM_MS = 60000, /* a gateway on the previous snapshot that lived longer was not killed by it */
 };
 #define NEVER INT64_MAX
@@ -70,8 +73,10 @@ struct gateway {
     pid_t pid;           /* 0: not known yet */
     bool child;          /* ours; else its death is the end of its connection */
     bool said_hello, previous;
-    int link_fd; /* connected gateway-G.sock; -1 none */
-    int status;  /* of a child that died */
+    bool hung;              /* it is killed as soon as another serves */
+    uint64_t pings, missed; /* sent; not answered, in a row */
+    int link_fd;            /* connected gateway-G.sock; -1 none */
+    int status;             /* of a child that died */
     int64_t started_ms, due_ms;
 };
 
@@ -123,6 +128,7 @@ struct guardian {
     int64_t now_ms;
     struct gateway gateways[MAX_GATEWAYS];
     int64_t start_gateway_ms; /* NEVER: no new one is due */
+    int64_t ping_ms;          /* the next PING; NEVER: there is none to ask */
     bool previous_snapshot;   /* for the next one */
     struct deaths gateway_deaths, controller_deaths;
     struct deaths gateway_faults; /* those that were not killed from outside */
@@ -135,6 +141,7 @@ void gateway_event(struct guardian *g, struct gateway *w, enum gateway_event eve
 void gateway_start(struct guardian *g); /* the next generation */
 void gateway_adopt(struct guardian *g, int link_fd, pid_t pid);
 void gateway_read(struct guardian *g, struct gateway *w);       /* its link is readable */
+void gateways_ping(struct guardian *g);                         /* ping_ms is over */
 bool gateway_any(const struct guardian *g);                     /* a process is left */
 const struct gateway *gateway_newest(const struct guardian *g); /* that serves; NULL: none */
 void gateway_share_listener(struct guardian *g, const struct boot_listener *l);

@@ -144,6 +144,8 @@ static void run_timers(struct guardian *g)
     for (size_t i = 0; i < MAX_GATEWAYS; i++)
         if (g->gateways[i].state != GATEWAY_FREE && g->gateways[i].due_ms <= g->now_ms)
             gateway_event(g, &g->gateways[i], GATEWAY_LATE);
+    if (g->ping_ms <= g->now_ms)
+        gateways_ping(g);
     if (g->close_listeners_ms <= g->now_ms) {
         g->close_listeners_ms = NEVER;
         for (size_t i = 0; i < g->boot.listeners_len; i++)
@@ -156,6 +158,8 @@ static int wait_ms(const struct guardian *g)
     int64_t due = g->start_gateway_ms;
     if (g->controller.due_ms < due)
         due = g->controller.due_ms;
+    if (g->ping_ms < due)
+        due = g->ping_ms;
     if (g->close_listeners_ms < due)
         due = g->close_listeners_ms;
     for (size_t i = 0; i < MAX_GATEWAYS; i++)
@@ -222,7 +226,7 @@ static void begin(struct guardian *g)
 {
     g->now_ms = now_ms();
     g->start_gateway_ms = g->now_ms;
-    g->close_listeners_ms = NEVER;
+    g->close_listeners_ms = g->ping_ms = NEVER;
     for (size_t i = 0; i < MAX_GATEWAYS; i++)
         g->gateways[i] = (struct gateway){.link_fd = -1, .due_ms = NEVER};
     g->controller = (struct controller){.fd = -1, .due_ms = g->now_ms};

@@ -31,6 +31,9 @@ enum gatewayctl_type {
                              text = "127.0.0.1:8080"; 16 fds */
     GATEWAYCTL_DONE,      /* end of the LISTENER messages */
     GATEWAYCTL_DRAIN,     /* guardian -> gateway: a = deadline in ms from now */
+    GATEWAYCTL_PING,      /* guardian -> gateway: a = number */
+    GATEWAYCTL_PONG, /* gateway -> guardian: a = that number, b = how many workers are in the same
+                        turn of their loop as at the PING before */
     GATEWAYCTL_TYPES
 };
 

@@ -4,6 +4,7 @@ These tests need no app: the gateway's own 404 shows that it serves. They wait f
 for what the processes themselves show, not for the API.
 """
 
+import ctypes
 import os
 import re
 import signal
@@ -492,3 +493,95 @@ def test_a_controller_on_its_way_out_when_the_apps_are_to_stop(make_server):
         link.close()
     assert server.process.wait(60 * PATIENCE) == 0
     assert "leaving, the apps are stopped" in log_of(server), log_of(server)[-3000:]
+
+
+def test_a_gateway_that_hangs_is_replaced(make_server):
+    """Stopped, not dead: nobody would start another for it. What it had accepted is lost with it; new
+    connections are served, and the controller has someone to tell its routes."""
+    server = make_server()
+    app = App(server)
+    app.deploy(1, ok=True)
+    hung = server.pid("gateway")
+    proc.kill(hung, signal.SIGSTOP)
+    wait_until(lambda: not proc.alive(hung), 60, lambda: log_of(server)[-3000:])
+    assert "has not moved" in log_of(server)
+    assert server.get("/").version == "1"
+    app.deploy(2, ok=True)
+    assert server.get("/").version == "2"
+
+
+def test_a_gateway_that_was_away_for_a_moment_stays(make_server):
+    server = make_server()
+    pid = server.pid("gateway")
+    proc.kill(pid, signal.SIGSTOP)
+    time.sleep(5)  # two of the guardian's questions and a half
+    proc.kill(pid, signal.SIGCONT)
+    time.sleep(12)  # as long as it takes to be taken for hung, had it been counted against it
+    assert server.pid("gateway") == pid and "has not moved" not in log_of(server)
+
+
+class Tracer:
+    """Stops one thread of another process, and nothing else of it, in the middle of its work."""
+
+    SEIZE, INTERRUPT, CONT, DETACH = 0x4206, 0x4207, 7, 17
+    WALL = 0x40000000
+
+    def __init__(self, pid, tid):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.pid, self.tid = pid, tid
+        self._ask(self.SEIZE)
+
+    def _ask(self, request):
+        null = ctypes.c_void_p(0)
+        if self.libc.ptrace(ctypes.c_long(request), ctypes.c_int(self.tid), null, null) < 0:
+            raise OSError(ctypes.get_errno(), "ptrace")
+
+    def stop_while_it_works(self):
+        """Not where it waits for events."""
+        while True:
+            self._ask(self.INTERRUPT)
+            os.waitpid(self.tid, self.WALL)
+            doing = open(f"/proc/{self.pid}/task/{self.tid}/syscall").read().split()[0]
+            if doing not in ("232", "281", "22", "running"):  # epoll_wait, epoll_pwait; 22: on ARM
+                return
+            self._ask(self.CONT)
+
+    def let_go(self):
+        try:
+            self._ask(self.DETACH)
+        except OSError:
+            os.waitpid(self.tid, self.WALL)  # it was killed; its process is reaped only after this
+
+
+@pytest.mark.root
+def test_a_gateway_with_one_worker_that_hangs_is_replaced(make_server):
+    """The others, and the thread that answers the guardian, go on: the connections of that one do not."""
+    server = make_server()
+    app = App(server)
+    app.deploy(1, ok=True)
+    hung = server.pid("gateway")
+    worker = next(int(tid) for tid in os.listdir(f"/proc/{hung}/task")
+                  if open(f"/proc/{hung}/task/{tid}/comm").read().startswith("gw-worker-"))
+    over = threading.Event()
+
+    def knock():
+        while not over.is_set():
+            try:
+                raw_get(server.address, 1)
+            except (OSError, AssertionError):
+                pass  # of the one that hangs
+
+    threads = [threading.Thread(target=knock) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    tracer = Tracer(hung, worker)
+    try:
+        tracer.stop_while_it_works()
+        wait_until(lambda: not proc.alive(hung), 60, lambda: log_of(server)[-3000:])
+    finally:
+        tracer.let_go()
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert "has not moved" in log_of(server)
+    assert raw_get(server.address) == 200
