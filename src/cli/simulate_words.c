@@ -193,6 +193,8 @@ void release_latency(const struct release_words *words, const struct simulate_la
 /* ---- history
  * ---------------------------------------------------------------------------------- */
 
+enum { MINUTE_MS = 60 * 1000, MINUTES_MOST = 7 * 24 * 60 };
+
 static double field(const json_t *minute, const char *key)
 {
     const json_t *value = json_object_get(minute, key);
@@ -200,39 +202,83 @@ static double field(const json_t *minute, const char *key)
     return isfinite(n) && n > 0 ? n : 0;
 }
 
+/* Where the first and the last row lie, in minutes; false: there is none, or no sense in them. */
+static bool find_span(const json_t *rows, int64_t *first, size_t *len)
+{
+    int64_t last = 0;
+    *first = INT64_MAX;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        double at = field(json_array_get(rows, i), "at") / MINUTE_MS;
+        if (at < 1 || at > 1e9)
+            return false;
+        *first = (int64_t)at < *first ? (int64_t)at : *first;
+        last = (int64_t)at > last ? (int64_t)at : last;
+    }
+    if (json_array_size(rows) == 0 || last - *first >= MINUTES_MOST)
+        return false;
+    *len = (size_t)(last - *first) + 1;
+    return true;
+}
+
+struct sums {
+    double all, stable, errors, timed, p50, p95;
+};
+
+/* A row is what one release had in one minute. */
+static void add_row(const json_t *row, struct simulate_minute *minute, double *stable,
+                    struct sums *sums)
+{
+    double n = field(row, "requests"), errors = fmin(field(row, "errors"), n);
+    double median = field(row, "p50_ms"), high = field(row, "p95_ms");
+    sums->all += n;
+    minute->requests_per_s += n / 60;
+    if (json_is_true(json_object_get(row, "candidate")))
+        return;
+    sums->stable += n;
+    sums->errors += errors;
+    *stable += n;
+    minute->stable_errors += errors; /* to be divided */
+    if (median > 0 && high >= median) {
+        sums->timed += n;
+        sums->p50 += n * median;
+        sums->p95 += n * high;
+    }
+}
+
 int read_history(const json_t *answer, struct history *out, struct error *err)
 {
-    const json_t *minutes = json_object_get(answer, "minutes");
-    size_t len = json_array_size(minutes);
-    double requests = 0, errors = 0, timed = 0, p50 = 0, p95 = 0;
+    const json_t *rows = json_object_get(answer, "minutes");
+    struct sums sums = {.all = 0};
+    int64_t first;
+    size_t len;
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < len; i++) {
-        const json_t *m = json_array_get(minutes, i);
-        double n = field(m, "requests"), median = field(m, "p50_ms"), high = field(m, "p95_ms");
-        requests += n;
-        errors += fmin(field(m, "errors"), n);
-        if (median > 0 && high >= median) {
-            timed += n;
-            p50 += n * median;
-            p95 += n * high;
+    if (find_span(rows, &first, &len)) {
+        out->items = xcalloc(len, sizeof *out->items);
+        cleanup_free double *stable = xcalloc(len, sizeof *stable);
+        for (size_t i = 0; i < json_array_size(rows); i++) {
+            const json_t *row = json_array_get(rows, i);
+            size_t at = (size_t)((int64_t)(field(row, "at") / MINUTE_MS) - first);
+            add_row(row, &out->items[at], &stable[at], &sums);
+        }
+        out->errors = sums.stable > 0 ? sums.errors / sums.stable : 0;
+        for (size_t i = 0; i < len; i++) {
+            struct simulate_minute *m = &out->items[i];
+            m->requests_per_s = fmin(m->requests_per_s, SIMULATE_MAX_RATE);
+            m->stable_errors = stable[i] > 0 ? m->stable_errors / stable[i] : out->errors;
         }
     }
-    if (requests <= 0)
+    if (sums.all <= 0) {
+        free(out->items);
+        out->items = NULL;
         return error_set(err, ERROR_FAILED,
                          "the server has recorded no traffic of this app yet: say --traffic "
                          "instead of --history");
-    out->items = xcalloc(len, sizeof *out->items);
-    out->len = len;
-    out->requests_per_s = requests / 60 / (double)len;
-    out->errors = errors / requests;
-    for (size_t i = 0; i < len; i++) {
-        const json_t *m = json_array_get(minutes, i);
-        double n = field(m, "requests");
-        out->items[i].requests_per_s = fmin(n / 60, SIMULATE_MAX_RATE);
-        out->items[i].stable_errors = n > 0 ? fmin(field(m, "errors") / n, 1) : 0;
     }
-    out->has_latency = timed > 0;
-    if (timed > 0)
-        out->latency = simulate_latency_through(.5, p50 / timed, .95, p95 / timed);
+    out->len = len;
+    out->requests_per_s = fmin(sums.all / 60 / (double)len, SIMULATE_MAX_RATE);
+    out->has_latency = sums.timed > 0;
+    if (sums.timed > 0)
+        out->latency =
+            simulate_latency_through(.5, sums.p50 / sums.timed, .95, sums.p95 / sums.timed);
     return 0;
 }

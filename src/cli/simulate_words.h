@@ -27,10 +27,11 @@ int parse_release(const char *text, const char *option, bool relative, struct re
 void release_latency(const struct release_words *words, const struct simulate_latency *other,
                      struct simulate_latency *out);
 
-/* Recorded traffic: {"minutes":[{"requests","errors","p50_ms","p95_ms",..},..]}, as
- * GET /v1/apps/{app}/traffic answers. */
+/* Recorded traffic: {"minutes":[{"at","release","candidate","requests","errors","p50_ms","p95_ms",
+ * ..},..]}, a row per minute and release, as GET /v1/apps/{app}/traffic answers. Minutes without a
+ * row had no request; candidates count as traffic, not as what stable is like. */
 struct history {
-    struct simulate_minute *items; /* in their order; the caller frees */
+    struct simulate_minute *items; /* all minutes in their order; the caller frees */
     size_t len;
     double requests_per_s, errors; /* means */
     bool has_latency;

@@ -140,23 +140,28 @@ static void recorded_minutes(void **state)
 {
     (void)state;
     json_t *answer = json_loads(
-        "{\"minutes\":["
-        "{\"at\":\"2026-11-21T08:00:00.000Z\",\"requests\":6000,\"errors\":60,\"p50_ms\":20.0,"
-        "\"p95_ms\":80.0,\"p99_ms\":200.0},"
-        "{\"at\":\"2026-11-21T08:01:00.000Z\",\"requests\":0,\"errors\":0,\"p50_ms\":null,"
-        "\"p95_ms\":null,\"p99_ms\":null},"
-        "{\"at\":\"2026-11-21T08:02:00.000Z\",\"requests\":3000,\"errors\":0,\"p50_ms\":50.0,"
-        "\"p95_ms\":110.0,\"p99_ms\":200.0}]}",
+        "{\"app\":\"shop\",\"environment\":\"production\",\"minutes\":["
+        "{\"at\":1795248000000,\"release\":7,\"candidate\":false,\"requests\":6000,"
+        "\"errors\":60,\"p50_ms\":20.0,\"p90_ms\":70.0,\"p95_ms\":80.0,\"p99_ms\":200.0},"
+        "{\"at\":1795248120000,\"release\":7,\"candidate\":false,\"requests\":2000,"
+        "\"errors\":0,\"p50_ms\":60.0,\"p90_ms\":70.0,\"p95_ms\":120.0,\"p99_ms\":200.0},"
+        "{\"at\":1795248120000,\"release\":8,\"candidate\":true,\"requests\":1000,"
+        "\"errors\":1000,\"p50_ms\":900.0,\"p90_ms\":900.0,\"p95_ms\":900.0,\"p99_ms\":900.0},"
+        "{\"at\":1795248180000,\"release\":8,\"candidate\":true,\"requests\":600,"
+        "\"errors\":0,\"p50_ms\":null,\"p90_ms\":null,\"p95_ms\":null,\"p99_ms\":null}]}",
         0, NULL);
     struct history h;
     assert_int_equal(read_history(answer, &h, NULL), 0);
-    assert_int_equal(h.len, 3);
+    assert_int_equal(h.len, 4);
     assert_near(h.items[0].requests_per_s, 100);
     assert_near(h.items[0].stable_errors, .01);
-    assert_near(h.items[1].requests_per_s, 0);
+    assert_near(h.items[1].requests_per_s, 0); /* no row: no request */
     assert_near(h.items[2].requests_per_s, 50);
-    assert_near(h.requests_per_s, 50);
-    assert_near(h.errors, 60.0 / 9000);
+    assert_near(h.items[2].stable_errors, 0);
+    assert_near(h.items[3].requests_per_s, 10);
+    assert_near(h.items[3].stable_errors, 60.0 / 8000);
+    assert_near(h.requests_per_s, 40);
+    assert_near(h.errors, 60.0 / 8000);
     assert_true(h.has_latency);
     assert_near(simulate_latency_quantile(&h.latency, .5), 30); /* weighted by requests */
     assert_near(simulate_latency_quantile(&h.latency, .95), 90);
@@ -167,24 +172,29 @@ static void recorded_minutes(void **state)
 static void what_the_server_never_should_answer(void **state)
 {
     (void)state;
-    static const char *const none[] = {"{}",
-                                       "[]",
-                                       "7",
-                                       "{\"minutes\":7}",
-                                       "{\"minutes\":[]}",
-                                       "{\"minutes\":[7,null,{}]}",
-                                       "{\"minutes\":[{\"requests\":-5}]}",
-                                       "{\"minutes\":[{\"requests\":\"9\"}]}"};
+    static const char *const none[] = {
+        "{}",
+        "[]",
+        "7",
+        "{\"minutes\":7}",
+        "{\"minutes\":[]}",
+        "{\"minutes\":[7,null,{}]}",
+        "{\"minutes\":[{\"at\":1795248000000,\"requests\":-5}]}",
+        "{\"minutes\":[{\"at\":1795248000000,\"requests\":\"9\"}]}",
+        "{\"minutes\":[{\"at\":\"now\",\"requests\":9}]}",
+        "{\"minutes\":[{\"at\":60000,\"requests\":9},{\"at\":1795248000000,\"requests\":9}]}",
+        "{\"minutes\":[{\"at\":1e300,\"requests\":9}]}"};
     struct history h;
     for (size_t i = 0; i < COUNT_OF(none); i++) {
         struct error err = ERROR_INIT;
         json_t *j = json_loads(none[i], JSON_DECODE_ANY, NULL);
         assert_int_equal(read_history(j, &h, &err), -1);
+        assert_null(h.items);
         assert_non_null(strstr(err.text, "--traffic"));
         json_decref(j);
     }
-    json_t *odd = json_loads("{\"minutes\":[{\"requests\":1e12,\"errors\":1e15,\"p50_ms\":9,"
-                             "\"p95_ms\":3}]}",
+    json_t *odd = json_loads("{\"minutes\":[{\"at\":1795248000000,\"requests\":1e12,"
+                             "\"errors\":1e15,\"p50_ms\":9,\"p95_ms\":3}]}",
                              0, NULL);
     assert_int_equal(read_history(odd, &h, NULL), 0);
     assert_near(h.items[0].requests_per_s, SIMULATE_MAX_RATE);
