@@ -1,38 +1,48 @@
 /* The end of a deploy: what became of it, why, and what somebody looks at next. */
+#include "base/alloc.h"
 #include "cli/format.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/view.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { COMMIT_SHOWN = 12, LABEL_COLUMNS = 10 };
 
-/* Words that fit into the terminal's width, on as many lines as it takes. */
-static void put_wrapped(struct buf *out, const struct term *t, const char *indent, const char *text)
+/* Words, from `column` on, on as many lines as the terminal's width takes; further lines begin with
+ * `indent`. */
+static void put_wrapped(struct buf *out, const struct term *t, size_t column, const char *indent,
+                        const char *text)
 {
     cleanup_buf struct buf clean = BUF_INIT;
-    size_t margin = strlen(indent), column = 0;
+    bool first = true;
     put_clean(&clean, text);
     for (const char *p = buf_str(&clean); *p != '\0';) {
-        size_t len = strcspn(p, " "), columns = text_columns(p, len);
-        bool fits = !t->is_terminal || margin + column + 1 + columns < t->columns;
-        if (column > 0 && fits)
-            buf_putc(out, ' ');
-        else
-            buf_printf(out, "%s%s", column > 0 ? "\n" : "", indent);
-        column = column > 0 && fits ? column + 1 + columns : columns;
-        buf_append(out, p, len);
-        p += len + strspn(p + len, " ");
+        size_t len = strcspn(p, " "), spaces = strspn(p + len, " ");
+        size_t columns = text_columns(p, len);
+        if (!first && t->is_terminal && column + columns > t->columns) {
+            while (out->data[out->len - 1] == ' ')
+                out->data[--out->len] = '\0';
+            buf_printf(out, "\n%s", indent);
+            column = text_columns(indent, strlen(indent));
+        }
+        buf_append(out, p, len + spaces);
+        column += columns + spaces;
+        first = false;
+        p += len + spaces;
     }
     buf_putc(out, '\n');
 }
 
-static void put_label(struct buf *out, const struct term *t, const char *label)
+static void put_item(struct buf *out, const struct term *t, const char *label, const char *text)
 {
+    char indent[LABEL_COLUMNS + 3];
+    snprintf(indent, sizeof indent, "%*s", LABEL_COLUMNS + 2, "");
     buf_puts(out, "  ");
     put_styled(out, t, STYLE_DIM, label);
-    buf_printf(out, "%*s", LABEL_COLUMNS - (int)strlen(label), "");
+    buf_puts(out, indent + 2 + strlen(label));
+    put_wrapped(out, t, strlen(indent), indent, text);
 }
 
 static void put_heading(struct buf *out, const struct term *t, const char *heading)
@@ -46,11 +56,12 @@ static void put_counts(const json_t *result, const struct term *t, struct buf *o
 {
     char a[FORMAT_SIZE], b[FORMAT_SIZE], c[FORMAT_SIZE];
     const json_t *requests = json_object_get(result, "requests");
-    put_label(out, t, "requests");
-    buf_printf(out, "%s to stable, %s to the new release; %s failed because of the deploy\n",
+    cleanup_buf struct buf text = BUF_INIT;
+    buf_printf(&text, "%s to stable, %s to the new release; %s failed because of the deploy",
                format_count(json_whole(requests, "stable"), a),
                format_count(json_whole(requests, "candidate"), b),
                format_count(json_whole(result, "failed"), c));
+    put_item(out, t, "requests", buf_str(&text));
 }
 
 static void put_commit(const json_t *result, struct buf *out)
@@ -59,10 +70,13 @@ static void put_commit(const json_t *result, struct buf *out)
     put_clean(&commit, json_text(result, "commit"));
     put_cut(out, buf_str(&commit), commit.len, COMMIT_SHOWN);
     if (json_is_true(json_object_get(result, "dirty")))
-        buf_puts(out, " with changes that are not committed");
-    if (*json_text(result, "author") != '\0') {
+        buf_puts(out, " with uncommitted changes");
+    const char *author = json_text(result, "author"), *mail = strstr(author, " <");
+    if (*author != '\0') {
+        cleanup_free char *name =
+            xstrndup(author, mail != NULL ? (size_t)(mail - author) : strlen(author));
         buf_puts(out, " by ");
-        put_clean(out, json_text(result, "author"));
+        put_clean(out, name);
     }
     if (*json_text(result, "branch") != '\0') {
         buf_puts(out, ", branch ");
@@ -135,11 +149,14 @@ static void put_tail(const json_t *result, const struct term *t, struct buf *out
         put_clean(&heading, json_text(result, "log_instance"));
     }
     put_heading(out, t, buf_str(&heading));
+    const char *bar = t->unicode ? "\xe2\x94\x82" : "|";
+    char indent[16];
+    snprintf(indent, sizeof indent, "    %s   ", bar);
     json_array_foreach((json_t *)lines, i, line)
     {
-        buf_puts(out, t->unicode ? "    \xe2\x94\x82 " : "    | ");
-        put_clean(out, json_string_value(line));
-        buf_putc(out, '\n');
+        const char *text = json_string_value(line);
+        buf_printf(out, "    %s ", bar);
+        put_wrapped(out, t, strlen("    | "), indent, text != NULL ? text : "");
     }
 }
 
@@ -173,8 +190,10 @@ void view_result(const json_t *result, const struct term *t, struct buf *out)
     buf_printf(out, " (release %lld): ", (long long)json_whole(result, "release"));
     put_clean_in(out, t, style_of_state(word), word);
     buf_printf(out, " after %s\n", format_elapsed(json_whole(result, "duration_ms"), text));
-    if (*reason != '\0')
-        put_wrapped(out, t, "  ", reason);
+    if (*reason != '\0') {
+        buf_puts(out, "  ");
+        put_wrapped(out, t, 2, "  ", reason);
+    }
     if (!good)
         buf_putc(out, '\n');
     put_counts(result, t, out);
@@ -183,15 +202,12 @@ void view_result(const json_t *result, const struct term *t, struct buf *out)
         return;
     }
     if (*json_text(result, "commit") != '\0') {
-        put_label(out, t, "commit");
-        put_commit(result, out);
-        buf_putc(out, '\n');
+        cleanup_buf struct buf commit = BUF_INIT;
+        put_commit(result, &commit);
+        put_item(out, t, "commit", buf_str(&commit));
     }
-    if (*probe != '\0') {
-        put_label(out, t, "probe");
-        put_clean(out, probe);
-        buf_putc(out, '\n');
-    }
+    if (*probe != '\0')
+        put_item(out, t, "probe", probe);
     put_failed(json_object_get(result, "failed_requests"), t, out);
     put_tail(result, t, out);
     put_advice(result, word, out);

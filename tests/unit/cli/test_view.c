@@ -222,7 +222,8 @@ static void a_roll_back_says_why(void **state)
               "\"result\":\"rolled-back\",\"reason\":{\"code\":\"error-rate\",\"text\":\"5.1% "
               "against 0.1%\"},\"duration_ms\":65000,\"requests\":{\"stable\":1200,"
               "\"candidate\":1234567},\"failed\":1,\"probe\":\"GET /ready: status 503\","
-              "\"commit\":\"4f2a9c1d3e5b77aa\",\"author\":\"Alice\",\"branch\":\"main\","
+              "\"commit\":\"4f2a9c1d3e5b77aa\",\"author\":\"Alice "
+              "<alice@example.org>\",\"branch\":\"main\","
               "\"dirty\":true,\"failed_requests\":["
               "{\"at\":\"2026-11-21T08:00:12.000Z\",\"instance\":\"shop-8-2\",\"fault\":\"5xx\","
               "\"status\":500,\"method\":\"GET\",\"path\":\"/pay\",\"ms\":12.3},"
@@ -236,7 +237,7 @@ static void a_roll_back_says_why(void **state)
                         "\n"
                         "  requests  1,200 to stable, 1,234,567 to the new release; 1 failed "
                         "because of the deploy\n"
-                        "  commit    4f2a9c1d3e5b with changes that are not committed by Alice, "
+                        "  commit    4f2a9c1d3e5b with uncommitted changes by Alice, "
                         "branch main\n"
                         "  probe     GET /ready: status 503\n"
                         "\n"
@@ -254,7 +255,7 @@ static void a_roll_back_says_why(void **state)
     view_result_note(j, &plain, &out);
     assert_string_equal(buf_str(&out),
                         "    500 to GET /pay from shop-8-2; commit 4f2a9c1d3e5b with "
-                        "changes that are not committed by Alice, branch main\n");
+                        "uncommitted changes by Alice, branch main\n");
     json_decref(j);
 }
 
@@ -285,11 +286,19 @@ static void a_long_reason_is_wrapped(void **state)
         parse("{\"result\":\"rolled-back\",\"reason\":{\"text\":\"one two three four five six "
               "seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
               "averyveryverylongwordwithoutanyplacetobreakitbetweenitsbeginningandwhereitatlast"
-              "ends\"}}");
+              "ends\"},\"log_tail\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa "
+              "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb a last line that goes on\"]}");
     view_result(j, &screen, &out);
     assert_non_null(strstr(buf_str(&out), "\n  one two three four five six seven eight nine ten "
                                           "eleven twelve thirteen\n  fourteen fifteen sixteen\n"
                                           "  averyvery"));
+    assert_non_null(strstr(buf_str(&out), "    |   line that goes on\n"));
+    struct term narrow = screen;
+    narrow.columns = 60;
+    buf_clear(&out);
+    view_result(j, &narrow, &out);
+    assert_non_null(
+        strstr(buf_str(&out), "release; 0 failed\n            because of the deploy\n"));
     json_decref(j);
 }
 
