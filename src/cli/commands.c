@@ -35,7 +35,8 @@ static int command(enum verb_id verb, int argc, char **argv, json_t *body, const
 
 int cmd_promote(int argc, char **argv)
 {
-    return command(VERB_promote, argc, argv, NULL, "promoted: the rollout no longer waits");
+    return command(VERB_promote, argc, argv, NULL,
+                   "the rollout waits for nothing and nobody any more");
 }
 
 int cmd_abort(int argc, char **argv)

@@ -88,6 +88,8 @@ void view_apps(const json_t *apps, const struct term *term, struct buf *out)
                         json_is_object(candidate) ? json_text(candidate, "version") : "?",
                         json_text(rollout, "strategy"), (long long)json_whole(rollout, "step"),
                         (long long)json_whole(rollout, "steps"), step_text(rollout));
+        else if (json_is_true(json_object_get(app, "building")))
+            table_cell(&t, STYLE_NONE, "packing and building");
         else
             table_cell(&t, STYLE_NONE, "");
     }
@@ -243,6 +245,8 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         buf_printf(out, ", step %lld of %lld: ", (long long)json_whole(rollout, "step"),
                    (long long)json_whole(rollout, "steps"));
         put_clean(out, step_text(rollout));
+    } else if (json_is_true(json_object_get(status, "building"))) {
+        buf_puts(out, ", a new release is being packed and built");
     }
     buf_puts(out, "\n\n");
     if (*json_text(status, "degraded") != '\0') {

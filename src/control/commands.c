@@ -50,12 +50,21 @@ struct order {
     char text[256];
 };
 
+/* Between a deploy's acceptance and its rollout there is nothing but it that could be ended. */
+static int rollout_awaited(const struct order *o, struct error *err)
+{
+    if (o->app->deploy == NULL || o->app->state.rollout.id != 0)
+        return 0;
+    return error_set(err, ERROR_CONFLICT,
+                     "release %u is still being packed and built: there is no rollout yet "
+                     "(`abort` ends it)",
+                     o->app->next_release - 1);
+}
+
 static int do_promote(struct order *o, struct error *err)
 {
-    if (o->app->deploy != NULL && o->app->state.rollout.id == 0)
-        return error_set(err, ERROR_CONFLICT,
-                         "release %u is still being packed and built: there is no rollout yet",
-                         o->app->next_release - 1);
+    if (rollout_awaited(o, err) < 0)
+        return -1;
     return core_promote(&o->app->state, control_now(), err);
 }
 
@@ -76,11 +85,15 @@ static int do_abort(struct order *o, struct error *err)
 
 static int do_pause(struct order *o, struct error *err)
 {
+    if (rollout_awaited(o, err) < 0)
+        return -1;
     return core_pause(&o->app->state, control_now(), err);
 }
 
 static int do_resume(struct order *o, struct error *err)
 {
+    if (rollout_awaited(o, err) < 0)
+        return -1;
     return core_resume(&o->app->state, control_now(), err);
 }
 
@@ -124,8 +137,8 @@ static int do_rollback(struct order *o, struct error *err)
         if (r == NULL)
             return error_set(
                 err, ERROR_NOT_FOUND,
-                "app %s has no release %lld any more (`sluice releases %s` lists them)", a->name,
-                (long long)number, a->name);
+                "app %s has no release %lld (`sluice releases %s` lists those that are kept)",
+                a->name, (long long)number, a->name);
         if (r->status == RELEASE_FAILED || r->status == RELEASE_BUILDING)
             return error_set(err, ERROR_CONFLICT, "release %u was never built: it cannot run",
                              r->number);

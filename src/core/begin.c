@@ -142,7 +142,7 @@ static void start_plan(struct app_state *s, const struct planner *p,
 }
 
 static void make_plan(struct app_state *s, const struct tally *tally,
-                      const struct rollout_request *request, bool was_recreate)
+                      const struct rollout_request *request, bool was_recreate, bool kept)
 {
     const struct pool_state *stable = app_pool(s, s->stable);
     struct arena memory = ARENA_INIT;
@@ -159,6 +159,7 @@ static void make_plan(struct app_state *s, const struct tally *tally,
             p.candidate_count[i] = stable_replicas(request->spec, carried, i);
     }
     p.left_over = pool_left_over(s) != NULL;
+    p.kept = kept;
     /* A recreate that has taken stable down already goes on as one: nothing can be beside it. */
     bool taken_down = was_recreate && p.stable != NULL && !stands_whole(stable, p.stable_count);
     bool exclusive = spec_is_exclusive(request->spec) || taken_down;
@@ -186,10 +187,11 @@ int core_begin(struct app_state *s, const struct rollout_request *request,
         supersede(s, request, superseded);
     leave_candidate(s, &tally);
     struct pool_state *candidate = settle_kept(s, request);
-    if (candidate == NULL)
+    bool kept = candidate != NULL;
+    if (!kept)
         candidate = new_candidate(s, &tally, request);
     s->candidate = candidate->id;
-    make_plan(s, &tally, request, was_recreate);
+    make_plan(s, &tally, request, was_recreate, kept);
     s->stopped = false;
     return 0;
 }

@@ -89,6 +89,7 @@ struct planner {
     const struct app_spec *stable, *candidate; /* stable NULL: none, or it has no instances */
     uint32_t stable_count[SPEC_MAX_PROCESSES], candidate_count[SPEC_MAX_PROCESSES];
     bool left_over; /* a superseded rollout's instances have to go as well */
+    bool kept;      /* the candidate was kept up beside stable: nothing of it has to start */
 };
 void planner_init(struct planner *p, const struct app_spec *stable,
                   const struct app_spec *candidate, enum rollout_kind kind,

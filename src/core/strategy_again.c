@@ -1,16 +1,17 @@
 /* Releases that are known: a roll back to an earlier one, a restart of the present one. Neither
  * runs release commands, smoke tests or waits for anyone.
  *
- * A roll back is in a hurry: where the strategy is not rolling, all of the earlier release starts
- * beside the present one and gets the traffic in one switch (at once when it was kept after a
- * blue-green deploy). A restart is not: it goes by small rounds, with a quarter of surge where
- * the file has no max-surge. */
+ * A roll back is in a hurry: where the earlier release was kept after a blue-green deploy it gets
+ * the traffic in one switch, whatever its own strategy is; where that is not rolling, all of it
+ * starts beside the present one first. A restart is not: it goes by small rounds, with a quarter of
+ * surge where the file has no max-surge. */
 #include "core/core_internal.h"
 
 void strategy_again(struct planner *p)
 {
     int routed = routed_process(p->candidate);
-    if (p->kind == ROLLOUT_RESTART || p->candidate->strategy.kind == STRATEGY_ROLLING) {
+    if (p->kind == ROLLOUT_RESTART ||
+        (p->candidate->strategy.kind == STRATEGY_ROLLING && !p->kept)) {
         strategy_rolling(p);
         return;
     }

@@ -305,12 +305,12 @@ def test_rollback_goes_to_the_last_promoted_release(app):
     assert "99" in bad.text
 
 
-def test_instant_way_back_of_blue_green(app):
-    """Blue stays up for `keep`: the way back starts nothing."""
-    app.spec["strategy"] = {"blue-green": {"keep": "5m"}}
-    app.deploy(1, ok=True)
+@pytest.mark.parametrize("strategy", ["blue-green", "rolling", "canary"])
+def test_instant_way_back_of_blue_green(app, strategy):
+    """Blue stays up for `keep`: the way back starts nothing, whatever blue's own strategy was."""
+    app.deploy(1, ok=True, strategy=STRATEGIES[strategy], faults={"start_delay": "1s"})
     blue = {i["pid"] for i in app.ready()}
-    app.deploy(2, ok=True)
+    app.deploy(2, ok=True, strategy={"blue-green": {"keep": "5m"}})
     with app.load() as load:
         load.wait_version(2)
         app.command("rollback")

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from sluice_test import App, Client, wait_until
 from sluice_test.build import RATE
 
@@ -68,6 +69,40 @@ def test_pause_resume_abort_promote_answer_in_every_state(app):
         assert app.cli(verb).returncode in (1, 2), verb
     app.command("start")
     app.wait_steady(version=3, ready=2)
+
+
+def test_verbs_answer_while_a_release_is_built(app):
+    """No rollout yet: said, with what can be done; abort ends it, and the next deploy gets through."""
+    app.deploy(1, ok=True)
+    deploy = app.deploy_in_background(2, build=["until [ -e $SLUICE_STATE_DIR/go ]; do sleep 0.05; done"])
+    wait_until(lambda: app.status()["state"] == "rolling-out" and app.status()["building"], 20, "it is built")
+    for verb in ("promote", "pause", "resume"):
+        run = app.cli(verb)
+        assert run.returncode == 1 and "release 2 is still being packed and built" in run.stderr, run
+    assert "being packed and built" in app.server.run("status", "hello").stdout
+    app.command("abort")
+    status, out, err = app.server.end_cli(deploy)
+    assert status == 1 and json.loads(out.splitlines()[-1])["result"] == "aborted", out + err
+    app.wait_steady(version=1, ready=2)
+    app.deploy(3, ok=True)
+
+
+@pytest.mark.parametrize("verb", ["abort", "rollback"])
+def test_verbs_answer_while_it_goes_back(app, verb):
+    """A rollout on its way back ends there: what cannot be done any more is said, no verb hangs or undoes it."""
+    app.deploy(1, ok=True)
+    deploy = app.deploy_in_background(2, strategy=HELD, faults={"stop_delay": "2s"})
+    app.wait_candidate_traffic()
+    app.command(verb)
+    assert app.status()["rollout"]["phase"] == "back"
+    for word in ("promote", "pause", "resume"):
+        run = app.cli(word)
+        assert run.returncode == 1 and "going back from release 2 to release 1" in run.stderr, run
+    app.command("abort")
+    app.command("rollback")
+    status, out, err = app.server.end_cli(deploy)
+    assert status == 1 and json.loads(out.splitlines()[-1])["result"] == "aborted", out + err
+    app.wait_steady(version=1, ready=2)
 
 
 def test_pause_holds_a_rollout_where_it_is(app):

@@ -130,6 +130,22 @@ static void sizes_and_a_full_disk_are_shown(void **state)
     json_decref(j);
 }
 
+static void what_is_built_is_said(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j = parse("{\"app\":\"shop\",\"environment\":\"production\",\"state\":\"rolling-out\","
+                      "\"rollout\":null,\"building\":true}");
+    view_status(j, &plain, &out);
+    assert_string_equal(buf_str(&out), "shop (production): rolling-out, a new release is being "
+                                       "packed and built\n\n");
+    buf_clear(&out);
+    json_t *list = json_pack("[o]", j);
+    view_apps(list, &plain, &out);
+    assert_non_null(strstr(buf_str(&out), "packing and building"));
+    json_decref(list);
+}
+
 static void processes_are_told_apart(void **state)
 {
     (void)state;
@@ -502,6 +518,7 @@ int main(void)
         cmocka_unit_test(status_of_one_app),
         cmocka_unit_test(status_of_all_apps),
         cmocka_unit_test(sizes_and_a_full_disk_are_shown),
+        cmocka_unit_test(what_is_built_is_said),
         cmocka_unit_test(processes_are_told_apart),
         cmocka_unit_test(no_json_breaks_a_view),
         cmocka_unit_test(no_control_byte_reaches_the_terminal),

@@ -712,26 +712,32 @@ static void test_hold_is_let_go_by_a_rolling_deploy(void **state)
 
 /* ---- after the promotion ---- */
 
+/* Also where the kept one's own strategy would go by rounds. */
 static void test_kept_blue_is_an_instant_way_back(void **state)
 {
     (void)state;
-    struct setup s;
-    setup(&s, STRATEGY_BLUE_GREEN, 3);
-    s.specs[1].strategy.keep_ms = 600000;
-    begin(&s.w, 2);
-    world_until_ended(&s.w, 10000);
-    world_run(&s.w, 300000);
-    assert_int_equal(world_count(&s.w, 1, INSTANCE_READY), 3); /* blue stays, unrouted */
-    assert_int_equal(world_weight(&s.w, 1), 0);
-    buf_clear(&s.w.trace);
-    assert_int_equal(world_begin(&s.w, 1, ROLLOUT_ROLLBACK), 0);
-    int64_t took = world_until_ended(&s.w, 10000);
-    assert_true(took <= 10);
-    assert_null(strstr(buf_str(&s.w.trace), "create"));
-    assert_int_equal(world_weight(&s.w, 1), 1000000);
-    world_run(&s.w, 1000);
-    assert_int_equal(s.w.instances.len, 3);
-    world_release(&s.w);
+    static const enum strategy_kind kinds[] = {STRATEGY_BLUE_GREEN, STRATEGY_ROLLING,
+                                               STRATEGY_CANARY};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct setup s;
+        setup(&s, STRATEGY_BLUE_GREEN, 3);
+        s.specs[0] = world_spec(kinds[i], 3);
+        s.specs[1].strategy.keep_ms = 600000;
+        begin(&s.w, 2);
+        world_until_ended(&s.w, 10000);
+        world_run(&s.w, 300000);
+        assert_int_equal(world_count(&s.w, 1, INSTANCE_READY), 3); /* blue stays, unrouted */
+        assert_int_equal(world_weight(&s.w, 1), 0);
+        buf_clear(&s.w.trace);
+        assert_int_equal(world_begin(&s.w, 1, ROLLOUT_ROLLBACK), 0);
+        int64_t took = world_until_ended(&s.w, 10000);
+        assert_true(took <= 10);
+        assert_null(strstr(buf_str(&s.w.trace), "create"));
+        assert_int_equal(world_weight(&s.w, 1), 1000000);
+        world_run(&s.w, 1000);
+        assert_int_equal(s.w.instances.len, 3);
+        world_release(&s.w);
+    }
 }
 
 static void test_kept_blue_goes_when_its_time_is_over(void **state)
