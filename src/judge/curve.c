@@ -5,14 +5,20 @@
 #include <string.h>
 
 /* Smaller terms change nothing in the sum's 16 digits. */
-static const double NEGLIGIBLE_LOG = -45;
+static const double NEGLIGIBLE_LOG = -37;
+
+static double most_of(const double *logs, size_t len)
+{
+    double most = logs[0];
+    for (size_t i = 1; i < len; i++)
+        most = logs[i] > most ? logs[i] : most;
+    return most;
+}
 
 double log_mean_exp(const double *logs, size_t len)
 {
     ASSERT(len > 0);
-    double most = logs[0], sum = 0;
-    for (size_t i = 1; i < len; i++)
-        most = logs[i] > most ? logs[i] : most;
+    double most = most_of(logs, len), sum = 0;
     if (most == -INFINITY)
         return most;
     for (size_t i = 0; i < len; i++)
@@ -107,6 +113,11 @@ double curve_worse_log(const struct curve *c)
     return log_mean_exp(c->log_likelihood + CURVE_WORSE_AT, CURVE_WORSE);
 }
 
+double curve_worse_most(const struct curve *c)
+{
+    return most_of(c->log_likelihood + CURVE_WORSE_AT, CURVE_WORSE);
+}
+
 double curve_no_worse_log(const struct curve *c)
 {
     return log_mean_exp(c->log_likelihood + CURVE_BETTER_AT, CURVE_BETTER) - c->at_allowed;
@@ -151,18 +162,27 @@ void curve_set(const struct curve *c, double alpha, double *low, double *high)
     *high = c->stable_events != 0 ? exp(end_of_set(c, bar, CURVE_POINTS - 1, 0, -1)) : INFINITY;
 }
 
+void curve_interval(const struct curve *c, double alpha, double *low, double *high, bool *moved)
+{
+    double now_low, now_high;
+    curve_set(c, alpha, &now_low, &now_high);
+    *low = fmax(now_low, c->low);
+    *high = fmin(now_high, c->high);
+    *moved = c->moved || *low > *high;
+    if (*low > *high) {
+        *low = now_low;
+        *high = now_high;
+    }
+}
+
+/* Any subset of the looks serves: those at which there is a fiftieth more to see. */
 void curve_narrow(struct curve *c, double alpha)
 {
-    double low, high;
-    curve_set(c, alpha, &low, &high);
-    double both_low = fmax(low, c->low), both_high = fmin(high, c->high);
-    if (both_low > both_high) {
-        c->moved = true;
-        both_low = low;
-        both_high = high;
-    }
-    c->low = both_low;
-    c->high = both_high;
+    uint64_t events = c->candidate_events + c->stable_events;
+    if (events < c->narrowed_events + c->narrowed_events / 50)
+        return;
+    c->narrowed_events = events;
+    curve_interval(c, alpha, &c->low, &c->high, &c->moved);
 }
 
 /* ---- the tail
@@ -199,6 +219,11 @@ void tail_update(struct tail *t, const struct tail_shares *ts, const struct shar
 double tail_worse_log(const struct tail *t)
 {
     return log_mean_exp(t->worse, CURVE_WORSE);
+}
+
+double tail_worse_most(const struct tail *t)
+{
+    return most_of(t->worse, CURVE_WORSE);
 }
 
 double tail_no_worse_log(const struct tail *t)

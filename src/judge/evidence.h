@@ -57,6 +57,7 @@ struct curve {
      * with it the ratio itself has changed: it begins anew and `moved` says so. */
     double low, high; /* 0 and INFINITY at first */
     bool moved;
+    uint64_t narrowed_events; /* of both arms when the intersection was last made */
     uint64_t candidate_events, candidate_requests, stable_events, stable_requests;
 };
 void curve_init(struct curve *c);
@@ -67,12 +68,15 @@ void curve_count(struct curve *c, uint64_t candidate_events, uint64_t candidate_
 void curve_update(struct curve *c, const struct shares *shares, uint64_t candidate_events,
                   uint64_t stable_events);
 double curve_worse_log(const struct curve *c);    /* null: lambda <= 1 */
+double curve_worse_most(const struct curve *c);   /* ln E is at most that; costs next to nothing */
 double curve_no_worse_log(const struct curve *c); /* null: lambda >= lambda0 */
 /* The set of lambda that the evidence leaves at this moment, {M - L(lambda) < ln(1/alpha)}, M the
  * mixture over the whole grid. L is concave in ln(lambda): between the points it lies under the
  * neighbouring chords, which are used to invert it, so that the set is never too small. */
 void curve_set(const struct curve *c, double alpha, double *low, double *high);
-void curve_narrow(struct curve *c, double alpha); /* the running intersection */
+void curve_narrow(struct curve *c, double alpha); /* brings low, high, moved up to date, nearly */
+/* What is left at this moment; the arguments as the members of the curve. */
+void curve_interval(const struct curve *c, double alpha, double *low, double *high, bool *moved);
 
 /* The same test on events that come in bursts (a stall makes all requests of a moment slow):
  * against a ratio of at most `slower` to roll back, at least `allowed` to promote, and each batch
@@ -92,6 +96,7 @@ void tail_shares_init(struct tail_shares *t, const struct shares *s, double slow
 void tail_update(struct tail *t, const struct tail_shares *ts, const struct shares *s,
                  uint64_t candidate_events, uint64_t stable_events);
 double tail_worse_log(const struct tail *t);
+double tail_worse_most(const struct tail *t); /* ln E is at most that */
 double tail_no_worse_log(const struct tail *t);
 
 /* ---- beta.c: one arm alone, in closed form */

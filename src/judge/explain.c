@@ -37,9 +37,7 @@ static void fill_arms(struct metric_report *m, uint64_t c, uint64_t nc, uint64_t
 static void fill_curve(struct metric_report *m, const struct curve *c)
 {
     fill_arms(m, c->candidate_events, c->candidate_requests, c->stable_events, c->stable_requests);
-    m->ratio_low = c->low;
-    m->ratio_high = c->high;
-    m->ratio_moved = c->moved;
+    curve_interval(c, JUDGE_SHOWN_ALPHA, &m->ratio_low, &m->ratio_high, &m->ratio_moved);
 }
 
 /* ---- how much more it needs

@@ -134,12 +134,15 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate, const struc
                     at_most(stable->above[i], nb), nb);
     j->candidate_above_slo += at_most(candidate->above_slo, nc);
     j->stable_above_slo += at_most(stable->above_slo, nb);
-    if (nc == 0 || nb == 0)
+    bool slow = false; /* anything above a mark */
+    for (uint32_t i = 0; i < j->edges_len; i++)
+        slow = slow || candidate->above[i] + stable->above[i] != 0;
+    if (nc == 0 || nb == 0 || (c + b == 0 && !slow))
         return;
     struct shares shares;
     shares_init(&shares, nc, nb, j->allowed);
     compare_errors(j, c, b, &shares);
-    if (j->edges_len == 0)
+    if (!slow)
         return;
     shares_allow(&shares, judge_latency_allowed(j));
     compare_latency(j, candidate, stable, &shares);
@@ -251,11 +254,24 @@ static bool has_data(const struct judge *j)
 
 static enum judgement judge_by(const struct judge *j, const struct evidence *e)
 {
-    struct fineness f;
     if (e->total_log >= -log(j->alpha))
         return judgement_of(e->strongest);
-    fineness_gather(j, &f);
-    return f.any && f.all ? JUDGEMENT_PASS : JUDGEMENT_CONTINUE;
+    return fineness_reached(j) ? JUDGEMENT_PASS : JUDGEMENT_CONTINUE;
+}
+
+/* Most looks see evidence that is far from enough: no mixture has to be computed to say so, for it
+ * is no more than its largest part, and E no more than the largest E_i. */
+static bool far_from_rolling_back(const struct judge *j)
+{
+    double most = fmax(curve_worse_most(&j->errors), 0);
+    for (uint32_t i = 0; i < j->edges_len; i++)
+        most = fmax(most, tail_worse_most(&j->tail[i]));
+    for (uint32_t i = 0; i < j->extras_len; i++)
+        most = fmax(most, pair_worse_log(&j->extras[i].test));
+    uint64_t requests = j->errors.candidate_requests;
+    most = fmax(most, ceiling_over_log(&j->slo_errors, j->errors.candidate_events, requests));
+    most = fmax(most, ceiling_over_log(&j->slo_latency, j->candidate_above_slo, requests));
+    return most < -log(j->alpha);
 }
 
 enum judgement judge_verdict(const struct judge *j)
@@ -263,6 +279,8 @@ enum judgement judge_verdict(const struct judge *j)
     struct evidence e;
     if (!has_data(j))
         return JUDGEMENT_NO_DATA;
+    if (far_from_rolling_back(j))
+        return fineness_reached(j) ? JUDGEMENT_PASS : JUDGEMENT_CONTINUE;
     evidence_gather(j, &e);
     return judge_by(j, &e);
 }

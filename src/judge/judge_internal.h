@@ -39,6 +39,7 @@ struct fineness {
     uint32_t latency_edge; /* the edge that is */
     bool any, all;         /* guarded at all; all of those are fine */
 };
+bool fineness_reached(const struct judge *j); /* any and all, as cheaply as can be */
 void fineness_gather(const struct judge *j, struct fineness *f);
 double judge_latency_allowed(const struct judge *j);
 

@@ -57,29 +57,56 @@ static double latency_log(const struct judge *j, uint32_t *edge)
     return j->slo_latency.p_max > 0 ? mean_of_two(marks, slo) : marks;
 }
 
+static bool is_guarded(const struct judge *j, enum metric metric)
+{
+    switch (metric) {
+    case METRIC_ERRORS:
+        return j->has_stable || j->slo_errors.p_max > 0 || j->negligible_errors.p_max > 0;
+    case METRIC_LATENCY: return j->has_stable || j->slo_latency.p_max > 0;
+    case METRIC_SLO_ERRORS:
+    case METRIC_SLO_LATENCY: return false; /* part of the two above */
+    default: return metric - METRIC_EXTRA < j->extras_len;
+    }
+}
+
+static double fine_log(const struct judge *j, enum metric metric, uint32_t *edge)
+{
+    switch (metric) {
+    case METRIC_ERRORS: return errors_log(j);
+    case METRIC_LATENCY: return latency_log(j, edge);
+    default: return pair_no_worse_log(&j->extras[metric - METRIC_EXTRA].test);
+    }
+}
+
+bool fineness_reached(const struct judge *j)
+{
+    bool any = false;
+    double bar = -log(j->alpha_pass);
+    uint32_t edge;
+    for (enum metric i = 0; i < METRICS_COUNT; i++) {
+        if (!is_guarded(j, i))
+            continue;
+        if (fine_log(j, i, &edge) < bar)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
 void fineness_gather(const struct judge *j, struct fineness *f)
 {
     double bar = -log(j->alpha_pass), least = INFINITY;
     *f = (struct fineness){.all = true};
-    f->guarded[METRIC_ERRORS] =
-        j->has_stable || j->slo_errors.p_max > 0 || j->negligible_errors.p_max > 0;
-    f->guarded[METRIC_LATENCY] = j->has_stable || j->slo_latency.p_max > 0;
-    if (f->guarded[METRIC_ERRORS])
-        f->log_e[METRIC_ERRORS] = errors_log(j);
-    if (f->guarded[METRIC_LATENCY])
-        f->log_e[METRIC_LATENCY] = latency_log(j, &f->latency_edge);
-    for (uint32_t i = 0; i < j->extras_len; i++) {
-        f->guarded[METRIC_EXTRA + i] = true;
-        f->log_e[METRIC_EXTRA + i] = pair_no_worse_log(&j->extras[i].test);
-    }
-    for (int i = 0; i < METRICS_COUNT; i++) {
+    for (enum metric i = 0; i < METRICS_COUNT; i++) {
+        f->guarded[i] = is_guarded(j, i);
         if (!f->guarded[i])
             continue;
+        f->log_e[i] = fine_log(j, i, &f->latency_edge);
         f->any = true;
         f->all = f->all && f->log_e[i] >= bar;
         if (f->log_e[i] < least) {
             least = f->log_e[i];
-            f->last = (enum metric)i;
+            f->last = i;
         }
     }
 }

@@ -25,8 +25,9 @@ static void put_curve(struct buf *out, const struct curve *c)
     buf_printf(out, "{\"counts\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"log\":",
                c->candidate_events, c->candidate_requests, c->stable_events, c->stable_requests);
     put_doubles(out, c->log_likelihood, CURVE_POINTS);
-    buf_printf(out, ",\"at_allowed\":%.17g,\"moved\":%s,\"low\":%.17g,\"high\":", c->at_allowed,
-               c->moved ? "true" : "false", c->low);
+    buf_printf(
+        out, ",\"at_allowed\":%.17g,\"moved\":%s,\"narrowed\":%" PRIu64 ",\"low\":%.17g,\"high\":",
+        c->at_allowed, c->moved ? "true" : "false", c->narrowed_events, c->low);
     if (isinf(c->high))
         buf_puts(out, "null}");
     else
@@ -152,6 +153,7 @@ static bool get_curve(const json_t *object, struct curve *c)
            get_doubles(json_object_get(object, "log"), c->log_likelihood, CURVE_POINTS) &&
            get_double(json_object_get(object, "at_allowed"), -1e300, 1e300, &c->at_allowed) &&
            get_bool(json_object_get(object, "moved"), &c->moved) &&
+           get_u64(json_object_get(object, "narrowed"), INT64_MAX, &c->narrowed_events) &&
            get_double(json_object_get(object, "low"), 0, 1e300, &c->low) &&
            (json_is_null(high) || get_double(high, c->low, 1e300, &c->high));
 }
