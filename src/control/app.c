@@ -319,6 +319,23 @@ void app_put_release(struct app *a, const struct release *r, struct store_batch 
 /* ---- slots
  * ---------------------------------------------------------------------------------------- */
 
+/* When all are used up the numbers of two owners mix, their traffic does not. */
+static uint32_t free_slot(const struct control *c)
+{
+    /* Small, since each slot costs memory. */
+    uint32_t ring = 64 + 4 * c->request_slots_used + 2 * c->request_slots_left;
+    if (ring > METRICS_REQUEST_SLOTS)
+        ring = METRICS_REQUEST_SLOTS;
+    uint32_t index = c->request_slot_next % ring, left = UINT32_MAX;
+    for (uint32_t i = 0; i < ring; i++, index = (index + 1) % ring) {
+        if (c->request_slot_used[index] == SLOT_FREE)
+            return index;
+        if (c->request_slot_used[index] == SLOT_LEFT && left == UINT32_MAX)
+            left = index;
+    }
+    return left != UINT32_MAX ? left : index;
+}
+
 struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned)
 {
     struct control *c = a->control;
@@ -327,17 +344,12 @@ struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinn
         if (s->pool == pool && s->pinned == pinned && strcmp(s->route, route) == 0)
             return s;
     }
-    /* When all are used up the numbers of two owners mix, their traffic does not. */
-    uint32_t ring = 64 + 4 * c->request_slots_used; /* small, since each slot costs memory */
-    if (ring > METRICS_REQUEST_SLOTS)
-        ring = METRICS_REQUEST_SLOTS;
-    uint32_t index = c->request_slot_next % ring;
-    for (uint32_t i = 0; i < ring && c->request_slot_used[index]; i++)
-        index = (index + 1) % ring;
+    uint32_t index = free_slot(c);
     c->request_slot_next = index + 1;
     c->request_slots_used++;
     struct slot *s = xcalloc(1, sizeof *s);
-    c->request_slot_used[index] = 1;
+    c->request_slots_left -= c->request_slot_used[index] == SLOT_LEFT;
+    c->request_slot_used[index] = SLOT_USED;
     s->index = index;
     s->route = xstrdup(route);
     s->pool = pool;
@@ -353,7 +365,7 @@ struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinn
 void app_free_slot(struct app *a, size_t index)
 {
     struct slot *s = a->slots.items[index];
-    a->control->request_slot_used[s->index] = 0;
+    a->control->request_slot_used[s->index] = SLOT_FREE;
     a->control->request_slots_used--;
     a->failed_before += slot_value(a->control, s, REQUESTS_FAILED) +
                         slot_value(a->control, s, REQUESTS_CUT) +

@@ -417,11 +417,22 @@ static void on_idle(uv_idle_t *idle)
     uv_close((uv_handle_t *)idle, on_idle_closed);
 }
 
+/* With what the judge and the rollout have counted since the last time. */
+static void write_last(struct app *a)
+{
+    bool counts = a->judging && a->judge_fed;
+    if (!app_owes(a) && !counts)
+        return;
+    struct store_batch *batch = store_batch_new(a->control->store);
+    if (counts)
+        app_put_row(a, batch);
+    app_write(a, batch, NULL, NULL);
+}
+
 static void let_go(struct control *c)
 {
     for (size_t i = 0; c->store != NULL && i < c->apps.len; i++)
-        if (app_owes(c->apps.items[i]))
-            app_write(c->apps.items[i], store_batch_new(c->store), NULL, NULL);
+        write_last(c->apps.items[i]);
     if (c->store != NULL) {
         store_flush(c->store);
         uv_close((uv_handle_t *)&c->store_poll, closed);

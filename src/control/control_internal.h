@@ -349,7 +349,9 @@ struct control {
     /* Metrics of generations that ended, by slot; pages are made when needed. */
     struct slot_totals **ended_requests; /* [METRICS_REQUEST_SLOTS] */
     uint64_t (*ended_instances)[INSTANCE_METRICS];
-    uint8_t *request_slot_used, *instance_slot_used;
+    uint8_t *request_slot_used; /* enum slot_use */
+    uint32_t request_slots_left;
+    uint8_t *instance_slot_used;
 
     struct control_listener *listeners;
     struct queued_event *queued_events, **queued_events_end; /* in batches not submitted yet */
@@ -370,6 +372,10 @@ struct control {
         size_t len, cap;
     } acceptances; /* deploys that are being stored */
 };
+
+/* Where requests of an earlier controller's routes are still counted when they end, only who finds
+ * nothing else may count. */
+enum slot_use { SLOT_FREE, SLOT_USED, SLOT_LEFT };
 
 struct slot_totals {
     uint64_t counters[REQUEST_METRICS], latency_us, buckets[METRICS_BUCKETS];

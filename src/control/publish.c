@@ -50,6 +50,27 @@ static void keep_file(struct control *c)
     c->snapshot_file ^= 1;
 }
 
+static void leave_slot(struct control *c, uint32_t slot)
+{
+    if (slot >= METRICS_REQUEST_SLOTS || c->request_slot_used[slot] != SLOT_FREE)
+        return;
+    c->request_slot_used[slot] = SLOT_LEFT;
+    c->request_slots_left++;
+}
+
+static void leave_slots(struct control *c, const struct snapshot *s)
+{
+    for (uint32_t i = 0; i < s->apps_len; i++)
+        leave_slot(c, s->apps[i].slot);
+    for (uint32_t i = 0; i < s->routes_len; i++) {
+        const struct snapshot_route *r = &s->routes[i];
+        for (uint32_t k = 0; k < r->shares_len; k++)
+            leave_slot(c, r->shares[k].slot);
+        for (uint32_t k = 0; k < r->pins_len; k++)
+            leave_slot(c, r->pins[k].share.slot);
+    }
+}
+
 /* What an earlier controller left: the version goes on above it, slots are not reused at once. */
 void publish_restore(struct control *c)
 {
@@ -62,6 +83,7 @@ void publish_restore(struct control *c)
         struct snapshot *s = snapshot_decode(data.data, data.len, NULL), *newest = NULL;
         if (s == NULL)
             continue;
+        leave_slots(c, s);
         if (s->version > c->snapshot_version) {
             c->snapshot_version = s->version;
             c->snapshot_file = i ^ 1;

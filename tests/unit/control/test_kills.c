@@ -166,6 +166,59 @@ static void what_was_taken_back_is_not_told(void **state)
     rig_end(&r);
 }
 
+/* A request that was under way when the controller was killed is counted where the old routes said,
+ * when it ends: that must not be somebody else's place by then. */
+static void the_slots_of_the_last_routes_are_not_given_away(void **state)
+{
+    (void)state;
+    struct rig r;
+    uint32_t old[8];
+    size_t n = 0;
+    rig_begin(&r);
+    assert_string_equal(rig_deploy_whole(&r, shop), "promoted");
+    RIG_UNTIL(&r, rig_quiet(&r));
+    struct app *a = rig_app(&r, "shop@production");
+    for (size_t i = 0; i < a->slots.len && n < COUNT_OF(old); i++)
+        old[n++] = a->slots.items[i]->index;
+    assert_true(n > 1);
+    rig_kill(&r);
+    rig_open(&r);
+    r.c->request_slot_next = old[0]; /* the ring has come round */
+    a = rig_app(&r, "shop@production");
+    RIG_UNTIL(&r, a->slots.len > 0);
+    for (size_t i = 0; i < a->slots.len; i++)
+        for (size_t k = 0; k < n; k++)
+            assert_int_not_equal(a->slots.items[i]->index, old[k]);
+    /* But rather theirs than one that is in use. */
+    memset(r.c->request_slot_used, SLOT_USED, METRICS_REQUEST_SLOTS);
+    r.c->request_slot_used[old[0]] = SLOT_LEFT;
+    assert_int_equal(app_slot(a, "more", 1, false)->index, old[0]);
+    rig_end(&r);
+}
+
+/* A judge's evidence of the last moments is not lost to the next controller when this one leaves in
+ * order. */
+static void the_judge_is_stored_by_who_leaves(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_begin(&r);
+    assert_string_equal(rig_deploy_whole(&r, shop), "promoted");
+    rig_deploy(&r, SHOP ",\"strategy\":{\"canary\":{\"steps\":[50,100],\"hold\":\"10m\"}}}");
+    struct app *a = rig_app(&r, "shop@production");
+    RIG_UNTIL(&r, a->state.candidate != 0 &&
+                      app_pool(&a->state, a->state.candidate)->weight_ppm == 500000 &&
+                      a->phase == PIPE_IDLE && !a->marked && a->judging);
+    struct judge_arm candidate = {.requests = 40}, stable = {.requests = 60, .errors = 1};
+    judge_batch(&a->judge, &candidate, &stable);
+    a->judge_fed = true;
+    a->judge_saved_ms = control_now(); /* it was stored a moment ago */
+    rig_leave(&r);
+    rig_open(&r);
+    assert_int_equal(rig_app(&r, "shop@production")->judge.errors.candidate_requests, 40);
+    rig_end(&r);
+}
+
 int main(void)
 {
     log_init("test", LOG_ERROR + 1);
@@ -177,6 +230,8 @@ int main(void)
         cmocka_unit_test(events_of_a_failed_write_are_told_once),
         cmocka_unit_test(the_end_of_a_rollout_is_told_once),
         cmocka_unit_test(what_was_taken_back_is_not_told),
+        cmocka_unit_test(the_slots_of_the_last_routes_are_not_given_away),
+        cmocka_unit_test(the_judge_is_stored_by_who_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
