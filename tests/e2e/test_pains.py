@@ -1,16 +1,52 @@
-"""PAINS.md, line by line: what users of today's tools suffer from, and that sluice does not do it.
+"""What users of today's tools suffer from (../shared/design/PAINS.md), and that sluice does not do it.
 
-Lines that another file shows are named there: WebSockets (test_deploy: websocket_*), probes never stop
-(test_faults: unready_instance_*), rollback (test_deploy: rollback_goes_to_*), answers in every state
-(test_rollout: pause_resume_*), no data (test_rollout: no_traffic_*), instant way back (test_deploy:
-instant_way_back_*), port and file errors (test_cli)."""
+Each line of it that a tool for one machine touches, in its order, and the tests that show our side; those without a
+file are here.
+
+    the cause of a failed deploy is hidden       failed_deploy_*, probe_that_is_too_slow_*; test_faults: port_squatting
+    upgrading the proxy is a gap                 test_killstorm: take_over_of_a_living_gateway; test_guardian: take_over_*
+    WebSockets are cut at once                   test_deploy: websocket_*; change_to_one_app_*
+    health checks stop once healthy              test_faults: unready_instance_*, liveness_restarts
+    pruning deletes what one goes back to        stable_and_the_one_before_it_*, pruning_does_not_cross_environments;
+                                                 disk use bounded: test_deploy: source_folder_*, test_logs: logs_are_rotated_*
+    roll back wants a version, deploys the new   test_deploy: rollback_goes_to_the_last_promoted_release
+    5xx at the end or on abort; too much canary  test_deploy: deploy_and_rollback_*, abort_in_the_middle; weight_follows_*;
+                                                 test_rollout: split_is_exact
+    "progressing" past every deadline            deadline_cannot_be_missed; test_faults: never_ready
+    a verb is ignored; a retry nobody asked for  test_rollout: *_answer_*; nothing_is_tried_again_*
+    an empty metric aborts or fails              test_rollout: no_traffic_is_said_*
+    nobody sees why the analysis failed          verdict_has_the_numbers_of_both; test_rollout: bad_canary_*
+    no instant way back                          test_deploy: instant_way_back_*
+    the deadline counts outside of deploys       deadline_belongs_to_a_rollout, waiting_for_a_person_*
+    the same version again needs an edit         test_rollout: the_same_content_*; test_deploy: scale_restart_stop_start
+    revert kills before the old one is up        capacity_first_in_both_directions
+    two workers at once                          two_workers_never_run_*
+    the router sends to a stopping instance      unrouted_before_*; new ones start unready: test_faults: slow_start_*
+    a fixed wait on each deploy                  ready_means_ready_*
+    cancelled says success; parallel deploys     cancelled_is_not_success; test_deploy: a_second_deploy_supersedes_*
+    a comma in a host name                       comma_in_a_host_is_an_error; test_cli: spec_errors
+
+Not touched yet: a sync from git, backups.
+"""
 
 import json
+import re
 import time
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from sluice_test import App, wait_until
 from sluice_test import proc
 from sluice_test.build import PATIENCE
+
+
+def test_the_map_names_tests_that_are_there():
+    tests = [name for file in Path(__file__).parent.glob("test_*.py")
+             for name in re.findall(r"^def test_(\w+)", file.read_text(), re.MULTILINE)]
+    named = [word for line in __doc__.splitlines() if line.startswith("    ")
+             for word in re.findall(r"[a-z_*]*_[a-z_*]+(?!\w*:)", line[49:]) if not word.startswith("test_")]
+    assert len(named) > 25
+    assert not [word for word in named if not any(fnmatchcase(test, word) for test in tests)]
 
 
 def test_failed_deploy_names_the_probe_error_the_port_and_the_log(app):
@@ -27,6 +63,40 @@ def test_failed_deploy_names_the_probe_error_the_port_and_the_log(app):
 def test_failed_deploy_shows_a_status_with_its_first_line(app):
     done = app.deploy(1, ok=False, faults={"never_ready": 1}, deadline="3s")
     assert "503" in done.reason["text"] and "waiting for the database" in done.reason["text"], done
+
+
+def test_probe_that_is_too_slow_is_said_so(app):
+    """kamal#842: slow, not broken: a different thing to mend."""
+    done = app.deploy(1, ok=False, faults={"latency": "5s"}, deadline="3s",
+                      probes={"readiness": {"http": "/", "period": "200ms", "timeout": "200ms"}})
+    assert "200ms" in done.reason["text"] and "no answer" in done.reason["text"], done
+
+
+def test_nothing_is_tried_again_that_nobody_asked_for(app):
+    """flagger#724: a release that failed is not rolled out again, by no restart of any process."""
+    app.deploy(1, ok=True)
+    app.deploy(2, ok=False, faults={"crash_at_start": 1})
+    history = app.documents("history")
+    pids = {i["pid"] for i in app.ready()}
+    app.server.kill("controller")
+    app.server.wait_ready()
+    app.server.kill("gateway")
+    app.server.wait_ready()
+    app.wait_steady(version=1, ready=2)
+    assert app.documents("history") == history and {i["pid"] for i in app.ready()} == pids
+
+
+def test_verdict_has_the_numbers_of_both(app):
+    """argo-rollouts#2276: nobody can see why the analysis failed. The reason, the history and the events say it."""
+    app.deploy(1, ok=True)
+    with app.load(connections=32) as load:
+        load.wait_version(1)
+        done = app.deploy(2, ok=False, faults={"error_rate": "20%"},
+                          strategy={"canary": {"steps": [30], "hold": "60s"}})
+    text = done.reason["text"]
+    assert re.search(r"errors [\d.]+% \([\d,]+ of [\d,]+ requests\) against [\d.]+% \(0 of [\d,]+\) of stable", text), text
+    assert app.documents("history")[0]["reason"]["text"] == text
+    assert any(text in e["text"] for e in app.documents("events"))
 
 
 def test_change_to_one_app_leaves_the_connections_of_others(server):
