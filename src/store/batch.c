@@ -178,6 +178,29 @@ void batch_put_traffic(struct store_batch *batch, const struct store_traffic *tr
     op->values[1] = (struct value){.number = traffic->minute - STORE_TRAFFIC_MINUTES};
 }
 
+void batch_put_verdict(struct store_batch *batch, const struct store_verdict *verdict)
+{
+    ASSERT(verdict->rollout != 0 && verdict->rollout <= INT64_MAX);
+    put(batch, TABLE_VERDICT, verdict);
+}
+
+void batch_forget_verdicts(struct store_batch *batch, const char *app, uint64_t but_rollout)
+{
+    struct operation *op = add(batch, SQL_FORGET_VERDICTS, 2);
+    op->values[0] = text_value(batch, app);
+    op->values[1] = number_value(but_rollout);
+}
+
+void batch_thin_verdicts(struct store_batch *batch, const char *app, uint64_t rollout,
+                         uint32_t each)
+{
+    ASSERT(each > 0);
+    struct operation *op = add(batch, SQL_THIN_VERDICTS, 3);
+    op->values[0] = text_value(batch, app);
+    op->values[1] = number_value(rollout);
+    op->values[2] = number_value(each);
+}
+
 void batch_put_meta(struct store_batch *batch, const char *key, const char *value)
 {
     set_text(batch, SQL_PUT_META, key, value);

@@ -214,6 +214,16 @@ int store_read_traffic(struct store *store, const char *app, int64_t from_minute
     READ_INTO(out, query);
 }
 
+int store_read_verdicts(struct store *store, const char *app, uint64_t rollout, struct arena *arena,
+                        struct store_verdicts *out, struct error *err)
+{
+    struct query query = {.table = TABLE_VERDICT,
+                          .where = "WHERE app = ?1 AND rollout = ?2 ORDER BY number",
+                          .text = app,
+                          .number = rollout > INT64_MAX ? INT64_MAX : (int64_t)rollout};
+    READ_INTO(out, query);
+}
+
 int store_read_meta(struct store *store, const char *key, struct arena *arena, const char **value,
                     struct error *err)
 {

@@ -60,6 +60,14 @@ static const char *const steps[] = {
     " release INTEGER NOT NULL, candidate INTEGER NOT NULL, requests INTEGER NOT NULL,"
     " errors INTEGER NOT NULL, latency TEXT NOT NULL,"
     " PRIMARY KEY (app, minute, release)) WITHOUT ROWID, STRICT;",
+
+    "CREATE TABLE verdict ("
+    " app TEXT NOT NULL REFERENCES app (app) ON DELETE CASCADE, rollout INTEGER NOT NULL,"
+    " number INTEGER NOT NULL, at_ms INTEGER NOT NULL, weight_ppm INTEGER NOT NULL,"
+    " candidate_requests INTEGER NOT NULL, candidate_errors INTEGER NOT NULL,"
+    " stable_requests INTEGER NOT NULL, stable_errors INTEGER NOT NULL,"
+    " worse_milli INTEGER NOT NULL, fine_milli INTEGER NOT NULL, judgement TEXT NOT NULL,"
+    " PRIMARY KEY (app, rollout, number)) WITHOUT ROWID, STRICT;",
 };
 
 struct migrations schema_migrations(void)

@@ -175,6 +175,18 @@ struct store_traffic {
     const char *latency; /* histogram of the answers: "BUCKET:COUNT BUCKET:COUNT ...", rising */
 };
 
+/* How the evidence of a rollout stood at one moment. */
+struct store_verdict {
+    const char *app;
+    uint64_t rollout;
+    uint32_t number; /* rising within a rollout */
+    int64_t at_ms;
+    uint32_t weight_ppm;
+    uint64_t candidate_requests, candidate_errors, stable_requests, stable_errors;
+    int64_t worse_milli, fine_milli; /* ln E to roll back, and to promote, in thousandths */
+    const char *judgement;
+};
+
 /* Puts insert, or replace all columns of the row with that key. An app's rows in release, rollout
  * and instance need the app's row: put the app first (in the same batch is fine). */
 void batch_put_app(struct store_batch *batch, const struct store_app *app);
@@ -195,6 +207,11 @@ void batch_delete_instance(struct store_batch *batch, const char *id);
 void batch_add_event(struct store_batch *batch, const struct store_event *event);
 void batch_put_idempotency(struct store_batch *batch, const struct store_idempotency *idempotency);
 void batch_put_traffic(struct store_batch *batch, const struct store_traffic *traffic);
+void batch_put_verdict(struct store_batch *batch, const struct store_verdict *verdict);
+/* Those of an app's other rollouts; those of one whose number is no multiple of `each`. */
+void batch_forget_verdicts(struct store_batch *batch, const char *app, uint64_t but_rollout);
+void batch_thin_verdicts(struct store_batch *batch, const char *app, uint64_t rollout,
+                         uint32_t each);
 void batch_put_meta(struct store_batch *batch, const char *key, const char *value);
 void batch_put_meta_u64(struct store_batch *batch, const char *key, uint64_t value);
 
@@ -227,6 +244,10 @@ struct store_events {
     struct store_event *items;
     size_t len;
 };
+struct store_verdicts {
+    struct store_verdict *items;
+    size_t len;
+};
 struct store_traffics {
     struct store_traffic *items;
     size_t len;
@@ -255,6 +276,9 @@ int store_read_last_events(struct store *store, const char *app, size_t limit, s
 /* The minutes from that one on, rising. */
 int store_read_traffic(struct store *store, const char *app, int64_t from_minute,
                        struct arena *arena, struct store_traffics *out, struct error *err);
+/* Of one rollout, by rising number. */
+int store_read_verdicts(struct store *store, const char *app, uint64_t rollout, struct arena *arena,
+                        struct store_verdicts *out, struct error *err);
 /* These give 1 when there is one, 0 when there is none (*out untouched), -1 on error. */
 int store_read_release(struct store *store, const char *app, uint32_t number, struct arena *arena,
                        struct store_release *out, struct error *err);

@@ -29,7 +29,8 @@ struct column {
     X(TABLE_INSTANCE, "instance")                                                                  \
     X(TABLE_EVENT, "event")                                                                        \
     X(TABLE_IDEMPOTENCY, "idempotency")                                                            \
-    X(TABLE_TRAFFIC, "traffic")
+    X(TABLE_TRAFFIC, "traffic")                                                                    \
+    X(TABLE_VERDICT, "verdict")
 enum table_id {
 #define X(name, word) name,
     TABLES(X)
@@ -85,6 +86,9 @@ int schema_number(sqlite3 *db, const char *path, const char *sql, int64_t fallba
       true)                                                                                        \
     X(SQL_DELETE_INSTANCE, "DELETE FROM instance WHERE id = ?1", false)                            \
     X(SQL_FORGET_TRAFFIC, "DELETE FROM traffic WHERE app = ?1 AND minute <= ?2", false)            \
+    X(SQL_FORGET_VERDICTS, "DELETE FROM verdict WHERE app = ?1 AND rollout <> ?2", false)          \
+    X(SQL_THIN_VERDICTS,                                                                           \
+      "DELETE FROM verdict WHERE app = ?1 AND rollout = ?2 AND number % ?3 <> 0", false)           \
     X(SQL_PUT_META,                                                                                \
       "INSERT INTO meta (key, value) VALUES (?1, ?2) "                                             \
       "ON CONFLICT (key) DO UPDATE SET value = excluded.value",                                    \

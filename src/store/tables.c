@@ -82,6 +82,21 @@ static const struct column traffic_columns[] = {
     FIELD(store_traffic, latency, COLUMN_TEXT),
 };
 
+static const struct column verdict_columns[] = {
+    FIELD(store_verdict, app, COLUMN_TEXT),
+    FIELD(store_verdict, rollout, COLUMN_U64),
+    FIELD(store_verdict, number, COLUMN_U32),
+    FIELD(store_verdict, at_ms, COLUMN_I64),
+    FIELD(store_verdict, weight_ppm, COLUMN_U32),
+    FIELD(store_verdict, candidate_requests, COLUMN_U64),
+    FIELD(store_verdict, candidate_errors, COLUMN_U64),
+    FIELD(store_verdict, stable_requests, COLUMN_U64),
+    FIELD(store_verdict, stable_errors, COLUMN_U64),
+    FIELD(store_verdict, worse_milli, COLUMN_I64),
+    FIELD(store_verdict, fine_milli, COLUMN_I64),
+    FIELD(store_verdict, judgement, COLUMN_TEXT),
+};
+
 #define TABLE(name, key, columns, row)                                                             \
     {                                                                                              \
         name, key, columns, COUNT_OF(columns), sizeof(struct row)                                  \
@@ -95,6 +110,7 @@ static const struct table tables[] = {
     [TABLE_EVENT] = TABLE("event", "id", event_columns, store_event),
     [TABLE_IDEMPOTENCY] = TABLE("idempotency", "app, key", idempotency_columns, store_idempotency),
     [TABLE_TRAFFIC] = TABLE("traffic", "app, minute, release", traffic_columns, store_traffic),
+    [TABLE_VERDICT] = TABLE("verdict", "app, rollout, number", verdict_columns, store_verdict),
 };
 _Static_assert(COUNT_OF(tables) == TABLES_COUNT, "every table is described");
 

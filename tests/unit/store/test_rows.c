@@ -474,9 +474,62 @@ static void traffic_of_a_day_is_kept(void **state)
     folder_remove(&f);
 }
 
+static void verdicts_of_the_last_rollout(void **state)
+{
+    (void)state;
+    struct folder f;
+    folder_make(&f);
+    struct store *store = open_in(&f);
+    struct store_batch *batch = store_batch_new(store);
+    put_app(batch, "shop");
+    for (uint64_t rollout = 1; rollout <= 2; rollout++)
+        for (uint32_t number = 0; number < 10; number++)
+            batch_put_verdict(batch, &(struct store_verdict){.app = "shop@production",
+                                                             .rollout = rollout,
+                                                             .number = number,
+                                                             .at_ms = 1000 + number,
+                                                             .weight_ppm = 50000,
+                                                             .candidate_requests = 7,
+                                                             .candidate_errors = 1,
+                                                             .stable_requests = 90,
+                                                             .stable_errors = 2,
+                                                             .worse_milli = -350,
+                                                             .fine_milli = 2100,
+                                                             .judgement = "continue"});
+    batch_thin_verdicts(batch, "shop@production", 2, 4);
+    assert_int_equal(submit_wait(store, batch, NULL), STORE_OK);
+
+    cleanup_arena struct arena arena = ARENA_INIT;
+    struct store_verdicts rows;
+    assert_int_equal(store_read_verdicts(store, "shop@production", 2, &arena, &rows, NULL), 0);
+    assert_int_equal(rows.len, 3);
+    assert_int_equal(rows.items[2].number, 8);
+    assert_int_equal(rows.items[2].at_ms, 1008);
+    assert_int_equal(rows.items[2].worse_milli, -350);
+    assert_int_equal(rows.items[2].fine_milli, 2100);
+    assert_string_equal(rows.items[2].judgement, "continue");
+    assert_int_equal(store_read_verdicts(store, "shop@production", 1, &arena, &rows, NULL), 0);
+    assert_int_equal(rows.len, 10);
+
+    batch = store_batch_new(store);
+    batch_forget_verdicts(batch, "shop@production", 2);
+    assert_int_equal(submit_wait(store, batch, NULL), STORE_OK);
+    assert_int_equal(store_read_verdicts(store, "shop@production", 1, &arena, &rows, NULL), 0);
+    assert_int_equal(rows.len, 0);
+
+    batch = store_batch_new(store);
+    batch_delete_app(batch, "shop@production");
+    assert_int_equal(submit_wait(store, batch, NULL), STORE_OK);
+    assert_int_equal(store_read_verdicts(store, "shop@production", 2, &arena, &rows, NULL), 0);
+    assert_int_equal(rows.len, 0);
+    store_close(store);
+    folder_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(verdicts_of_the_last_rollout),
         cmocka_unit_test(every_row_comes_back_as_it_was_put),
         cmocka_unit_test(putting_again_replaces_and_takes_nothing_along),
         cmocka_unit_test(a_deleted_app_takes_its_rows_but_not_its_events),
