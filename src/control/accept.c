@@ -48,6 +48,14 @@ int routes_check(struct control *c, const struct app *self, const struct app_spe
                 "the route %s%s belongs to app %s already: change the route, or delete that app",
                 taken->host, taken->path, other->key);
     }
+    for (size_t i = 0; i < spec->routes_len; i++) {
+        const struct route_spec *r = &spec->routes[i];
+        const struct unreadable *owner = unreadable_with_route(c, r->host, r->path);
+        if (owner != NULL)
+            return error_set(err, ERROR_CONFLICT,
+                             "the route %s%s belongs to app %s already, which is degraded", r->host,
+                             r->path, owner->key);
+    }
     return 0;
 }
 
@@ -277,6 +285,11 @@ void control_deploy(struct control *c, const struct deploy_request *q, const str
     store_app_key(spec->app, environment, key, sizeof key);
     digest_request(q, caller, digest);
     struct app *a = app_by_key(c, key);
+    if (unreadable_check(c, key, &err)) {
+        done(arg, &err, NULL);
+        spec_free(spec);
+        return;
+    }
     if (repeated(c, q, key, digest, done, arg)) {
         spec_free(spec);
         return;

@@ -49,6 +49,8 @@ struct app *app_find(struct control *c, const struct app_name *name, struct erro
     struct app *a = app_by_key(c, key);
     if (a != NULL)
         return a;
+    if (unreadable_check(c, key, err))
+        return NULL;
     if (c->store == NULL) {
         error_set(err, ERROR_UNAVAILABLE, "the server is degraded: %s", c->degraded);
         return NULL;

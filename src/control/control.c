@@ -200,8 +200,11 @@ static void on_run_change(void *arg, const char *id, const struct run_status *st
 {
     struct control *c = arg;
     struct run_owner *owner = map_get(&c->runs, id);
-    if (owner == NULL)
+    if (owner == NULL) {
+        if (unreadable_owns_run(c, id))
+            control_mark_routes(c);
         return;
+    }
     if (owner->instance != NULL) {
         instance_on_run(owner->instance, status);
     } else if (owner->hook != NULL) {
@@ -273,6 +276,7 @@ static void open_store(struct control *c)
     if (c->store != NULL && control_restore(c, &err) < 0) {
         while (c->apps.len > 0)
             app_forget(c->apps.items[c->apps.len - 1]);
+        unreadable_release(c);
         store_close(c->store);
         c->store = NULL;
     }
@@ -302,10 +306,20 @@ static int open_engine(struct control *c, struct error *err)
         .arg = c,
     };
     c->engine = process_engine_open(&config, err);
-    if (c->engine == NULL)
+    return c->engine != NULL ? 0 : -1;
+}
+
+/* What may fail, before there is any handle in the loop. */
+static int open_parts(struct control *c, struct error *err)
+{
+    cleanup_free char *run = xasprintf("%s/run", c->data);
+    c->run_dir_fd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (c->run_dir_fd < 0)
+        return error_errno(err, errno, "open %s", run);
+    if (boot_id_read(c->boot_id, err) < 0 || open_engine(c, err) < 0)
         return -1;
-    watch_fd(c, &c->engine_poll, c->engine->ops->fd(c->engine), on_engine);
-    return 0;
+    c->guardian = guardian_link_open(c->boot, &guardian_events, c, err);
+    return c->guardian != NULL ? 0 : -1;
 }
 
 /* Gateways that live already: their sockets are in DATA/run. */
@@ -338,26 +352,16 @@ struct control *control_open(const struct control_config *config, struct error *
     c->ended_instances = xcalloc(METRICS_INSTANCE_SLOTS, sizeof *c->ended_instances);
     c->request_slot_used = xcalloc(METRICS_REQUEST_SLOTS, 1);
     c->instance_slot_used = xcalloc(METRICS_INSTANCE_SLOTS, 1);
-    cleanup_free char *run = xasprintf("%s/run", c->data);
-    c->run_dir_fd = open(run, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (c->run_dir_fd < 0) {
-        error_errno(err, errno, "open %s", run);
-        free(c);
+    c->run_dir_fd = -1;
+    if (open_parts(c, err) < 0) {
+        control_free(c);
         return NULL;
     }
     uv_timer_init(c->loop, &c->tick);
     uv_prepare_init(c->loop, &c->prepare);
     c->tick.data = c->prepare.data = c;
     c->open_handles += 2;
-    if (boot_id_read(c->boot_id, err) < 0 || open_engine(c, err) < 0) {
-        free(c);
-        return NULL;
-    }
-    c->guardian = guardian_link_open(c->boot, &guardian_events, c, err);
-    if (c->guardian == NULL) {
-        free(c);
-        return NULL;
-    }
+    watch_fd(c, &c->engine_poll, c->engine->ops->fd(c->engine), on_engine);
     watch_fd(c, &c->guardian_poll, guardian_link_fd(c->guardian), on_guardian);
     publish_restore(c);
     find_gateways(c);
@@ -492,9 +496,11 @@ void control_free(struct control *c)
     if (c == NULL)
         return;
     guardian_link_free(c->guardian);
-    c->engine->ops->close(c->engine);
+    if (c->engine != NULL)
+        c->engine->ops->close(c->engine);
     store_close(c->store);
     events_release(c);
+    unreadable_release(c);
     for (uint32_t i = 0; i < METRICS_REQUEST_SLOTS; i++)
         free(c->ended_requests[i]);
     free(c->ended_requests);
@@ -510,11 +516,11 @@ void control_free(struct control *c)
     vec_release(&c->apps);
     vec_release(&c->marked);
     vec_release(&c->acceptances);
-    if (c->rollback_ahead != NULL)
-        snapshot_free(c->rollback_ahead);
+    snapshot_free(c->found);
     if (c->snapshot_fd >= 0)
         close(c->snapshot_fd);
-    close(c->run_dir_fd);
+    if (c->run_dir_fd >= 0)
+        close(c->run_dir_fd);
     free(c->data);
     free(c);
 }

@@ -14,7 +14,7 @@
  *   disk.c       what apps take of the disk, what it has left
  *   ended.c      result of a rollout, releases' clean-up   evidence.c   failed requests, probes
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
- *   writes.c     what an app owes the store
+ *   writes.c     what an app owes the store      unreadable.c   apps whose row is damaged
  *
  * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
  * (pipeline.c, from the loop's prepare phase) looks at everything and acts.
@@ -339,9 +339,15 @@ struct control {
     int snapshot_fd;           /* it as a memfd; -1: not made yet */
     int run_dir_fd;
     bool snapshot_file_failing;
-    uint32_t snapshot_apps_found;    /* in the last routes of an earlier controller */
-    struct snapshot *rollback_ahead; /* found at the start: the last one, where it has that mark */
-    char gateway_error[300];         /* the last refusal */
+    uint32_t snapshot_apps_found; /* in the last routes of an earlier controller */
+    struct snapshot *found; /* those routes; until the first publishing, or for `unreadable` */
+    const struct snapshot
+        *rollback_ahead; /* `found`, where it has that mark and it is not heeded */
+    struct {
+        struct unreadable **items;
+        size_t len, cap;
+    } unreadable;
+    char gateway_error[300]; /* the last refusal */
     uint32_t request_slots_used,
         request_slot_next;   /* given out in a ring, so that none is reused soon */
     bool publishing_allowed; /* false until all was adopted */
@@ -605,6 +611,33 @@ void deploy_failed(struct app *a, struct release *r, enum reason_code code, cons
 void releases_collect(struct app *a);
 void cleanup_folder(struct control *c, const char *dir);
 void cleanups_release(struct control *c);
+
+/* unreadable.c */
+struct unreadable {
+    struct control *control;
+    char *key, *name, *environment, *label, *why;
+    uint32_t found_app; /* index in found->apps; UINT32_MAX: it was not routed */
+    struct {
+        struct unreadable_run {
+            char instance[INSTANCE_ID_MAX], id[RUN_ID_MAX + 1];
+            uint32_t slot; /* UINT32_MAX: none */
+        } * items;
+        size_t len, cap;
+    } runs;
+};
+void unreadable_add(struct app *a, const char *why); /* takes the app, which is empty but named */
+/* An instance of one of them, since this boot. Others' are left alone. */
+void unreadable_add_run(struct control *c, const struct store_instance *row);
+void unreadable_tell(struct control *c, struct store_batch *batch); /* one event each */
+void unreadable_release(struct control *c);
+bool unreadable_check(const struct control *c, const char *key, struct error *err); /* true: is */
+bool unreadable_owns_run(const struct control *c, const char *run_id);
+bool unreadable_instance_runs(const struct unreadable *u, const char *instance);
+bool unreadable_has_slot(const struct unreadable *u, uint32_t slot);
+const struct unreadable *unreadable_with_route(const struct control *c, const char *host,
+                                               const char *path);    /* NULL: none */
+json_t *unreadable_status(const struct control *c, const char *key); /* NULL: is none of them */
+void unreadable_list(const struct control *c, json_t *apps);         /* appends them */
 
 /* disk.c */
 struct disk_space {

@@ -80,29 +80,24 @@ void publish_restore(struct control *c)
         cleanup_buf struct buf data = BUF_INIT;
         if (file_read(c->run_dir_fd, name, SNAPSHOT_MAX_BYTES, &data, NULL) < 0)
             continue;
-        struct snapshot *s = snapshot_decode(data.data, data.len, NULL), *newest = NULL;
+        struct snapshot *s = snapshot_decode(data.data, data.len, NULL);
         if (s == NULL)
             continue;
         leave_slots(c, s);
+        if (s->request_slots > c->request_slot_next)
+            c->request_slot_next = s->request_slots;
         if (s->version > c->snapshot_version) {
             c->snapshot_version = s->version;
             c->snapshot_file = i ^ 1;
-            newest = s;
             c->snapshot_apps_found = s->apps_len;
-        }
-        if (s->request_slots > c->request_slot_next)
-            c->request_slot_next = s->request_slots;
-        if (newest == s) {
-            snapshot_free(c->rollback_ahead);
-            c->rollback_ahead = s;
+            snapshot_free(c->found);
+            c->found = s;
         } else {
             snapshot_free(s);
         }
     }
-    if (c->rollback_ahead != NULL && !c->rollback_ahead->rollback_ahead) {
-        snapshot_free(c->rollback_ahead);
-        c->rollback_ahead = NULL;
-    }
+    if (c->found != NULL && c->found->rollback_ahead)
+        c->rollback_ahead = c->found;
 }
 
 /* ---- gateways
@@ -284,7 +279,7 @@ static bool rollback_ahead_still(const struct control *c)
     for (size_t i = 0; i < c->apps.len; i++)
         if (c->apps.items[i]->traffic_ahead)
             return true;
-    return false;
+    return c->unreadable.len > 0 && c->found != NULL && c->found->rollback_ahead;
 }
 
 void publish_now(struct control *c, bool rollback_ahead)
@@ -295,9 +290,11 @@ void publish_now(struct control *c, bool rollback_ahead)
     c->routes_marked = false;
     if (!c->publishing_allowed)
         return;
-    if (c->rollback_ahead != NULL) /* heeded by now */
-        snapshot_free(c->rollback_ahead);
-    c->rollback_ahead = NULL;
+    c->rollback_ahead = NULL; /* heeded by now */
+    if (c->unreadable.len == 0) {
+        snapshot_free(c->found);
+        c->found = NULL;
+    }
     s.version = c->snapshot_version + 1 > now ? c->snapshot_version + 1 : now;
     s.rollback_ahead = rollback_ahead || rollback_ahead_still(c);
     routes_build(c, &s, &memory);

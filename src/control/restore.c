@@ -29,28 +29,58 @@ static void restore_start(struct app *a, const json_t *j)
 #undef NUMBER
 }
 
-static int restore_app(struct control *c, const struct store_app *row, struct arena *memory,
-                       json_t **extras_out, struct error *err)
+/* What its state, its extras and its releases must have, so that something can be decided of it. */
+static int check_app(struct app *a, const json_t *extras, struct error *err)
 {
-    struct app *a = app_create(c, row->name, row->environment, row->created_ms);
+    if (!json_is_object(extras))
+        return error_set(err, ERROR_FAILED, "what is stored beside its state is not valid");
+    for (size_t i = 0; i < CORE_MAX_POOLS; i++) {
+        const struct pool_state *p = &a->state.pools[i];
+        struct release *r = p->id != 0 ? app_release(a, p->release) : NULL;
+        if (p->id != 0 && r == NULL)
+            return error_set(err, ERROR_FAILED, "the row of its release %u is gone", p->release);
+        if (r != NULL && release_spec(a, r) == NULL)
+            return error_set(err, ERROR_FAILED, "the spec of its release %u cannot be read",
+                             p->release);
+    }
+    return 0;
+}
+
+static int restore_state(struct app *a, const struct store_app *row,
+                         const struct store_releases *releases, json_t **extras_out,
+                         struct error *err)
+{
     a->next_release = row->next_release;
     app_state_release(&a->state);
     if (app_state_from_json(&a->state, row->state_json, err) < 0) {
         app_state_init(&a->state);
-        return error_wrap(err, "app %s", row->app);
+        return error_wrap(err, "its state");
     }
+    for (size_t i = 0; i < releases->len; i++)
+        app_add_release(a, &releases->items[i]);
     json_t *extras = json_loads(row->extras_json, 0, NULL);
+    *extras_out = extras;
+    if (check_app(a, extras, err) < 0)
+        return -1;
     json_int_t next_run = json_integer_value(json_object_get(extras, "next_run"));
     a->next_run = next_run > 0 ? (uint32_t)next_run : 1;
     a->rollout_actor = xstrdup(json_string_value(json_object_get(extras, "actor")));
     a->deleting = json_is_true(json_object_get(extras, "deleting"));
     restore_start(a, json_object_get(extras, "start"));
-    *extras_out = extras;
+    return 0;
+}
+
+/* -1 only where the store itself fails: a row that makes no sense degrades its app alone. */
+static int restore_app(struct control *c, const struct store_app *row, struct arena *memory,
+                       json_t **extras, struct error *err)
+{
     struct store_releases releases = {0};
     if (store_read_releases(c->store, row->app, memory, &releases, err) < 0)
         return -1;
-    for (size_t i = 0; i < releases.len; i++)
-        app_add_release(a, &releases.items[i]);
+    struct error why = ERROR_INIT;
+    struct app *a = app_create(c, row->name, row->environment, row->created_ms);
+    if (restore_state(a, row, &releases, extras, &why) < 0)
+        unreadable_add(a, why.text);
     return 0;
 }
 
@@ -172,7 +202,8 @@ static void note_orphan(void *arg, const char *id, const struct run_status *stat
     for (size_t i = 0; i < c->apps.len; i++)
         if (is_awaited(c->apps.items[i], id) || take_up_run(c->apps.items[i], id))
             return;
-    *vec_push(&o->ids) = xstrdup(id);
+    if (!unreadable_owns_run(c, id))
+        *vec_push(&o->ids) = xstrdup(id);
 }
 
 /* Left by a controller that died between the engine and the store. */
@@ -284,7 +315,7 @@ static void close_rollouts(struct control *c, struct store_batch *batch)
     for (size_t i = 0; i < open.len; i++) {
         struct store_rollout *row = &open.items[i];
         const struct app *a = app_by_key(c, row->app);
-        if (a != NULL && a->state.rollout.id == row->id)
+        if (a == NULL || a->state.rollout.id == row->id) /* NULL: nobody can tell */
             continue;
         row->ended_ms = control_now();
         row->result = rollout_result_word(RESULT_SUPERSEDED);
@@ -319,12 +350,12 @@ static bool restore_instances(struct control *c, const struct store_instances *r
     bool rebooted = false;
     for (size_t i = 0; i < rows->len; i++) {
         struct app *a = app_by_key(c, rows->items[i].app);
-        if (a == NULL)
-            continue;
         if (strcmp(rows->items[i].boot_id, c->boot_id) != 0)
             rebooted = true;
-        else
+        else if (a != NULL)
             restore_instance(a, &rows->items[i]);
+        else
+            unreadable_add_run(c, &rows->items[i]);
     }
     return rebooted;
 }
@@ -359,9 +390,12 @@ int control_restore(struct control *c, struct error *err)
     close_rollouts(c, batch);
     event_add(c, batch, NULL, "server", NULL, 0,
               rebooted ? "controller started after a reboot" : "controller started", NULL);
+    unreadable_tell(c, batch);
     control_submit(c, batch, NULL, NULL);
     for (size_t i = 0; i < apps.len; i++) {
         struct app *a = app_by_key(c, apps.items[i].app);
+        if (a == NULL)
+            continue;
         resume_watch(a, json_object_get(extras[i], "judge"));
         if (rebooted)
             end_for_reboot(a);
@@ -374,6 +408,8 @@ int control_restore(struct control *c, struct error *err)
     stop_orphans(c);
     for (size_t i = 0; i < apps.len; i++) {
         struct app *a = app_by_key(c, apps.items[i].app);
+        if (a == NULL)
+            continue;
         for (size_t k = 0; k < a->instances.len && !c->leaving; k++)
             if (a->instances.items[k]->life == LIFE_PLANNED)
                 instance_start(a->instances.items[k]);

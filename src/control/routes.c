@@ -264,6 +264,86 @@ static void sweep_slots(struct app *a)
     }
 }
 
+/* ---- routes that are kept as they were
+ * ------------------------------------------------------------------ */
+
+static uint32_t keep_matches(struct builder *b, const struct snapshot *from, uint32_t first,
+                             uint32_t len)
+{
+    uint32_t kept = b->s->matches_len;
+    for (uint32_t i = 0; i < len; i++) {
+        struct snapshot_match *m = PUSH(b, matches, 0);
+        *m = from->matches[first + i];
+    }
+    return kept;
+}
+
+/* With those of its instances that still run: another's may have the port of one that does not. */
+static uint32_t keep_pool(struct builder *b, const struct unreadable *u, uint32_t pool,
+                          uint32_t *kept)
+{
+    const struct snapshot *from = b->control->found;
+    const struct snapshot_pool *old = &from->pools[pool];
+    if (kept[pool] != UINT32_MAX)
+        return kept[pool];
+    uint32_t first = b->s->instances_len;
+    for (uint32_t i = 0; i < old->instances; i++) {
+        const struct snapshot_instance *in = &from->instances[old->first_instance + i];
+        if (!unreadable_instance_runs(u, in->id))
+            continue;
+        struct snapshot_instance *out = PUSH(b, instances, 2);
+        *out = *in;
+    }
+    kept[pool] = b->s->pools_len;
+    struct snapshot_pool *p = PUSH(b, pools, 1);
+    *p = *old;
+    p->first_instance = first;
+    p->instances = b->s->instances_len - first;
+    return kept[pool];
+}
+
+static void keep_route(struct builder *b, const struct unreadable *u,
+                       const struct snapshot_route *old, uint32_t app, uint32_t *kept)
+{
+    const struct snapshot *from = b->control->found;
+    struct snapshot_route route = *old;
+    route.app = app;
+    route.first_match = keep_matches(b, from, old->first_match, old->matches);
+    for (uint32_t i = 0; i < old->shares_len; i++)
+        route.shares[i].pool = keep_pool(b, u, old->shares[i].pool, kept);
+    for (uint32_t i = 0; i < old->pins_len; i++) {
+        route.pins[i].share.pool = keep_pool(b, u, old->pins[i].share.pool, kept);
+        route.pins[i].first_match =
+            keep_matches(b, from, old->pins[i].first_match, old->pins[i].matches);
+    }
+    struct snapshot_route *out = PUSH(b, routes, 4);
+    *out = route;
+}
+
+static void keep_app(struct builder *b, const struct unreadable *u)
+{
+    const struct snapshot *from = b->control->found;
+    if (from == NULL || u->found_app == UINT32_MAX)
+        return;
+    uint32_t *kept = arena_alloc(b->memory, (from->pools_len + 1) * sizeof *kept);
+    memset(kept, 0xff, (from->pools_len + 1) * sizeof *kept);
+    uint32_t app = b->s->apps_len;
+    struct snapshot_app *out = PUSH(b, apps, 5);
+    *out = from->apps[u->found_app];
+    for (uint32_t i = 0; i < from->routes_len; i++)
+        if (from->routes[i].app == u->found_app)
+            keep_route(b, u, &from->routes[i], app, kept);
+    for (uint32_t i = 0; i < from->draining_len; i++)
+        if (unreadable_has_slot(u, from->draining[i].slot)) {
+            struct snapshot_draining *d = PUSH(b, draining, 3);
+            *d = from->draining[i];
+        }
+    if (b->s->request_slots < from->request_slots)
+        b->s->request_slots = from->request_slots;
+    if (b->s->instance_slots < from->instance_slots)
+        b->s->instance_slots = from->instance_slots;
+}
+
 void routes_build(struct control *c, struct snapshot *s, struct arena *arena)
 {
     struct builder b = {.control = c, .s = s, .memory = arena};
@@ -271,4 +351,6 @@ void routes_build(struct control *c, struct snapshot *s, struct arena *arena)
         add_app(&b, c->apps.items[i]);
         sweep_slots(c->apps.items[i]);
     }
+    for (size_t i = 0; i < c->unreadable.len; i++)
+        keep_app(&b, c->unreadable.items[i]);
 }

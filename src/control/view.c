@@ -145,6 +145,7 @@ static json_t *status_json(struct app *a)
     json_object_set_new(out, "instances", instances_json(a));
     json_object_set_new(out, "building", json_boolean(a->deploy != NULL));
     json_object_set_new(out, "disk", disk_json(a));
+    json_object_set_new(out, "degraded", json_null());
     json_object_set_new(out, "waiting",
                         json_integer((json_int_t)slot_value(a->control, app_slot(a, "", 0, false),
                                                             REQUESTS_WAITING)));
@@ -153,6 +154,12 @@ static json_t *status_json(struct app *a)
 
 json_t *control_status(struct control *c, const struct app_name *name, struct error *err)
 {
+    char key[160];
+    const char *environment = name->environment != NULL ? name->environment : "production";
+    json_t *unreadable =
+        unreadable_status(c, store_app_key(name->app, environment, key, sizeof key));
+    if (unreadable != NULL)
+        return unreadable;
     struct app *a = app_find(c, name, err);
     return a != NULL ? status_json(a) : NULL;
 }
@@ -162,6 +169,7 @@ json_t *control_apps(struct control *c)
     json_t *list = json_array();
     for (size_t i = 0; i < c->apps.len; i++)
         json_array_append_new(list, status_json(c->apps.items[i]));
+    unreadable_list(c, list);
     return list;
 }
 

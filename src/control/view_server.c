@@ -197,5 +197,13 @@ void control_metrics(struct control *c, struct buf *out)
     expose_gateways(&e, c);
     for (size_t i = 0; i < c->apps.len; i++)
         expose_app(&e, c->apps.items[i]);
+    for (size_t i = 0; i < c->unreadable.len; i++) {
+        const struct unreadable *u = c->unreadable.items[i];
+        buf_clear(&labels);
+        exposition_label(&labels, "app", u->name);
+        exposition_label(&labels, "environment", u->environment);
+        exposition_label(&labels, "state", "degraded");
+        exposition_count(&e, FAMILY_APP_STATE, buf_str(&labels), 1);
+    }
     exposition_finish(&e, out);
 }
