@@ -151,6 +151,7 @@ void app_forget(struct app *a)
             break;
         }
     deploy_cancel(a, NULL);
+    metrics_end(a);
     hooks_release(a);
     pipeline_release(a);
     while (a->instances.len > 0)
@@ -279,6 +280,8 @@ void app_put_row(struct app *a, struct store_batch *batch)
         judge_to_json(&a->judge, &judge);
         json_object_set_new(extras, "judge", json_string(buf_str(&judge)));
     }
+    if (a->metrics != NULL)
+        json_object_set_new(extras, "metrics", metrics_state_json(a));
     if (a->rollout_actor != NULL)
         json_object_set_new(extras, "actor", json_string(a->rollout_actor));
     if (a->deleting)

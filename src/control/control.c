@@ -1,6 +1,7 @@
 /* The controller's heart: opening, the loop's phases, leaving. */
 #include "control/control_internal.h"
 
+#include "control/fetch_link.h"
 #include "os/clock.h"
 #include "os/durable.h"
 
@@ -114,6 +115,7 @@ static void on_tick(uv_timer_t *timer)
         struct app *a = c->apps.items[i];
         rates_sample(a, now);
         watch_tick(a);
+        metrics_tick(a);
         if (draining(a)) {
             next = TICK_DRAIN_MS;
             control_mark(a);
@@ -446,6 +448,7 @@ static void let_go(struct control *c)
             log_error("app %s: its last state could not be stored", c->apps.items[i]->key);
     while (c->apps.len > 0)
         app_forget(c->apps.items[c->apps.len - 1]);
+    fetch_release(c);
     cleanups_release(c);
     disk_release(c);
     gateways_release(c);

@@ -14,6 +14,8 @@
  *   disk.c       what apps take of the disk, what it has left
  *   ended.c      result of a rollout, releases' clean-up   evidence.c   failed requests, probes
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
+ *   metric.c     what a spec measures; metric_ask.c asks, metric_answer.c and metric_prometheus.c
+ *                read answers, fetch_link.c has the helper that speaks HTTP
  *   writes.c     what an app owes the store      unreadable.c   apps whose row is damaged
  *
  * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
@@ -244,6 +246,7 @@ struct app {
     bool judging;
     enum judgement judgement;
     struct buf judge_text;
+    struct metrics *metrics; /* of the rollout under way; NULL: it has none */
     char *rollout_actor;
     struct pending_deploy *deploy;
     struct {
@@ -347,6 +350,7 @@ struct control {
         struct unreadable **items;
         size_t len, cap;
     } unreadable;
+    struct fetch *fetch;     /* fetch_link.c; NULL: nothing was ever asked */
     char gateway_error[300]; /* the last refusal */
     uint32_t request_slots_used,
         request_slot_next;   /* given out in a ring, so that none is reused soon */
@@ -427,6 +431,8 @@ void control_mark(struct app *a);
 void pipeline_run_marked(struct control *c);
 void pipeline_release(struct app *a);
 void app_observe(struct app *a, struct arena *arena, struct observations *out);
+/* http://127.0.0.1:PORT of a ready candidate instance, for commands; "" none is. */
+void app_preview_url(const struct app *a, char *out, size_t size);
 
 /* instance.c */
 struct instance *instance_new(struct app *a, uint32_t pool, uint32_t release, uint8_t process);
@@ -454,8 +460,8 @@ struct run_env {
 };
 /* For an instance (in not NULL) or a job of a release. */
 void run_env_make(struct run_env *env, struct app *a, const struct release *r,
-                  const struct app_spec *spec, const struct instance *in, const char *extra_name,
-                  const char *extra_value);
+                  const struct app_spec *spec, const struct instance *in,
+                  const struct env_var *extra, size_t extra_len);
 const char *const *run_env_expand(struct run_env *env, const struct command *command);
 void run_env_release(struct run_env *env);
 const char *app_user(const struct app *a, const struct app_spec *spec); /* NULL: stay */
@@ -469,7 +475,8 @@ void probes_stop(struct instance *in);
 void probes_close(struct instance *in);
 
 /* hook.c */
-enum hook_kind { HOOK_BUILD, HOOK_RELEASE, HOOK_SMOKE, HOOK_STOP_BEFORE, HOOK_RUN };
+enum hook_kind { HOOK_BUILD, HOOK_RELEASE, HOOK_SMOKE, HOOK_STOP_BEFORE, HOOK_RUN, HOOK_METRIC };
+enum { HOOK_EXTRA = 4 };
 typedef void hook_done_fn(void *arg, struct hook *hook, bool ok, const char *text);
 struct hook_config {
     enum hook_kind kind;
@@ -478,7 +485,7 @@ struct hook_config {
     const char *id; /* of its runs: ID.0, ID.1, ... */
     uint32_t release;
     const char *event;                    /* kind of the output events; NULL: none are told */
-    const char *extra_name, *extra_value; /* one more variable */
+    struct env_var extra[HOOK_EXTRA];     /* more variables; name NULL: none. Copied */
     const struct instance *instance;      /* env of this one; may be NULL */
     int64_t timeout_ms;
     hook_done_fn *done; /* exactly once, unless the hook is cancelled or the controller leaves */
@@ -557,6 +564,16 @@ void watch_tick(struct app *a);
 void watch_verdict(struct app *a, struct observations *obs);
 void watch_end(struct app *a);
 void watch_restore(struct app *a, const char *json); /* the judge of an earlier controller */
+
+/* metric.c: what the rollout's spec measures outside of the gateway */
+uint32_t metrics_compared(const struct app_spec *spec, struct judge_extra extras[JUDGE_EXTRAS]);
+void metrics_begin(struct app *a); /* of the rollout to the present candidate */
+void metrics_restore(struct app *a, const json_t *saved); /* metrics_state_json() of an earlier one */
+void metrics_tick(struct app *a);
+void metrics_verdict(const struct app *a, struct observations *obs); /* over the judge's */
+void metrics_end(struct app *a);
+json_t *metrics_json(const struct app *a);       /* for people; an empty list: none */
+json_t *metrics_state_json(const struct app *a); /* a->metrics is not NULL */
 
 /* accept.c */
 json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event);

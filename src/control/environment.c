@@ -54,8 +54,8 @@ static void env_user(struct env_list *list, const char *name)
 }
 
 void run_env_make(struct run_env *env, struct app *a, const struct release *r,
-                  const struct app_spec *spec, const struct instance *in, const char *extra_name,
-                  const char *extra_value)
+                  const struct app_spec *spec, const struct instance *in,
+                  const struct env_var *extra, size_t extra_len)
 {
     *env = (struct run_env){.memory = ARENA_INIT};
     struct env_list list = {.memory = &env->memory,
@@ -80,8 +80,8 @@ void run_env_make(struct run_env *env, struct app *a, const struct release *r,
             env_set(&list, "PORT", number);
         }
     }
-    if (extra_name != NULL)
-        env_set(&list, extra_name, extra_value);
+    for (size_t i = 0; i < extra_len; i++)
+        env_set(&list, extra[i].name, extra[i].value);
     list.items[list.len] = NULL;
     env->envp = list.items;
 }

@@ -17,7 +17,8 @@ struct hook {
     struct app *app;
     struct control *control; /* also when the app is gone, while the timer closes */
     struct hook_config config;
-    char *id, *event, *extra_name, *extra_value;
+    char *id, *event;
+    size_t extra_len; /* of config.extra, whose texts are the hook's own */
     char *log_id, *log_path;
     size_t at; /* command that runs */
     char run_id[RUN_ID_MAX + 1];
@@ -34,8 +35,10 @@ static void hook_free(struct hook *h)
 {
     free(h->id);
     free(h->event);
-    free(h->extra_name);
-    free(h->extra_value);
+    for (size_t i = 0; i < h->extra_len; i++) {
+        free((char *)(uintptr_t)h->config.extra[i].name);
+        free((char *)(uintptr_t)h->config.extra[i].value);
+    }
     free(h->log_id);
     free(h->log_path);
     logs_reader_free(h->output);
@@ -144,7 +147,7 @@ static int start_command(struct hook *h, struct error *err)
         return 0;
     }
     struct run_env env;
-    run_env_make(&env, a, r, spec, h->config.instance, h->extra_name, h->extra_value);
+    run_env_make(&env, a, r, spec, h->config.instance, h->config.extra, h->extra_len);
     struct run_spec run;
     run_spec_fill(&run, a, r, spec);
     if (h->config.kind == HOOK_BUILD) { /* a compiler needs more than the app does */
@@ -156,11 +159,9 @@ static int start_command(struct hook *h, struct error *err)
     run.envp = (const char *const *)env.envp;
     run.state_dir = env.state_dir;
     run.log_path = h->log_path;
-    static const char *const labels[] = {[HOOK_BUILD] = "build",
-                                         [HOOK_RELEASE] = "release",
-                                         [HOOK_SMOKE] = "smoke",
-                                         [HOOK_STOP_BEFORE] = "stop.before",
-                                         [HOOK_RUN] = "run"};
+    static const char *const labels[] = {[HOOK_BUILD] = "build", [HOOK_RELEASE] = "release",
+                                         [HOOK_SMOKE] = "smoke", [HOOK_STOP_BEFORE] = "stop.before",
+                                         [HOOK_RUN] = "run",     [HOOK_METRIC] = "metric"};
     run.log_label = labels[h->config.kind];
     run.timeout_ms = h->config.timeout_ms;
     int result = c->engine->ops->start(c->engine, &run, err);
@@ -196,8 +197,10 @@ struct hook *hook_start(struct app *a, const struct hook_config *config)
     h->config = *config;
     h->id = xstrdup(config->id);
     h->event = xstrdup(config->event);
-    h->extra_name = xstrdup(config->extra_name);
-    h->extra_value = xstrdup(config->extra_value);
+    for (; h->extra_len < HOOK_EXTRA && config->extra[h->extra_len].name != NULL; h->extra_len++)
+        h->config.extra[h->extra_len] =
+            (struct env_var){.name = xstrdup(config->extra[h->extra_len].name),
+                             .value = xstrdup(config->extra[h->extra_len].value)};
     h->log_id = xstrdup(config->instance != NULL ? config->instance->id : config->id);
     h->log_path = xasprintf("%s/logs/%s.log", a->dir, h->log_id);
     if (h->event != NULL) {

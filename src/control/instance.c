@@ -205,7 +205,7 @@ void instance_start(struct instance *in)
         return;
     }
     struct run_env env;
-    run_env_make(&env, a, r, spec, in, NULL, NULL);
+    run_env_make(&env, a, r, spec, in, NULL, 0);
     struct run_spec run;
     run_spec_fill(&run, a, r, spec);
     run.id = in->run_id;

@@ -67,6 +67,7 @@ void app_observe(struct app *a, struct arena *arena, struct observations *out)
     out->instances = items;
     out->instances_len = a->instances.len;
     watch_verdict(a, out);
+    metrics_verdict(a, out);
     const struct rollout_state *r = &a->state.rollout;
     if (r->id != 0 && a->step_hook.rollout == r->id && a->step_hook.cursor == r->cursor) {
         out->hook = a->step_hook.state;
@@ -105,8 +106,7 @@ static void cancel_step_hook(struct app *a)
     memset(&a->step_hook, 0, sizeof a->step_hook);
 }
 
-/* http://127.0.0.1:PORT of a ready candidate instance, for smoke commands. */
-static void preview_url(const struct app *a, char *out, size_t size)
+void app_preview_url(const struct app *a, char *out, size_t size)
 {
     out[0] = '\0';
     for (size_t i = 0; i < a->instances.len; i++) {
@@ -131,7 +131,7 @@ static void start_step_hook(struct app *a)
     const struct step *step = &r->plan.steps[r->cursor];
     bool smoke = step->kind == STEP_SMOKE;
     char url[64];
-    preview_url(a, url, sizeof url);
+    app_preview_url(a, url, sizeof url);
     snprintf(a->step_hook.id, sizeof a->step_hook.id, "%s-%u-%s-%llu.%u", a->label, pool->release,
              smoke ? "smoke" : "release", (unsigned long long)r->id, r->cursor);
     struct hook_config config = {
@@ -150,8 +150,7 @@ static void start_step_hook(struct app *a)
             step->count > 0 ? &spec->strategy.steps[step->count - 1] : NULL;
         config.commands = cs != NULL ? cs->smoke : spec->strategy.smoke;
         config.commands_len = cs != NULL ? cs->smoke_len : spec->strategy.smoke_len;
-        config.extra_name = "SLUICE_PREVIEW_URL";
-        config.extra_value = url;
+        config.extra[0] = (struct env_var){.name = "SLUICE_PREVIEW_URL", .value = url};
     }
     a->step_hook.rollout = r->id;
     a->step_hook.cursor = r->cursor;

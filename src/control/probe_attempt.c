@@ -312,7 +312,7 @@ static void start_exec(struct probe_attempt *t)
         return;
     }
     struct run_env env;
-    run_env_make(&env, in->app, r, spec, in, NULL, NULL);
+    run_env_make(&env, in->app, r, spec, in, NULL, 0);
     const struct spawn_fd fds[] = {{pipefd[1], 1}, {pipefd[1], 2}};
     struct os_user user;
     const char *name = app_user(in->app, spec);

@@ -327,7 +327,7 @@ static void close_rollouts(struct control *c, struct store_batch *batch)
 
 /* The judge goes on with what its predecessor knew; what came after the last write is lost to it.
  */
-static void resume_watch(struct app *a, const json_t *judge)
+static void resume_watch(struct app *a, const json_t *judge, const json_t *metrics)
 {
     const struct rollout_state *s = &a->state.rollout;
     if (s->id == 0 || s->kind != ROLLOUT_DEPLOY || s->phase == PHASE_BACK)
@@ -335,6 +335,7 @@ static void resume_watch(struct app *a, const json_t *judge)
     watch_begin(a);
     if (judge != NULL)
         watch_restore(a, json_string_value(judge));
+    metrics_restore(a, metrics);
 }
 
 static void free_extras(json_t **extras, size_t n)
@@ -396,7 +397,7 @@ int control_restore(struct control *c, struct error *err)
         struct app *a = app_by_key(c, apps.items[i].app);
         if (a == NULL)
             continue;
-        resume_watch(a, json_object_get(extras[i], "judge"));
+        resume_watch(a, json_object_get(extras[i], "judge"), json_object_get(extras[i], "metrics"));
         if (rebooted)
             end_for_reboot(a);
         else if (c->rollback_ahead != NULL)

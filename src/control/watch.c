@@ -29,7 +29,11 @@ void watch_begin(struct app *a)
         .min_requests = slo->min_requests,
         .has_stable = a->state.stable != 0,
     };
+    struct judge_extra extras[JUDGE_EXTRAS];
+    config.extras = extras;
+    config.extras_len = config.has_stable ? metrics_compared(spec, extras) : 0;
     judge_init(&a->judge, &config);
+    metrics_begin(a);
     a->judging = true;
     a->judgement = JUDGEMENT_NO_DATA;
     a->judged_ms = control_now();
@@ -67,6 +71,7 @@ void watch_end(struct app *a)
     a->judging = false;
     a->judgement = JUDGEMENT_NO_DATA;
     buf_clear(&a->judge_text);
+    metrics_end(a);
 }
 
 /* Marks under 10 ms tell machines apart, not releases; an slo may ask for less. */
@@ -183,8 +188,11 @@ void watch_verdict(struct app *a, struct observations *obs)
     case JUDGEMENT_INCONCLUSIVE:
     case JUDGEMENTS_COUNT: return;
     case JUDGEMENT_NO_DATA: obs->verdict = VERDICT_NO_DATA; break;
-    case JUDGEMENT_ERRORS:
     case JUDGEMENT_METRIC:
+        obs->verdict = VERDICT_ROLL_BACK;
+        obs->verdict_reason.code = REASON_METRIC;
+        break;
+    case JUDGEMENT_ERRORS:
         obs->verdict = VERDICT_ROLL_BACK;
         obs->verdict_reason.code = REASON_ERRORS;
         break;

@@ -158,7 +158,9 @@ const char *rollout_result_word(enum rollout_result result); /* "rolled-back" */
     X(REASON_HOST_RESTARTED, "host-restarted")                                                     \
     X(REASON_STOPPED, "stopped")                                                                   \
     X(REASON_PORT_TAKEN, "port-taken")                                                             \
-    X(REASON_INCONCLUSIVE, "inconclusive")
+    X(REASON_INCONCLUSIVE, "inconclusive")                                                         \
+    X(REASON_METRIC, "metric")                                                                     \
+    X(REASON_METRIC_ERROR, "metric-error")
 
 enum reason_code {
 #define X(name, code) name,
