@@ -417,6 +417,13 @@ static void syntax_error(struct builder *b, struct fy_diag *diag, const char *te
         fail(b, spot, "a comma or a closing bracket is missing here", where);
         return;
     }
+    if (open != NULL && open->line < spot.line &&
+        strstr(message, "wrongly indented flow") != NULL) {
+        cleanup_free char *what =
+            xasprintf("what was opened in line %u is not closed yet", open->line);
+        fail(b, spot, what, "close it there, or indent this line if it belongs inside");
+        return;
+    }
     for (size_t i = 0; i < COUNT_OF(explained); i++)
         if (strstr(message, explained[i].part) != NULL) {
             message = explained[i].text;

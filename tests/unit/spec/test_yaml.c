@@ -19,6 +19,12 @@ static const struct whole faults[] = {
     {"app: a\nrun: [./x\n", "2:6 a [ is never closed"},
     {"app: a\nenv: {A: b\n", "3:1 a comma or a closing bracket is missing here | what was opened "
                              "in line 2 is not closed yet"},
+    {"app: a\nrun: [\"x\"\nroutes: []\n",
+     "3:1 what was opened in line 2 is not closed yet | close it there, or indent this line if it "
+     "belongs inside"},
+    {"app: a\nenv: {A: b,\nC: d}\n",
+     "3:1 what was opened in line 2 is not closed yet | close it there, or indent this line if it "
+     "belongs inside"},
     {"app: \"x\n", "1:7 this quote is never closed"},
     {"app: 'x\n", "1:7 this quote is never closed"},
     {"app: b: c\n",
