@@ -142,6 +142,64 @@ def test_logs_of_an_app_do_not_block_it_on_a_full_disk(small_disk):
     hog.unlink()
 
 
+@pytest.mark.root
+def test_disk_that_is_nearly_full_is_said(small_disk):
+    server, app = small_disk, App(small_disk)
+    app.deploy(1, ok=True)
+    assert server.info()["disk"]["low"] is False
+    assert "nearly full" not in server.run("status").stdout
+    hog = fill(server, leave=8 << 20)  # of 64 MiB: less than a quarter
+    disk = server.info()["disk"]
+    assert disk["low"] is True and 0 < disk["free_bytes"] < disk["total_bytes"] == 64 << 20, disk
+    assert "the disk is nearly full: " in server.run("status").stdout
+    old = server.kill("controller")  # the next one looks at once, not a minute later
+    wait_until(lambda: server.pid("controller") != old, 20, "a new controller")
+    wait_until(lambda: '"disk-low"' in server.run("events", "--json").stdout, 20, "a warning event")
+    hog.unlink()
+    assert "nearly full" not in server.run("status").stdout
+
+
+def test_sizes_are_shown(app):
+    app.deploy(1, ok=True, build=["head -c 3000000 /dev/urandom > made"])
+    folder = app.folder / "releases" / "1"
+    release = app.documents("releases")[0]
+    held = sum(f.lstat().st_blocks * 512 for f in [folder, *folder.rglob("*")])
+    assert release["bytes"] == held > 3000000
+    shown = f"{held / 1048576:.1f} MiB"
+    table = app.server.run("releases", app.name).stdout
+    assert "SIZE" in table and shown in table and f"1 release, {shown}" in table, table
+    disk = wait_until(lambda: (d := app.status()["disk"])["state"] is not None and d, 20, "it is measured")
+    assert disk["releases"] == held and disk["logs"] > 0, disk
+    assert f"disk  releases {shown}, logs " in app.server.run("status", app.name).stdout
+
+
+def test_damaged_row_concerns_its_app_only(server):
+    """The controller that finds it leaves that app and its traffic alone; others are deployed as ever."""
+    app, other = App(server), App(server, name="other")
+    app.deploy(1, ok=True)
+    other.deploy(1, ok=True, routes=[{"path": "/other"}])
+    pids = {i["pid"] for i in app.ready()}
+    with app.load() as load:
+        load.wait_version(1)
+        with sqlite3.connect(server.data / "state.db", timeout=20) as db:
+            key = f"{app.name}@production"
+            saved, = db.execute("SELECT state_json FROM app WHERE app = ?", (key,)).fetchone()
+            db.execute("UPDATE app SET state_json = '{' WHERE app = ?", (key,))
+        server.kill("controller")
+        wait_until(lambda: (app.status() or {}).get("degraded"), 20, "the app is degraded")
+        assert server.info()["degraded"] is None
+        assert app.deploy(2).status != 0
+        other.deploy(2, ok=True, routes=[{"path": "/other"}])
+        load.wait_flowing(2)
+        assert all(proc.alive(p) for p in pids)
+        with sqlite3.connect(server.data / "state.db", timeout=20) as db:
+            db.execute("UPDATE app SET state_json = ? WHERE app = ?", (saved, key))
+        server.kill("controller")
+        app.wait_steady(version=1, deadline=30)
+        assert {i["pid"] for i in app.ready()} == pids
+    load.assert_none_lost()
+
+
 @pytest.mark.parametrize("harm", ["garbage", "truncated", "stump", "newer", "folder"])
 def test_unreadable_database(make_server, harm):
     """The server comes up degraded and says why and what to do; the traffic goes on."""

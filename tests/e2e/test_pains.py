@@ -8,7 +8,8 @@ file are here.
     WebSockets are cut at once                   test_deploy: websocket_*; change_to_one_app_*
     health checks stop once healthy              test_faults: unready_instance_*, liveness_restarts
     pruning deletes what one goes back to        stable_and_the_one_before_it_*, pruning_does_not_cross_environments;
-                                                 disk use bounded: test_deploy: source_folder_*, test_logs: logs_are_rotated_*
+                                                 disk use shown, bounded: test_disk: sizes_*, disk_that_is_nearly_*;
+                                                 test_deploy: source_folder_*, test_logs: logs_are_rotated_*
     roll back wants a version, deploys the new   test_deploy: rollback_goes_to_the_last_promoted_release
     5xx at the end or on abort; too much canary  test_deploy: deploy_and_rollback_*, abort_in_the_middle; weight_follows_*;
                                                  test_rollout: split_is_exact
