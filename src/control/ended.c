@@ -33,12 +33,18 @@ struct rollout_counts rollout_counts(const struct app *a)
 /* ---- the result
  * ----------------------------------------------------------------------------------- */
 
+/* What was gathered is of the rollout under way: not of a deploy that failed before it began. */
+static bool has_evidence(const struct app *a, uint32_t release)
+{
+    return a->start.id != 0 && a->start.release == release;
+}
+
 /* Whose last lines a report shows: the instance that the reason names, or whose requests failed, or
  * whose probe; else the first one. */
 static void choose_log(const struct app *a, uint32_t release, const char *reason,
                        char id[INSTANCE_ID_MAX])
 {
-    const char *found = evidence_instance(a);
+    const char *found = has_evidence(a, release) ? evidence_instance(a) : NULL;
     size_t len = strcspn(reason, " ");
     snprintf(id, INSTANCE_ID_MAX, "%.*s", (int)(len < INSTANCE_ID_MAX ? len : 0), reason);
     if (strncmp(id, a->label, strlen(a->label)) == 0 && logs_release_of(id) == release)
@@ -85,7 +91,7 @@ static void put_evidence(json_t *out, const struct app *a, const struct release 
                          const char *reason)
 {
     char id[INSTANCE_ID_MAX];
-    if (strstr(reason, a->evidence.probe) == NULL) {
+    if (has_evidence(a, r->number) && strstr(reason, a->evidence.probe) == NULL) {
         cleanup_free char *probe = xasprintf("%s: %s", a->evidence.probed, a->evidence.probe);
         put_text(out, "probe", probe);
     }
@@ -112,8 +118,8 @@ static json_t *result_json(const struct app *a, const struct release *r, const c
     if (r != NULL)
         put_origin(out, r);
     bool promoted = strcmp(result, rollout_result_word(RESULT_PROMOTED)) == 0;
-    json_object_set_new(out, "failed_requests",
-                        promoted && n.failed == 0 ? json_array() : evidence_requests(a));
+    bool told = r != NULL && has_evidence(a, r->number) && (!promoted || n.failed > 0);
+    json_object_set_new(out, "failed_requests", told ? evidence_requests(a) : json_array());
     if (r != NULL && !promoted)
         put_evidence(out, a, r, text);
     else

@@ -212,6 +212,29 @@ static void the_last_word_of_the_probes(void **state)
     scene_end(&x);
 }
 
+/* A deploy may fail to build while another one's rollout runs. */
+static void a_failed_build_has_no_requests(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x);
+    struct app *a = x.app;
+    struct store_release row = {.number = 3, .version = "v", .spec_json = spec, .dir = "/nowhere"};
+    struct release *r = app_add_release(a, &row);
+    add(&x, sample_of(&x, "/pay"));
+    snprintf(a->evidence.probe, sizeof a->evidence.probe, "GET /ready: status 503");
+    snprintf(a->evidence.probed, sizeof a->evidence.probed, "shop-2-1");
+    deploy_failed(a, r, REASON_BUILD, "make: no rule", RESULT_ROLLED_BACK, control_now());
+    store_flush(x.r.c->store); /* what this app would do next is not asked */
+    assert_int_equal(x.r.ends, 1);
+    assert_int_equal(json_integer_value(json_object_get(x.r.ended, "release")), 3);
+    assert_int_equal(json_array_size(json_object_get(x.r.ended, "failed_requests")), 0);
+    assert_null(json_object_get(x.r.ended, "probe"));
+    assert_string_equal(json_string_value(json_object_get(x.r.ended, "log_instance")), "shop-3-1");
+    assert_int_equal(count(&x), 1); /* still there for the report that they belong to */
+    scene_end(&x);
+}
+
 int main(void)
 {
     log_init("test", LOG_ERROR);
@@ -221,6 +244,7 @@ int main(void)
         cmocka_unit_test(an_instance_of_later_is_not_blamed),
         cmocka_unit_test(a_flood_leaves_room_for_what_is_different),
         cmocka_unit_test(the_last_word_of_the_probes),
+        cmocka_unit_test(a_failed_build_has_no_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
