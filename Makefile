@@ -198,8 +198,9 @@ BENCH_ROOMS := core judge spec base
 BENCH_BINS  := $(patsubst bench/%.c,$(O)/bench/%,$(wildcard bench/*.c))
 $(O)/bench/%: bench/%.c $(foreach r,$(BENCH_ROOMS),$(call lib,$r))
 	@mkdir -p $(@D)
-	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -iquote src -o $@ $< \
+	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -iquote src -o $@ $(filter %.c,$^) \
 	    -Wl,--start-group $(foreach r,$(BENCH_ROOMS),$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
+$(O)/bench/judge: bench/compare/rules.c bench/compare/svg.c bench/compare/compare.h
 bench: $(O)/sluice $(O)/hello $(O)/load $(BENCH_BINS) $(O)/bench-packages.stamp ## gateway against HAProxy and nginx; deploys and memory; the core's tick
 	@for b in $(BENCH_BINS); do echo "== $$b"; $$b || exit 1; done
 	@bench/gateway
@@ -231,8 +232,9 @@ $(O)/fuzz_%: fuzz/fuzz_%.c $(foreach r,$(FUZZ_ROOMS),$(call lib,$r))
 
 # The random test of the pure core is the simulator: rollouts with faults, from seeds.
 SEEDS ?= 100000
-sim: $(O)/unit/core/test_random ## simulated rollouts with faults; SEEDS=100000 of them, SLUICE_SEED=K only that one
+sim: $(O)/unit/core/test_random $(O)/unit/judge/test_simulation $(O)/unit/judge/test_promotion ## simulated rollouts with faults; SEEDS=100000 of them, SLUICE_SEED=K only that one
 	@SLUICE_SEEDS=$(SEEDS) $<
+	@for t in $(filter %/test_simulation %/test_promotion,$^); do SLUICE_JUDGE_RUNS=$(SEEDS) $$t || exit 1; done
 
 # DESTDIR and PREFIX as everywhere.
 install: $(O)/sluice ## installs the binary, the systemd unit and the manual page; PREFIX, DESTDIR
