@@ -245,7 +245,7 @@ void control_command(struct control *c, enum control_command command, const stru
     _Static_assert(COUNT_OF(orders) == CONTROL_COMMANDS_COUNT, "a command without its function");
     struct error err = ERROR_INIT;
     struct app *a = control_available(c, &err) == 0 ? app_find(c, name, &err) : NULL;
-    if (a != NULL && a->deleting && command != COMMAND_DELETE) {
+    if (a != NULL && a->deleting && (command != COMMAND_DELETE || a->rows_going)) {
         error_set(&err, ERROR_CONFLICT, "app %s is being deleted", a->name);
         a = NULL;
     }

@@ -79,23 +79,41 @@ static void remove_deleted(struct control *c)
     closedir(d);
 }
 
-/* An app whose delete has stopped everything goes: row, folders, memory. */
+static void on_deleted(void *arg, enum store_outcome outcome, const struct error *err)
+{
+    struct app *a = app_ref_take(arg);
+    (void)err;
+    if (a == NULL)
+        return;
+    struct control *c = a->control;
+    a->rows_going = false;
+    if (outcome != STORE_OK) {
+        a->retry_ms = control_now() + STORE_RETRY_MS;
+        return;
+    }
+    remove_folder(c, a);
+    app_forget(a);
+    control_mark_routes(c);
+}
+
+/* An app whose delete has stopped everything goes, once nothing is owed of it: rows, then folders
+ * and memory. */
 static void finish_delete(struct app *a)
 {
     struct control *c = a->control;
-    if (!a->deleting || a->instances.len > 0 || a->state.rollout.id != 0 || a->phase != PIPE_IDLE ||
-        a->deploy != NULL || c->store == NULL)
+    if (!a->deleting || a->rows_going || a->instances.len > 0 || a->state.rollout.id != 0 ||
+        a->phase != PIPE_IDLE || a->deploy != NULL || c->store == NULL)
+        return;
+    while (a->hooks.len > 0) /* a `run` */
+        hook_cancel(a->hooks.items[a->hooks.len - 1]);
+    if (app_owes(a) || a->gone.len > 0 || a->endings.len > 0 || control_now() < a->retry_ms)
         return;
     struct store_batch *batch = store_batch_new(c->store);
     cleanup_free char *text = xasprintf("app %s is deleted", a->key);
     batch_delete_app(batch, a->key);
     event_add(c, batch, a, "deleted", NULL, 0, text, NULL);
-    while (a->hooks.len > 0) /* a `run` */
-        hook_cancel(a->hooks.items[a->hooks.len - 1]);
-    control_submit(c, batch, NULL, NULL);
-    remove_folder(c, a);
-    app_forget(a);
-    control_mark_routes(c);
+    a->rows_going = true;
+    control_submit(c, batch, on_deleted, app_ref_new(a));
 }
 
 static void leave_when_stopped(struct control *c);

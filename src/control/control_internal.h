@@ -270,6 +270,7 @@ struct app {
     uint64_t failed_before; /* app_failed() of slots that were given back */
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
     bool deleting;
+    bool rows_going; /* the batch that deletes its rows is under way: nothing may put one */
     bool draining; /* an instance may be */
     struct {
         int64_t logs_bytes, state_bytes; /* -1: not known yet */

@@ -385,7 +385,7 @@ void deploy_resume(struct app *a, const json_t *pending)
 
 bool deploy_owns_run(const struct app *a, const char *run_id)
 {
-    if (a->deploy == NULL)
+    if (a->deploy == NULL || a->deploy->stage > STAGE_BUILDING)
         return false;
     cleanup_free char *id = build_id(a, a->deploy->release);
     size_t n = strlen(id);

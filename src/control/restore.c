@@ -183,7 +183,8 @@ static bool is_awaited(const struct app *a, const char *run_id)
     const struct pool_state *p =
         a->state.candidate != 0 ? app_pool(&a->state, a->state.candidate) : NULL;
     static const char *const kinds[] = {"smoke", "release"};
-    for (size_t i = 0; r->id != 0 && p != NULL && i < COUNT_OF(kinds); i++) {
+    bool forward = r->id != 0 && r->phase != PHASE_BACK; /* no way back runs a hook */
+    for (size_t i = 0; forward && p != NULL && i < COUNT_OF(kinds); i++) {
         int n = snprintf(id, sizeof id, "%s-%u-%s-%llu.%u.", a->label, p->release, kinds[i],
                          (unsigned long long)r->id, r->cursor);
         if (strncmp(run_id, id, (size_t)n) == 0)

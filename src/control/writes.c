@@ -151,6 +151,14 @@ static void put_ending(struct app *a, struct ending *e, struct store_batch *batc
     event_add(a->control, batch, a, "ended", e->actor, e->release, line, e->data);
 }
 
+static bool instance_exists(const struct app *a, const char *id)
+{
+    for (size_t i = 0; i < a->instances.len; i++)
+        if (strcmp(a->instances.items[i]->id, id) == 0)
+            return true;
+    return false;
+}
+
 static void put_owed(struct app *a, struct store_batch *batch, uint64_t number)
 {
     if (a->unstored)
@@ -161,7 +169,8 @@ static void put_owed(struct app *a, struct store_batch *batch, uint64_t number)
         struct gone *g = a->gone.items[i];
         if (g->write != 0)
             continue;
-        if (!g->run)
+        /* An instance that has its id by now has its row as well, perhaps in this very batch. */
+        if (!g->run && !instance_exists(a, g->id))
             batch_delete_instance(batch, g->id);
         g->write = number;
     }
