@@ -251,4 +251,4 @@ help: ## this list
 clean:
 	rm -rf build
 
--include $(shell find $(O)/obj $(O)/small $(O)/unit -name '*.d' 2>/dev/null)
+-include $(shell find $(O)/obj $(O)/small $(O)/unit $(O)/sim -name '*.d' 2>/dev/null)
