@@ -167,7 +167,7 @@ struct failed_request {
     struct sample sample;
 };
 struct evidence {
-    struct failed_request requests[EVIDENCE_REQUESTS];
+    struct failed_request requests[EVIDENCE_REQUESTS]; /* oldest first */
     size_t requests_len;
     char probed[INSTANCE_ID_MAX]; /* whose probe failed last; "": none is failing */
     char probe[200];              /* in words */
@@ -485,9 +485,9 @@ struct hook_config {
     size_t commands_len;
     const char *id; /* of its runs: ID.0, ID.1, ... */
     uint32_t release;
-    const char *event;                    /* kind of the output events; NULL: none are told */
-    struct env_var extra[HOOK_EXTRA];     /* more variables; name NULL: none. Copied */
-    const struct instance *instance;      /* env of this one; may be NULL */
+    const char *event;                /* kind of the output events; NULL: none are told */
+    struct env_var extra[HOOK_EXTRA]; /* more variables; name NULL: none. Copied */
+    const struct instance *instance;  /* env of this one; may be NULL */
     int64_t timeout_ms;
     hook_done_fn *done; /* exactly once, unless the hook is cancelled or the controller leaves */
     void (*drop)(void *arg); /* instead of done; NULL: nothing to do */
@@ -569,7 +569,8 @@ void watch_restore(struct app *a, const char *json); /* the judge of an earlier 
 /* metric.c: what the rollout's spec measures outside of the gateway */
 uint32_t metrics_compared(const struct app_spec *spec, struct judge_extra extras[JUDGE_EXTRAS]);
 void metrics_begin(struct app *a); /* of the rollout to the present candidate */
-void metrics_restore(struct app *a, const json_t *saved); /* metrics_state_json() of an earlier one */
+void metrics_restore(struct app *a,
+                     const json_t *saved); /* metrics_state_json() of an earlier one */
 void metrics_tick(struct app *a);
 void metrics_verdict(const struct app *a, struct observations *obs); /* over the judge's */
 void metrics_end(struct app *a);

@@ -67,7 +67,8 @@ static bool has_alike(const struct evidence *e, const struct failed_request *f, 
     return false;
 }
 
-/* The first ones; later only what is of another kind, in the place of one that is like others. */
+/* The first ones; later only what is of another kind, in the place of one that is like others. By
+ * time, since workers are read one after the other. */
 static void keep(struct evidence *e, const struct failed_request *f)
 {
     size_t place = e->requests_len;
@@ -82,7 +83,9 @@ static void keep(struct evidence *e, const struct failed_request *f)
                 (EVIDENCE_REQUESTS - 1 - place) * sizeof *f);
         e->requests_len--;
     }
-    e->requests[e->requests_len++] = *f;
+    for (place = e->requests_len++; place > 0 && e->requests[place - 1].at_ms > f->at_ms; place--)
+        e->requests[place] = e->requests[place - 1];
+    e->requests[place] = *f;
 }
 
 void evidence_add(struct control *c, const struct sample *s)
@@ -170,12 +173,6 @@ void evidence_forget(struct app *a)
     memset(&a->evidence, 0, sizeof a->evidence);
 }
 
-static int by_time(const void *a, const void *b)
-{
-    const struct failed_request *x = a, *y = b;
-    return x->at_ms < y->at_ms ? -1 : x->at_ms > y->at_ms;
-}
-
 static json_t *request_json(const struct failed_request *f)
 {
     const struct sample *s = &f->sample;
@@ -191,11 +188,10 @@ static json_t *request_json(const struct failed_request *f)
 
 json_t *evidence_requests(const struct app *a)
 {
-    struct evidence e = a->evidence;
+    const struct evidence *e = &a->evidence;
     json_t *out = json_array();
-    qsort(e.requests, e.requests_len, sizeof e.requests[0], by_time);
-    for (size_t i = 0; i < e.requests_len; i++)
-        json_array_append_new(out, request_json(&e.requests[i]));
+    for (size_t i = 0; i < e->requests_len; i++)
+        json_array_append_new(out, request_json(&e->requests[i]));
     return out;
 }
 

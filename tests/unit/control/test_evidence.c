@@ -165,6 +165,27 @@ static void an_instance_of_later_is_not_blamed(void **state)
     scene_end(&x);
 }
 
+/* Workers are read one after the other; the log lines are of the instance that failed first. */
+static void the_oldest_comes_first(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x);
+    struct instance *second = instance_new(x.app, 2, 2, 0);
+    second->created_ms = x.candidate->created_ms;
+    struct sample late = sample_of(&x, "/late"), early = sample_of(&x, "/early");
+    early.at_boot_ms -= 300;
+    early.instance_slot = second->slot;
+    add(&x, late);
+    add(&x, early);
+    json_t *list = evidence_requests(x.app);
+    assert_string_equal(json_string_value(get(list, 0, "path")), "/early");
+    assert_string_equal(json_string_value(get(list, 1, "path")), "/late");
+    assert_string_equal(evidence_instance(x.app), second->id);
+    json_decref(list);
+    scene_end(&x);
+}
+
 static void a_flood_leaves_room_for_what_is_different(void **state)
 {
     (void)state;
@@ -242,6 +263,7 @@ int main(void)
         cmocka_unit_test(a_failed_request_is_named),
         cmocka_unit_test(what_concerns_the_rollout),
         cmocka_unit_test(an_instance_of_later_is_not_blamed),
+        cmocka_unit_test(the_oldest_comes_first),
         cmocka_unit_test(a_flood_leaves_room_for_what_is_different),
         cmocka_unit_test(the_last_word_of_the_probes),
         cmocka_unit_test(a_failed_build_has_no_requests),
