@@ -288,7 +288,7 @@ static void what_a_run_sees(void **state)
     const struct app_spec *s = release_spec(x.app, r);
     assert_non_null(s);
     struct run_env env;
-    run_env_make(&env, x.app, r, s, in, "EXTRA", "e");
+    run_env_make(&env, x.app, r, s, in, &(struct env_var){"EXTRA", "e"}, 1);
     const char *const *argv = run_env_expand(&env, &s->processes[0].run);
     const char *const expected[] = {"./shop", "--port=8123", "xb", "$HOME", ".", "a$", "${A"};
     for (size_t i = 0; i < COUNT_OF(expected); i++)
@@ -320,7 +320,7 @@ static void a_shell_command_is_left_to_the_shell(void **state)
     struct release *r = app_release(x.app, 2);
     const struct app_spec *s = release_spec(x.app, r);
     struct run_env env;
-    run_env_make(&env, x.app, r, s, NULL, NULL, NULL);
+    run_env_make(&env, x.app, r, s, NULL, NULL, 0);
     const char *const *argv = run_env_expand(&env, &s->processes[0].run);
     assert_string_equal(argv[s->processes[0].run.argc - 1], "exec ./shop $PORT");
     run_env_release(&env);

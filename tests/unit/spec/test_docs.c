@@ -61,6 +61,17 @@ static void every_example_of_the_reference_works(void **state)
     assert_true(n >= 15);
 }
 
+static void the_example_of_metrics_works(void **state)
+{
+    (void)state;
+    cleanup_free char *doc = read_whole("docs/metrics.md");
+    const char *at = doc;
+    char *block;
+    assert_true(next_block(&at, &block));
+    must_check("docs/metrics.md", block);
+    free(block);
+}
+
 static void every_key_is_in_the_reference(void **state)
 {
     (void)state;
@@ -120,6 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_example_of_the_reference_works),
+        cmocka_unit_test(the_example_of_metrics_works),
         cmocka_unit_test(every_key_is_in_the_reference),
         cmocka_unit_test(every_key_has_an_example),
         cmocka_unit_test(every_example_file_works),
