@@ -207,6 +207,28 @@ static void put_disk(const json_t *disk, struct buf *out)
         buf_putc(out, '\n');
 }
 
+/* "baking   until 10:14:07, 1200 requests, 3 failed (0.25%); if it turns out worse: back to 4" */
+static void put_bake(const json_t *bake, struct buf *out)
+{
+    char until[FORMAT_SIZE], share[FORMAT_SIZE];
+    if (!json_is_object(bake))
+        return;
+    int64_t requests = json_whole(bake, "requests"), failed = json_whole(bake, "failed");
+    buf_printf(out, "baking   until %s: ", format_clock(json_text(bake, "until"), until));
+    if (requests > 0)
+        buf_printf(out, "%lld requests, %lld failed (%s)", (long long)requests, (long long)failed,
+                   format_share((double)failed / (double)requests, share));
+    else
+        buf_puts(out, "no request so far");
+    const json_t *day = json_object_get(bake, "day_before");
+    int64_t before = json_whole(day, "requests");
+    if (before > 0)
+        buf_printf(out, ", %s in the day before",
+                   format_share((double)json_whole(day, "failed") / (double)before, share));
+    buf_printf(out, "; if it turns out worse: back to release %lld\n",
+               (long long)json_whole(bake, "previous"));
+}
+
 void view_server_troubles(const json_t *server, const struct term *t, struct buf *out)
 {
     const json_t *disk = json_object_get(server, "disk");
@@ -261,6 +283,7 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         view_split(status, t, 40, out);
         buf_putc(out, '\n');
     }
+    put_bake(json_object_get(status, "bake"), out);
     if (json_is_object(rollout) && *json_text(rollout, "verdict") != '\0') {
         buf_puts(out, "verdict  ");
         put_clean(out, json_text(rollout, "verdict"));

@@ -162,6 +162,7 @@ void app_forget(struct app *a)
     vec_release(&a->slots);
     vec_release(&a->rates);
     vec_release(&a->traffic_marks);
+    bake_end(a);
     for (size_t i = 0; i < a->releases.len; i++)
         release_clear(&a->releases.items[i]);
     vec_release(&a->releases);
@@ -282,6 +283,8 @@ void app_put_row(struct app *a, struct store_batch *batch)
     }
     if (a->metrics != NULL)
         json_object_set_new(extras, "metrics", metrics_state_json(a));
+    if (a->bake != NULL)
+        json_object_set_new(extras, "bake", bake_record(a));
     if (a->rollout_actor != NULL)
         json_object_set_new(extras, "actor", json_string(a->rollout_actor));
     if (a->deleting)

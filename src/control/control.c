@@ -134,6 +134,7 @@ static void on_tick(uv_timer_t *timer)
         rates_sample(a, now);
         watch_tick(a);
         metrics_tick(a);
+        bake_tick(a, now);
         if (draining(a)) {
             next = TICK_DRAIN_MS;
             control_mark(a);

@@ -9,6 +9,7 @@
  *   accept.c     deploys as they come in         deploy.c    pack, build, seal
  *   rollout_begin.c  the first step              commands.c  what people say
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
+ *   bake.c, bake_record.c  the watch after a promotion
  *   traffic_log.c  the last day, minute by minute
  *   ended.c      result of a rollout, releases' clean-up
  *   disk.c       what apps take of the disk, what it has left
@@ -58,6 +59,7 @@ enum {
     HOOK_TEXT_LINES = 5,
     APP_LABEL_MAX = 72,
     LOG_TAIL_LINES = 10,
+    WATCH_FELT_MS = 10, /* shorter answers tell machines apart, not releases */
 };
 
 /* ---- probes
@@ -173,6 +175,7 @@ struct evidence {
     char probe[200];              /* in words */
 };
 
+struct bake; /* bake.c */
 enum pipeline_phase { PIPE_IDLE, PIPE_STORING, PIPE_RETRYING };
 
 struct pending_deploy;                                         /* deploy.c */
@@ -265,6 +268,7 @@ struct app {
         uint64_t failed_before, stable_before, candidate_before;
     } start;
     struct evidence evidence;
+    struct bake *bake; /* the watch after its promotion; NULL: none */
     int64_t judged_ms, judge_saved_ms;
     bool judge_fed;         /* since it was saved */
     uint64_t failed_before; /* app_failed() of slots that were given back */
@@ -542,10 +546,18 @@ struct pool_figures {
 struct pool_figures rates_of(struct app *a, uint32_t pool);
 double buckets_quantile_ms(const uint64_t *buckets, double q); /* negative: none */
 
+/* bake.c, bake_record.c */
+void bake_begin(struct app *a, uint32_t release, uint32_t previous); /* if its spec wants that */
+void bake_end(struct app *a);
+void bake_tick(struct app *a, int64_t now_ms);
+json_t *bake_record(const struct app *a); /* for the store; NULL: none */
+void bake_restore(struct app *a, const json_t *record);
+json_t *bake_json(const struct app *a); /* for people */
+
 /* traffic_log.c */
 /* Requests that users made, those of them that failed, and how long the answers took. */
 struct traffic_sum {
-    uint64_t requests, errors, buckets[METRICS_BUCKETS];
+    uint64_t requests, errors, above_slo, buckets[METRICS_BUCKETS];
 };
 void pool_traffic(const struct app *a, uint32_t pool, struct traffic_sum *out); /* since ever */
 /* *out: what came since *seen, which becomes *now. */

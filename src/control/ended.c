@@ -149,6 +149,17 @@ static bool without_data(struct app *a, struct release *r, enum rollout_result r
            spec->strategy.kind == STRATEGY_CANARY && a->judge.errors.candidate_requests == 0;
 }
 
+/* Who goes back from a release has rejected it, also where it was promoted once: a later roll back
+ * does not lead there. */
+static void left_behind(struct app *a, struct store_batch *batch)
+{
+    struct release *r = app_release(a, a->start.from_release);
+    if (r == NULL || r->number <= a->start.release)
+        return;
+    r->status = RELEASE_REJECTED;
+    batch_set_release_status(batch, a->key, r->number, RELEASE_REJECTED);
+}
+
 void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
                    struct store_batch *batch)
 {
@@ -178,6 +189,10 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
     json_decref(data);
     set_release_status(a, a->start.release,
                        result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED, batch);
+    if (result == RESULT_PROMOTED && a->start.kind == ROLLOUT_ROLLBACK)
+        left_behind(a, batch);
+    if (result == RESULT_PROMOTED && a->start.kind == ROLLOUT_DEPLOY)
+        bake_begin(a, a->start.release, a->start.from_release);
     a->control->rollouts_ended[result]++;
     memset(&a->start, 0, sizeof a->start);
     evidence_forget(a);

@@ -399,6 +399,7 @@ int control_restore(struct control *c, struct error *err)
         if (a == NULL)
             continue;
         resume_watch(a, json_object_get(extras[i], "judge"), json_object_get(extras[i], "metrics"));
+        bake_restore(a, json_object_get(extras[i], "bake"));
         if (rebooted)
             end_for_reboot(a);
         else if (c->rollback_ahead != NULL)

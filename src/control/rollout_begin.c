@@ -32,6 +32,7 @@ int rollout_begin(struct app *a, enum rollout_kind kind, struct release *r, cons
                  "superseded by a %s of release %u", rollout_kind_word(kind), r->number);
         rollout_ended(a, &superseded, RESULT_SUPERSEDED, batch);
     }
+    bake_end(a);
     free(a->rollout_actor);
     a->rollout_actor = xstrdup(actor);
     a->paused_told = false;

@@ -29,6 +29,7 @@ void pool_traffic(const struct app *a, uint32_t pool, struct traffic_sum *out)
         out->errors += slot_value(a->control, s, REQUESTS_5XX) +
                        slot_value(a->control, s, REQUESTS_FAILED) +
                        slot_value(a->control, s, REQUESTS_CUT);
+        out->above_slo += slot_value(a->control, s, REQUESTS_ABOVE_SLO);
         slot_buckets(a->control, s, buckets);
         for (int b = 0; b < METRICS_BUCKETS; b++)
             out->buckets[b] += buckets[b];
@@ -41,6 +42,7 @@ void traffic_since(const struct traffic_sum *now, struct traffic_sum *seen, stru
 #define SINCE(member) (now->member > seen->member ? now->member - seen->member : 0)
     out->requests = SINCE(requests);
     out->errors = SINCE(errors);
+    out->above_slo = SINCE(above_slo);
     for (int b = 0; b < METRICS_BUCKETS; b++)
         out->buckets[b] = SINCE(buckets[b]);
 #undef SINCE
@@ -120,15 +122,24 @@ static void log_app(struct app *a, int64_t minute)
         store_submit(a->control->store, batch, NULL, NULL); /* a lost minute is no harm */
 }
 
+/* What was counted before this controller is an earlier one's to write. */
+static void adopt_app(struct app *a)
+{
+    for (size_t p = 0; p < CORE_MAX_POOLS; p++)
+        if (a->state.pools[p].id != 0)
+            pool_traffic(a, a->state.pools[p].id, &mark_of(a, a->state.pools[p].id)->seen);
+}
+
 void traffic_log_tick(struct control *c, int64_t now_ms)
 {
     int64_t minute = now_ms / MINUTE_MS;
     if (c->store == NULL || minute == c->traffic_minute)
         return;
-    if (c->traffic_minute != 0)
-        for (size_t i = 0; i < c->apps.len; i++)
-            if (!c->apps.items[i]->deleting)
-                log_app(c->apps.items[i], c->traffic_minute);
+    for (size_t i = 0; i < c->apps.len; i++)
+        if (c->traffic_minute == 0)
+            adopt_app(c->apps.items[i]);
+        else if (!c->apps.items[i]->deleting)
+            log_app(c->apps.items[i], c->traffic_minute);
     c->traffic_minute = minute;
 }
 

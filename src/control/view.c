@@ -143,6 +143,7 @@ static json_t *status_json(struct app *a)
     json_object_set_new(out, "stable", pool_json(a, a->state.stable));
     json_object_set_new(out, "candidate", pool_json(a, a->state.candidate));
     json_object_set_new(out, "rollout", rollout_json(a));
+    json_object_set_new(out, "bake", bake_json(a));
     json_object_set_new(out, "instances", instances_json(a));
     json_object_set_new(out, "building", json_boolean(a->deploy != NULL));
     json_object_set_new(out, "disk", disk_json(a));

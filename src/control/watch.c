@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EDGES_NEED_REQUESTS = 200, FELT_MS = 10, SAVE_MS = 2000 };
+enum { EDGES_NEED_REQUESTS = 200, SAVE_MS = 2000 };
+
+/* Two releases that never fail cannot be compared: where the file has no slo, a candidate that is
+ * shown to fail less often than that is fine. It says nothing about rolling back. */
+#define NEGLIGIBLE_ERROR_RATE 0.005
 
 static void remember(struct app *a, struct slot *s)
 {
@@ -24,6 +28,7 @@ void watch_begin(struct app *a)
     struct judge_config config = {
         .alpha = spec->strategy.judge.alpha > 0 ? spec->strategy.judge.alpha : 0.001,
         .max_worse = spec->strategy.judge.max_worse,
+        .negligible_error_rate = NEGLIGIBLE_ERROR_RATE,
         .slo_error_rate = slo->has_error_rate ? slo->error_rate : 0,
         .slo_latency_share = slo->has_latency ? 1 - slo->latency_quantile : 0,
         .min_requests = slo->min_requests,
@@ -78,7 +83,7 @@ void watch_end(struct app *a)
 static uint32_t least_mark(struct app *a)
 {
     const struct app_spec *spec = pool_spec(a, a->state.candidate);
-    int64_t ms = FELT_MS;
+    int64_t ms = WATCH_FELT_MS;
     if (spec != NULL && spec->slo.has_latency && spec->slo.latency_ms < ms)
         ms = spec->slo.latency_ms;
     return metrics_bucket((uint64_t)ms * 1000);
@@ -184,9 +189,9 @@ void watch_verdict(struct app *a, struct observations *obs)
         return;
     switch (a->judgement) {
     case JUDGEMENT_CONTINUE:
-    case JUDGEMENT_PASS:
     case JUDGEMENT_INCONCLUSIVE:
-    case JUDGEMENTS_COUNT: return;
+    case JUDGEMENTS_COUNT: break;
+    case JUDGEMENT_PASS: obs->verdict = VERDICT_PASS; break;
     case JUDGEMENT_NO_DATA: obs->verdict = VERDICT_NO_DATA; break;
     case JUDGEMENT_METRIC:
         obs->verdict = VERDICT_ROLL_BACK;

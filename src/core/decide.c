@@ -151,6 +151,14 @@ static void remember_ended(struct turn *t, enum rollout_result result)
     d->ended.phase = PHASE_NONE;
 }
 
+/* How long the release before stays up, as far as the strategy has left instances of it. */
+static int64_t kept_for_ms(const struct app_spec *spec)
+{
+    int64_t keep = spec->strategy.kind == STRATEGY_BLUE_GREEN ? spec->strategy.keep_ms : 0;
+    int64_t bake = spec->bake.keep ? spec->bake.time_ms : 0;
+    return keep > bake ? keep : bake;
+}
+
 static void promote(struct turn *t)
 {
     struct app_state *s = t->s;
@@ -161,10 +169,9 @@ static void promote(struct turn *t)
                     carried);
     memcpy(s->replicas_override, carried, sizeof carried);
     turn_event(t, "promoted", "release %u is live", new->release);
-    if (old != NULL && s->rollout.kind == ROLLOUT_DEPLOY &&
-        spec->strategy.kind == STRATEGY_BLUE_GREEN && !s->rollout.exclusive &&
-        spec->strategy.keep_ms > 0)
-        old->keep_until_ms = t->now + spec->strategy.keep_ms;
+    int64_t keep_ms = kept_for_ms(spec);
+    if (old != NULL && s->rollout.kind == ROLLOUT_DEPLOY && !s->rollout.exclusive && keep_ms > 0)
+        old->keep_until_ms = t->now + keep_ms;
     s->stable = s->candidate;
 }
 

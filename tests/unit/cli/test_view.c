@@ -113,6 +113,23 @@ static void sizes_and_a_full_disk_are_shown(void **state)
     assert_non_null(strstr(buf_str(&out), "\ndisk  releases 12.3 MiB, logs 512 B\n"));
     json_decref(j);
     buf_clear(&out);
+    setenv("TZ", "UTC", 1);
+    j = parse("{\"app\":\"shop\",\"environment\":\"production\",\"state\":\"steady\","
+              "\"bake\":{\"release\":3,\"previous\":2,\"until\":\"2026-11-21T10:14:07.000Z\","
+              "\"requests\":1200,\"failed\":3,\"day_before\":{\"requests\":1000,\"failed\":1}}}");
+    view_status(j, &plain, &out);
+    assert_non_null(strstr(buf_str(&out),
+                           "baking   until 10:14:07: 1200 requests, 3 failed (0.25%), 0.10% in the "
+                           "day before; if it turns out worse: back to release 2\n"));
+    json_decref(j);
+    buf_clear(&out);
+    j = parse("{\"app\":\"shop\",\"environment\":\"production\",\"state\":\"steady\","
+              "\"bake\":{\"release\":3,\"previous\":2,\"until\":\"2026-11-21T10:14:07.000Z\","
+              "\"requests\":0,\"failed\":0,\"day_before\":{\"requests\":0,\"failed\":0}}}");
+    view_status(j, &plain, &out);
+    assert_non_null(strstr(buf_str(&out), "baking   until 10:14:07: no request so far; if"));
+    json_decref(j);
+    buf_clear(&out);
     j = parse("{\"data\":\"/srv/d\",\"degraded\":null,\"disk\":{\"free_bytes\":104857600,"
               "\"total_bytes\":21474836480,\"low\":true}}");
     view_server_troubles(j, &plain, &out);
