@@ -275,7 +275,7 @@ struct app {
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
     bool deleting;
     bool rows_going; /* the batch that deletes its rows is under way: nothing may put one */
-    bool draining; /* an instance may be */
+    bool draining;   /* an instance may be */
     struct {
         int64_t logs_bytes, state_bytes; /* -1: not known yet */
         int64_t measured_ms;
