@@ -13,8 +13,8 @@
 enum {
     SAMPLES_KEPT = 64, /* per worker */
     SAMPLE_PATH_MAX = 120,
-    SAMPLE_NO_SLOT = UINT32_MAX,
 };
+#define SAMPLE_NO_SLOT UINT32_MAX
 
 /* X(name, word): what went wrong. */
 #define SAMPLE_FAULTS(X)                                                                           \

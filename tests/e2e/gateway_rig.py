@@ -1,5 +1,6 @@
 """The gateway alone: its driver program (tests/unit/gateway/gateway_driver.c) and scripted back ends."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -14,6 +15,14 @@ DEADLINE = 15 * PATIENCE
 
 
 def build_driver():
+    """Several test processes want it at once: one of them makes it, before any runs it."""
+    lock = ROOT / "build" / "driver.lock"
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        make_driver()
+
+
+def make_driver():
     make = ["make", "-s"] + ([f"SAN={SANITIZER}"] if SANITIZER else [])
     subprocess.run(make + [str(DRIVER.relative_to(ROOT))], cwd=ROOT, check=True)
 
