@@ -55,3 +55,14 @@ void handle_traffic(struct connection *c, const struct request *r)
     int64_t minutes = (window < DAY_MS ? window : DAY_MS) / MINUTE_MS;
     reply_answer(c, control_traffic(r->control, &name, (uint32_t)minutes, &err), &err);
 }
+
+void handle_verdict(struct connection *c, const struct request *r)
+{
+    struct error err = ERROR_INIT;
+    struct app_name name = request_app(r);
+    uint64_t history;
+    if (request_number(r, "history", 1, 0, &history, &err) != 0)
+        reply_error(c, &err);
+    else
+        reply_answer(c, control_verdict(r->control, &name, history != 0, &err), &err);
+}

@@ -72,6 +72,8 @@ typedef void handler(struct connection *c, const struct request *r);
       "Rollouts, newest first")                                                                    \
     X(GET, "/v1/apps/{app}/traffic", "environment,window", handle_traffic, 0,                      \
       "Requests, errors and latencies per minute and release, of the last day at most")            \
+    X(GET, "/v1/apps/{app}/verdict", "environment,history", handle_verdict, 0,                     \
+      "What the judge knows, in numbers and words; history=1: how its evidence grew")              \
     X(GET, "/v1/apps/{app}/releases", "environment", handle_releases, 0, "Releases that are kept") \
     X(GET, "/v1/apps/{app}/events", "environment,after,limit", handle_app_events, 0,               \
       "Events of an app, oldest first")                                                            \
@@ -101,7 +103,7 @@ const struct route *route_find(const char *method, const char *path, size_t path
                                struct buf *allowed);
 
 handler handle_server, handle_apps, handle_status, handle_command, handle_deploy, handle_plan,
-    handle_run, handle_history, handle_traffic, handle_releases, handle_app_events, handle_logs,
-    handle_events, handle_openapi, handle_metrics, handle_health, handle_ready;
+    handle_run, handle_history, handle_traffic, handle_verdict, handle_releases, handle_app_events,
+    handle_logs, handle_events, handle_openapi, handle_metrics, handle_health, handle_ready;
 
 #endif

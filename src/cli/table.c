@@ -76,7 +76,10 @@ void table_finish(struct table *t, const char *indent, struct buf *out)
         if (n > widths[i % t->columns])
             widths[i % t->columns] = n;
     }
-    for (size_t row = 0; row < t->cells.len / t->columns; row++)
+    bool headed = false;
+    for (size_t i = 0; i < t->columns; i++)
+        headed = headed || text_columns(t->cells.items[i], strlen(t->cells.items[i])) > 0;
+    for (size_t row = headed ? 0 : 1; row < t->cells.len / t->columns; row++)
         put_row(t, row, widths, indent, out);
     for (size_t i = 0; i < t->cells.len; i++)
         free(t->cells.items[i]);

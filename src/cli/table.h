@@ -16,7 +16,8 @@ struct table {
     } cells;
 };
 
-/* headings: "APP|STATE|>REQ/S": '>' for a column that is aligned to the right. */
+/* headings: "APP|STATE|>REQ/S": '>' for a column that is aligned to the right. All empty ("|>||"):
+ * no line for them. */
 void table_init(struct table *t, const struct term *term, const char *headings);
 void table_cell(struct table *t, enum style style,
                 const char *text);                    /* text is cleaned; NULL: "-" */

@@ -47,6 +47,9 @@
     X(OPTION_TRAFFIC, 0, "traffic", "RATE", "requests that the app gets: 50/s, 1200/min, 90/h")    \
     X(OPTION_RECORDED, 0, "history", NULL,                                                         \
       "traffic as the server has recorded it in the last day")                                     \
+    X(OPTION_GROWTH, 0, "history", NULL, "also how the evidence grew")                             \
+    X(OPTION_SUGGEST, 0, "suggest", NULL,                                                          \
+      "propose steps and holds that find a release of 2% errors")                                  \
     X(OPTION_CANDIDATE, 0, "candidate", "PROPERTIES",                                              \
       "the new release: errors=2%, p95=300ms, or against stable errors=3x, latency=1.5x")          \
     X(OPTION_STABLE, 0, "stable", "PROPERTIES",                                                    \
@@ -89,6 +92,8 @@ enum option_id {
     X(deploy, "", 0, 0, OPTS_FOLLOWED | OPT(FILE) | OPT(VERSION) | OPT(STRATEGY) | OPT(YES),       \
       "put a new version in front of its users, and watch it until the verdict")                   \
     X(status, "[APP]", 0, 1, OPTS_APP, "show the apps, or one app with its instances and rollout") \
+    X(verdict, "APP", 1, 1, OPTS_APP | OPT(GROWTH),                                                \
+      "show what the judge knows, in numbers and words")                                           \
     X(history, "APP", 1, 1, OPTS_APP | OPT(LINES), "show the rollouts of an app, newest first")    \
     X(releases, "APP", 1, 1, OPTS_APP, "show the releases that are kept")                          \
     X(events, "[APP]", 0, 1, OPTS_APP | OPT(FOLLOW) | OPT(LINES),                                  \

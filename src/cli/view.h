@@ -14,6 +14,7 @@ void view_server_troubles(const json_t *server, const struct term *t, struct buf
 void view_history(const json_t *rollouts, const struct term *t, struct buf *out);
 void view_releases(const json_t *releases, const struct term *t, struct buf *out);
 void view_plan(const json_t *plan, const struct term *t, struct buf *out);
+void view_verdict(const json_t *verdict, const struct term *t, struct buf *out);
 void view_simulate(const json_t *summary, const struct term *t, struct buf *out);
 
 /* One line: when, app, what, who. Below the end of a rollout that failed, one more: where to look.

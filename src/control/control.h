@@ -127,6 +127,10 @@ json_t *control_history(struct control *c, const struct app_name *name, uint32_t
  * "p95_ms","p99_ms"}, ...]}: the last so many minutes, oldest first; a day is kept. */
 json_t *control_traffic(struct control *c, const struct app_name *name, uint32_t minutes,
                         struct error *err);
+/* What the judge knows of the rollout under way, or knew of the last one that it judged; see
+ * docs/api.md. ERROR_NOT_FOUND: there was none. history: with the rows of the verdict log. */
+json_t *control_verdict(struct control *c, const struct app_name *name, bool history,
+                        struct error *err);
 /* {"steps":[{"kind","text"},..],"changes":["replicas: 2 ->
  * 3"],"least_ms","strategy","from","warnings":[..]} */
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,

@@ -10,7 +10,7 @@
  *   rollout_begin.c  the first step              commands.c  what people say
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
  *   bake.c, bake_record.c  the watch after a promotion
- *   traffic_log.c  the last day, minute by minute
+ *   traffic_log.c  the last day, minute by minute   verdict_log.c  how evidence grew
  *   ended.c      result of a rollout, releases' clean-up
  *   disk.c       what apps take of the disk, what it has left
  *   ended.c      result of a rollout, releases' clean-up   evidence.c   failed requests, probes
@@ -149,6 +149,8 @@ struct slot {
     /* What the judge has seen of it. */
     uint64_t judged[REQUEST_METRICS];
     uint64_t judged_buckets[METRICS_BUCKETS];
+    /* Of the rollout under way, since this controller judges it. */
+    uint64_t rollout_requests, rollout_errors;
 };
 
 /* Two samples of a pool's totals, for rates. */
@@ -271,6 +273,7 @@ struct app {
     struct bake *bake; /* the watch after its promotion; NULL: none */
     int64_t judged_ms, judge_saved_ms;
     bool judge_fed;         /* since it was saved */
+    uint32_t verdicts;      /* rows that the rollout has had in the verdict log */
     uint64_t failed_before; /* app_failed() of slots that were given back */
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
     bool deleting;
@@ -588,6 +591,13 @@ void metrics_verdict(const struct app *a, struct observations *obs); /* over the
 void metrics_end(struct app *a);
 json_t *metrics_json(const struct app *a);       /* for people; an empty list: none */
 json_t *metrics_state_json(const struct app *a); /* a->metrics is not NULL */
+
+/* verdict_log.c */
+void verdict_log_begin(struct app *a);
+void verdict_log_resume(struct app *a); /* of an earlier controller's rollout */
+void verdict_log_add(struct app *a, struct store_batch *batch);
+void verdict_log_end(struct app *a,
+                     struct store_batch *batch); /* the last one; batch may be NULL */
 
 /* accept.c */
 json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event);

@@ -171,6 +171,7 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
     }
     struct rollout_counts counts = rollout_counts(a);
     evidence_look(a->control);
+    verdict_log_end(a, batch);
     cleanup_buf struct buf judge = BUF_INIT;
     judge_to_json(&a->judge, &judge);
     json_t *data = result_json(a, r, rollout_result_word(result), code, text,

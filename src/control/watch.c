@@ -43,8 +43,12 @@ void watch_begin(struct app *a)
     a->judgement = JUDGEMENT_NO_DATA;
     a->judged_ms = control_now();
     buf_clear(&a->judge_text);
-    for (size_t i = 0; i < a->slots.len; i++)
-        remember(a, a->slots.items[i]);
+    verdict_log_begin(a);
+    for (size_t i = 0; i < a->slots.len; i++) {
+        struct slot *s = a->slots.items[i];
+        remember(a, s);
+        s->rollout_requests = s->rollout_errors = 0;
+    }
 }
 
 void watch_restore(struct app *a, const char *json)
@@ -56,6 +60,7 @@ void watch_restore(struct app *a, const char *json)
         return;
     }
     a->judge = judge;
+    verdict_log_resume(a);
     a->judgement = judge_look(&a->judge, &a->judge_text);
 }
 
@@ -68,6 +73,7 @@ static void save(struct app *a, int64_t now)
     a->judge_saved_ms = now;
     struct store_batch *batch = store_batch_new(a->control->store);
     app_put_row(a, batch);
+    verdict_log_add(a, batch);
     app_write(a, batch, NULL, NULL);
 }
 
@@ -133,6 +139,8 @@ static void take(struct app *a, struct slot *s, struct judge_arm *arm)
             arm->above[e] = arm->requests;
     if (arm->above_slo > arm->requests)
         arm->above_slo = arm->requests;
+    s->rollout_requests += arm->requests;
+    s->rollout_errors += arm->errors;
     memcpy(s->judged, now, sizeof now);
     memcpy(s->judged_buckets, buckets, sizeof buckets);
 }

@@ -341,6 +341,15 @@ json_t *control_traffic(struct control *c, const struct app_name *name, uint32_t
                      "minutes", "requests", 100, "of", (int)minutes);
 }
 
+json_t *control_verdict(struct control *c, const struct app_name *name, bool history,
+                        struct error *err)
+{
+    (void)c;
+    if (known(name, err) != 0)
+        return NULL;
+    return json_pack("{s:s, s:b}", "app", "shop", "asked_for_history", history);
+}
+
 json_t *control_history(struct control *c, const struct app_name *name, uint32_t limit,
                         struct error *err)
 {

@@ -151,6 +151,11 @@ static void questions_are_answered(void **state)
     expect("GET /v1/apps HTTP/1.1\r\n" CLOSE "\r\n", "200", "\"state\":\"steady\"");
     expect("GET /v1/apps/shop?environment=production HTTP/1.1\r\n" CLOSE "\r\n", "200", "shop-1-1");
     expect("GET /v1/apps/shop/history?limit=5 HTTP/1.1\r\n" CLOSE "\r\n", "200", "promoted");
+    expect("GET /v1/apps/shop/verdict HTTP/1.1\r\n" CLOSE "\r\n", "200",
+           "\"asked_for_history\":false");
+    expect("GET /v1/apps/shop/verdict?history=1 HTTP/1.1\r\n" CLOSE "\r\n", "200",
+           "\"asked_for_history\":true");
+    expect("GET /v1/apps/shop/verdict?history=yes HTTP/1.1\r\n" CLOSE "\r\n", "400", "history");
     expect("GET /v1/apps/shop/traffic HTTP/1.1\r\n" CLOSE "\r\n", "200", "\"of\":1440");
     expect("GET /v1/apps/shop/traffic?window=1h HTTP/1.1\r\n" CLOSE "\r\n", "200", "\"of\":60");
     expect("GET /v1/apps/shop/traffic?window=30d HTTP/1.1\r\n" CLOSE "\r\n", "200", "\"of\":1440");
