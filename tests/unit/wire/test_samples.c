@@ -99,7 +99,8 @@ static void what_is_shown_is_harmless(void **state)
     sample_set_path(&s, "/\x1b[2J\x7f\xff\x01z", 9);
     samples_add(&r, &s);
     assert_true(samples_next(&r, &seen, &out));
-    assert_string_equal(out.path, "/?[2J??" "?z");
+    assert_string_equal(out.path, "/?[2J??"
+                                  "?z");
 }
 
 /* One value of a sample out of its range at a time: that one is left out, the next one comes. */
