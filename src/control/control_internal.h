@@ -276,6 +276,7 @@ struct app {
     uint32_t verdicts;      /* rows that the rollout has had in the verdict log */
     uint64_t failed_before; /* app_failed() of slots that were given back */
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
+    bool collect_due; /* old releases, behind the next write: it may name one of them */
     bool deleting;
     bool rows_going; /* the batch that deletes its rows is under way: nothing may put one */
     bool draining;   /* an instance may be */
@@ -344,6 +345,8 @@ struct control {
         size_t len, cap;
     } gateways;
     uint64_t snapshot_version; /* the last one made */
+    uint64_t found_version;    /* the last one of an earlier controller, as far as files tell */
+    uint64_t least_version;    /* the next one is above it */
     uint32_t snapshot_file;    /* which of the two is written next */
     bool routes_marked;        /* a new snapshot is due */
     struct buf snapshot;       /* the last one, encoded */
@@ -510,6 +513,9 @@ void hook_cancel(struct hook *h); /* kills and forgets; NULL is fine */
 /* The first `runs` runs of the hook with that id are not needed again once what the app writes next
  * is stored. To be called when the outcome of the hook is part of the app's state. */
 void hook_spend(struct app *a, const char *id, size_t runs);
+/* Runs whose id begins so, of an earlier controller, that no hook of this one took up: not needed
+ * either. */
+void hook_drop_left(struct app *a, const char *prefix);
 const struct run_status *hook_last(const struct hook *h); /* in done: how its last command ended */
 void hook_on_run(struct hook *h, const struct run_status *status);
 const char *hook_log_path(const struct hook *h);

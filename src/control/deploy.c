@@ -100,7 +100,9 @@ static void pending_free(struct pending_deploy *p)
 /* The same, and nothing of it runs any more. */
 static void pending_end(struct pending_deploy *p)
 {
+    cleanup_free char *build = xasprintf("%s-%u-build.", p->app->label, p->release);
     hook_cancel(p->build);
+    hook_drop_left(p->app, build);
     pending_free(p);
 }
 

@@ -163,7 +163,9 @@ static void left_behind(struct app *a, struct store_batch *batch)
 void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
                    struct store_batch *batch)
 {
-    struct release *r = app_release(a, a->start.release);
+    static const char *const hooks[] = {"release", "smoke"};
+    uint32_t release = a->start.release;
+    struct release *r = app_release(a, release);
     const char *code = reason_code_word(ended->reason.code), *text = ended->reason.text;
     if (r != NULL && without_data(a, r, result)) {
         code = "no-data";
@@ -180,7 +182,7 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
     app_end(a, &(struct app_end){.data = data,
                                  .actor = a->rollout_actor,
                                  .text = text,
-                                 .release = a->start.release,
+                                 .release = release,
                                  .rollout = ended->id,
                                  .result = rollout_result_word(result),
                                  .reason_code = code,
@@ -188,8 +190,8 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
                                  .judge_json = buf_str(&judge),
                                  .counts = counts});
     json_decref(data);
-    set_release_status(a, a->start.release,
-                       result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED, batch);
+    set_release_status(a, release, result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED,
+                       batch);
     if (result == RESULT_PROMOTED && a->start.kind == ROLLOUT_ROLLBACK)
         left_behind(a, batch);
     if (result == RESULT_PROMOTED && a->start.kind == ROLLOUT_DEPLOY)
@@ -199,7 +201,12 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
     evidence_forget(a);
     watch_end(a);
     a->paused_told = false;
-    releases_collect(a);
+    for (size_t k = 0; k < COUNT_OF(hooks); k++) {
+        cleanup_free char *id =
+            xasprintf("%s-%u-%s-%llu.", a->label, release, hooks[k], (unsigned long long)ended->id);
+        hook_drop_left(a, id);
+    }
+    a->collect_due = true;
 }
 
 void rollout_put_row(struct app *a, struct store_batch *batch)

@@ -83,6 +83,30 @@ void hook_spend(struct app *a, const char *id, size_t runs)
     }
 }
 
+struct left {
+    struct app *app;
+    const char *prefix;
+};
+
+static void drop_left(void *arg, const char *id, const struct run_status *st)
+{
+    const struct left *left = arg;
+    struct control *c = left->app->control;
+    if (strncmp(id, left->prefix, strlen(left->prefix)) != 0 || map_get(&c->runs, id) != NULL)
+        return;
+    if (st->state == RUN_EXITED || st->state == RUN_LOST)
+        app_spend_run(left->app, id);
+    else
+        control_doom_run(c, id);
+}
+
+void hook_drop_left(struct app *a, const char *prefix)
+{
+    struct left left = {a, prefix};
+    struct engine *engine = a->control->engine;
+    engine->ops->each(engine, drop_left, &left);
+}
+
 /* Tells new lines of output as events. */
 static void tell_output(struct hook *h, bool all)
 {

@@ -96,6 +96,7 @@ void publish_restore(struct control *c)
             snapshot_free(s);
         }
     }
+    c->found_version = c->snapshot_version;
     if (c->found != NULL && c->found->rollback_ahead)
         c->rollback_ahead = c->found;
 }
@@ -183,6 +184,22 @@ static void rebase(const struct gateway *g)
     }
 }
 
+/* True: its routes are newer than `ours`, so it would refuse what we send, or take it for what it
+ * has. They come of an earlier controller that could not keep them as a file; where the clock was
+ * set back since, the present time is no newer version either. Others follow, above it. */
+static bool is_ahead(const struct gateway *g, uint64_t ours)
+{
+    struct control *c = g->control;
+    const struct metrics_view *v = gateway_link_metrics(g->link);
+    uint64_t applied = v->header != NULL ? atomic_load((metric *)&v->header->applied_version) : 0;
+    if (applied <= ours || applied > INT64_MAX)
+        return false;
+    if (applied > c->least_version)
+        c->least_version = applied;
+    control_mark_routes(c);
+    return true;
+}
+
 static void on_hello(void *arg, struct gateway_link *l)
 {
     struct gateway *g = arg;
@@ -190,7 +207,8 @@ static void on_hello(void *arg, struct gateway_link *l)
         rebase(g);
     g->pid = gateway_link_pid(l);
     log_info("gateway %llu (pid %d) is connected", (unsigned long long)g->generation, (int)g->pid);
-    send_to(g);
+    if (!is_ahead(g, g->adopted ? g->control->found_version : g->control->snapshot_version))
+        send_to(g);
 }
 
 static void on_applied(void *arg, struct gateway_link *l, uint64_t version)
@@ -205,6 +223,8 @@ static void on_refused(void *arg, struct gateway_link *l, uint64_t version, cons
 {
     struct gateway *g = arg;
     (void)l;
+    if (is_ahead(g, g->control->snapshot_version))
+        return;
     log_error("gateway %llu refused routes %llu: %s", (unsigned long long)g->generation,
               (unsigned long long)version, why);
     snprintf(g->control->gateway_error, sizeof g->control->gateway_error,
@@ -295,7 +315,8 @@ void publish_now(struct control *c, bool rollback_ahead)
         snapshot_free(c->found);
         c->found = NULL;
     }
-    s.version = c->snapshot_version + 1 > now ? c->snapshot_version + 1 : now;
+    uint64_t last = c->snapshot_version > c->least_version ? c->snapshot_version : c->least_version;
+    s.version = last + 1 > now ? last + 1 : now;
     s.rollback_ahead = rollback_ahead || rollback_ahead_still(c);
     routes_build(c, &s, &memory);
     buf_clear(&c->snapshot);

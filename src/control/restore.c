@@ -207,6 +207,29 @@ static void note_orphan(void *arg, const char *id, const struct run_status *stat
         *vec_push(&o->ids) = xstrdup(id);
 }
 
+/* A later run of an instance than its row knows of: started while nothing could be stored. Until it
+ * is away the instance does not start, and never again with a number that was used. */
+static void make_way(struct control *c, const char *run_id)
+{
+    const char *dot = strrchr(run_id, '.');
+    size_t n = dot != NULL ? (size_t)(dot - run_id) : 0;
+    for (size_t i = 0; i < c->apps.len; i++) {
+        struct app *a = c->apps.items[i];
+        for (size_t k = 0; n > 0 && k < a->instances.len; k++) {
+            struct instance *in = a->instances.items[k];
+            if (strncmp(in->id, run_id, n) != 0 || in->id[n] != '\0')
+                continue;
+            unsigned long number = strtoul(dot + 1, NULL, 10);
+            if (number >= a->next_run && number < UINT32_MAX)
+                a->next_run = (uint32_t)number + 1;
+            if (in->life == LIFE_RUNNING || number == in->run)
+                continue;
+            in->life = LIFE_EXITED;
+            in->exited_ms = control_now();
+        }
+    }
+}
+
 /* Left by a controller that died between the engine and the store. */
 static void stop_orphans(struct control *c)
 {
@@ -214,6 +237,7 @@ static void stop_orphans(struct control *c)
     c->engine->ops->each(c->engine, note_orphan, &o);
     for (size_t i = 0; i < o.ids.len; i++) {
         log_warn("run %s is nobody's: it is stopped", o.ids.items[i]);
+        make_way(c, o.ids.items[i]);
         control_doom_run(c, o.ids.items[i]);
         free(o.ids.items[i]);
     }

@@ -244,4 +244,8 @@ void app_write(struct app *a, struct store_batch *batch, submitted_fn *done, voi
     w->arg = arg;
     put_owed(a, batch, w->number);
     control_submit_of(a, batch, on_written, w);
+    if (!a->collect_due)
+        return;
+    a->collect_due = false;
+    releases_collect(a);
 }
