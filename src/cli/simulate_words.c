@@ -69,7 +69,7 @@ static bool factor(const char *text, double *value)
 static int set_errors(const struct property *p, bool relative, struct release_words *out,
                       struct error *err)
 {
-    uint32_t ppm;
+    uint32_t ppm = 0;
     bool times = relative && factor(p->value, &out->errors);
     if (!times && (parse_percent_ppm(p->value, &ppm) != 0 || ppm > 1000000))
         return bad(
