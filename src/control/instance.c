@@ -178,10 +178,9 @@ static void disown_run(struct instance *in)
     instance_process(in, &spec);
     free(map_remove(&in->app->control->runs, in->run_id));
     app_spend_run(in->app, in->run_id);
-    if (in->signalled && spec != NULL && spec->stop.before_len > 0) {
-        char id[RUN_ID_MAX + 1];
-        snprintf(id, sizeof id, "%.110s-before", in->run_id);
-        hook_spend(in->app, id, spec->stop.before_len);
+    if (spec != NULL && spec->stop.before_len > 0) { /* also those of an earlier controller */
+        cleanup_free char *before = xasprintf("%s-before.", in->run_id);
+        hook_drop_left(in->app, before);
     }
 }
 

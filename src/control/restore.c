@@ -145,13 +145,15 @@ struct orphans {
     } ids;
 };
 
-/* ID of one of its instances, and "-before." after it. */
-static bool is_before_of(const struct app *a, const char *run_id)
+/* The run of one of its instances, perhaps over by now (its record stays until that is stored), or
+ * ID and "-before." after it. */
+static bool is_of_instance(const struct app *a, const char *run_id)
 {
     for (size_t i = 0; i < a->instances.len; i++) {
         const char *id = a->instances.items[i]->run_id;
         size_t n = strlen(id);
-        if (strncmp(run_id, id, n) == 0 && strncmp(run_id + n, "-before.", 8) == 0)
+        if (strncmp(run_id, id, n) == 0 &&
+            (run_id[n] == '\0' || strncmp(run_id + n, "-before.", 8) == 0))
             return true;
     }
     return false;
@@ -190,7 +192,7 @@ static bool is_awaited(const struct app *a, const char *run_id)
         if (strncmp(run_id, id, (size_t)n) == 0)
             return true;
     }
-    return deploy_owns_run(a, run_id) || is_before_of(a, run_id);
+    return deploy_owns_run(a, run_id) || is_of_instance(a, run_id);
 }
 
 static void note_orphan(void *arg, const char *id, const struct run_status *status)

@@ -51,11 +51,37 @@ static void a_delete_that_cannot_be_stored_is_tried_again(void **state)
     rig_end(&r);
 }
 
+/* The record of a run that was over was thrown away before the store knew: the controller after the
+ * next one took it for one that was never started, and started it under the same id. */
+static void a_record_stays_until_its_end_is_stored(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_begin(&r);
+    assert_string_equal(rig_deploy_whole(&r, shop), "promoted");
+    RIG_UNTIL(&r, rig_quiet(&r));
+    rig_break_store(&r);
+    rig_end_run(&r, rig_find(&r, "shop-1-1.1"), 1, 0);
+    RIG_UNTIL(&r, r.c->store_failing);
+    for (int i = 0; i < 2; i++) {
+        rig_kill(&r);
+        rig_open(&r);
+        RIG_UNTIL(&r, r.c->store_failing);
+        assert_non_null(rig_run(&r, "shop-1-1.1"));
+    }
+    rig_mend_store(&r);
+    RIG_UNTIL(&r, rig_quiet(&r) && rig_alive(&r, "shop-1-1.") == 1);
+    assert_int_equal(rig_started(&r, "shop-1-1.1"), 1);
+    assert_null(rig_run(&r, "shop-1-1.1"));
+    rig_end(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_instance_of_an_old_id_has_its_row),
         cmocka_unit_test(a_delete_that_cannot_be_stored_is_tried_again),
+        cmocka_unit_test(a_record_stays_until_its_end_is_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
