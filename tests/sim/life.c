@@ -111,6 +111,7 @@ void life_after_turn(void)
         sim_fail("the controller has left handles open");
     sim.control = NULL;
     guardian_abandon();
+    engine_abandon();
     loop_abandon();
     writer_abandon();
     disk_abandon();

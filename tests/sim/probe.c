@@ -13,6 +13,7 @@ struct connection {
     uv_tcp_t *tcp;
     uv_connect_t *connect;
     uv_connect_cb on_connect;
+    int64_t began_us;
     uint16_t port;
     struct sim_run *run; /* who accepted it */
     enum stage stage;
@@ -135,6 +136,7 @@ int uv_tcp_connect(uv_connect_t *request, uv_tcp_t *tcp, const struct sockaddr *
 {
     struct connection *c = xcalloc(1, sizeof *c);
     c->serial = ++serial;
+    c->began_us = sim_now();
     c->tcp = tcp;
     c->connect = request;
     c->on_connect = cb;
@@ -171,8 +173,8 @@ void probe_closing(uv_handle_t *handle)
     struct connection *c = of_tcp((uv_tcp_t *)handle);
     if (c == NULL)
         return;
-    /* Closed before there was an answer: its time was up. */
-    if (c->stage != ANSWERED && c->run != NULL && c->status == 0 && c->read != NULL)
+    /* Closed before there was an answer: its time was up, or nobody wants to know. */
+    if (c->stage != ANSWERED && sim_now() - c->began_us >= SIM_SECOND)
         note_result(c, false);
     else if (c->stage == CONNECTED && c->status == 0 && c->read == NULL)
         note_result(c, true);

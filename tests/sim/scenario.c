@@ -45,7 +45,7 @@ static const char *strategy_text(struct behaviour *b, bool recreate, char *out, 
                  sim_chance(25) ? ",\"instances\":1" : "",
                  sim_chance(25) ? ",\"sticky\":\"cookie\"" : "");
         return out;
-    default: return "\"rolling\"";
+    default: b->unavailable = b->replicas / 4; return "\"rolling\"";
     }
 }
 
@@ -90,9 +90,10 @@ static char *make_spec(size_t app, struct behaviour *b)
     buf_printf(&out,
                "{\"app\":\"app%zu\",\"run\":[\"./app\"],\"routes\":[{\"path\":\"/%zu\"}],"
                "\"replicas\":%u,\"env\":{\"SIM\":\"%zu\"},\"deadline\":\"%us\","
-               "\"stop\":{\"drain\":\"%llds\",\"grace\":\"%us\"},\"strategy\":%s",
+               "\"stop\":{\"drain\":\"%llds\",\"grace\":\"%us\"%s},\"strategy\":%s",
                app, app, b->replicas, (size_t)(b - sim.behaviours), 5 + sim_pick(15),
                (long long)(b->drain_ms / 1000), 1 + sim_pick(4),
+               sim_chance(10) ? ",\"before\":[[\"./bye\"]]" : "",
                strategy_text(b, plan.recreate[app], strategy, sizeof strategy));
     if (sim_chance(75))
         buf_printf(&out,
@@ -187,8 +188,10 @@ static void deploy(size_t app)
     saying.ask = q;
     saying.spec = make_spec(app, b);
     sim_note("deploy %s", saying.spec);
-    uint32_t floor = b->replicas > b->unavailable ? b->replicas - b->unavailable : 0;
-    x->floor = x->app[0] == '\0' || floor < x->floor ? floor : x->floor;
+    bool first = x->app[0] == '\0';
+    x->least = first || b->replicas < x->least ? b->replicas : x->least;
+    x->unavailable = b->unavailable > x->unavailable ? b->unavailable : x->unavailable;
+    x->floor = x->least > x->unavailable ? x->least - x->unavailable : 0;
     snprintf(x->app, sizeof x->app, "app%zu", app);
     x->recreate = plan.recreate[app];
     x->run_asked = PROMISE_NONE; /* a deploy may start what was stopped */
@@ -384,6 +387,20 @@ void scenario_calm(void)
         sim.behaviours[i].crash_us = sim.behaviours[i].flap_us = 0;
 }
 
+/* Of a release that is live by now, however it came to that, somebody mends what is wrong. */
+static void heal(const struct app *a)
+{
+    uint32_t release = app_stable_release(a);
+    for (size_t i = 0; i < sim_runs.len; i++) {
+        struct sim_run *r = sim_runs.items[i];
+        if (r->job || r->release != release || strcmp(r->app, a->name) != 0)
+            continue;
+        struct behaviour *how = &sim.behaviours[r->how - sim.behaviours];
+        how->never_ready = how->start_fails = false;
+        r->ready = r->listening;
+    }
+}
+
 /* People come back to what waits for them. */
 void scenario_nudge(void)
 {
@@ -393,7 +410,10 @@ void scenario_nudge(void)
         char key[32];
         snprintf(key, sizeof key, "app%zu@production", i);
         const struct app *a = app_by_key(sim.control, key);
-        if (a == NULL || a->state.rollout.id == 0)
+        if (a == NULL)
+            continue;
+        heal(a);
+        if (a->state.rollout.id == 0)
             continue;
         const struct rollout_state *r = &a->state.rollout;
         const struct step *step = r->cursor < r->plan.len ? &r->plan.steps[r->cursor] : NULL;

@@ -222,7 +222,7 @@ struct expectation {
     uint64_t aborted, paused; /* rollouts */
     bool disturbed;           /* capacity is not held to the floor: stopped, scaled, deleted */
     bool available;           /* it reached its floor once */
-    uint32_t floor;
+    uint32_t least, unavailable, floor; /* over all of its releases */
     bool recreate;
     uint64_t deletions;
 };

@@ -115,8 +115,13 @@ int __wrap_write_all(int fd, const void *data, size_t len)
 {
     struct stat st;
     bool file = fstat(fd, &st) == 0 && st.st_nlink > 0;
-    if (file)
+    if (file) {
+        struct snapshot *s = snapshot_decode(data, len, NULL);
+        if (s != NULL)
+            check_published(s);
+        snapshot_free(s);
         sim_boundary("a file");
+    }
     if (file && disk_failing()) {
         errno = ENOSPC;
         return -1;
