@@ -276,7 +276,7 @@ struct app {
     uint32_t verdicts;      /* rows that the rollout has had in the verdict log */
     uint64_t failed_before; /* app_failed() of slots that were given back */
     bool paused_told;       /* "ended" with "paused" was told for this rollout */
-    bool collect_due; /* old releases, behind the next write: it may name one of them */
+    bool collect_due;       /* old releases, behind the next write: it may name one of them */
     bool deleting;
     bool rows_going; /* the batch that deletes its rows is under way: nothing may put one */
     bool draining;   /* an instance may be */
