@@ -95,8 +95,10 @@ void handle_plan(struct connection *c, const struct request *r)
     json_t *plan = NULL;
     cleanup_free char *spec =
         check_members(r->body, "spec,source,version", &err) == 0 ? spec_text(r, &err) : NULL;
-    if (spec != NULL)
-        plan = control_plan(r->control, query_get(&r->query, "environment"), spec, &err);
+    uint64_t suggest = 0;
+    if (spec != NULL && request_number(r, "suggest", 1, 0, &suggest, &err) == 0)
+        plan =
+            control_plan(r->control, query_get(&r->query, "environment"), spec, suggest != 0, &err);
     if (plan != NULL)
         reply_json(c, 200, plan);
     else

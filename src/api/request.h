@@ -44,8 +44,9 @@ typedef void handler(struct connection *c, const struct request *r);
       "Stop an app, then forget it with its releases")                                             \
     X(POST, "/v1/apps/{app}/deploy", "environment", handle_deploy, 0,                              \
       "Begin a deploy; acknowledged means stored. Idempotency-Key: the same key, the same answer") \
-    X(POST, "/v1/apps/{app}/plan", "environment", handle_plan, 0,                                  \
-      "What a deploy would change, step by step")                                                  \
+    X(POST, "/v1/apps/{app}/plan", "environment,suggest", handle_plan, 0,                          \
+      "What a deploy would change, step by step, and what the judge can find; suggest=1: steps "   \
+      "that can")                                                                                  \
     X(POST, "/v1/apps/{app}/promote", "environment", handle_command, COMMAND_PROMOTE,              \
       "Approve, or skip what the rollout still waits for")                                         \
     X(POST, "/v1/apps/{app}/abort", "environment", handle_command, COMMAND_ABORT,                  \

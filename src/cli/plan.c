@@ -1,4 +1,5 @@
 /* `sluice plan`: what deploy would change; nothing is changed. */
+#include "base/alloc.h"
 #include "cli/specload.h"
 #include "cli/view.h"
 
@@ -12,7 +13,9 @@ int cmd_plan(int argc, char **argv)
     struct spec_order order;
     if (spec_order_load(&order, &s) != 0)
         return EXIT_USAGE;
-    json_t *plan = session_post(&s, order.plan_path, json_incref(order.body), &err);
+    cleanup_free char *path =
+        xasprintf("%s%s", order.plan_path, s.options.given[OPTION_SUGGEST] ? "&suggest=1" : "");
+    json_t *plan = session_post(&s, path, json_incref(order.body), &err);
     spec_order_release(&order);
     if (plan == NULL)
         return cli_fail(&err);

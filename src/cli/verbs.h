@@ -83,8 +83,8 @@ enum option_id {
       "write a commented sluice.yaml for the project in this folder")                              \
     X(check, "", 0, 0, OPTS_OUTPUT | OPT(FILE) | OPT(ENV),                                         \
       "show all errors of the file; nothing is contacted")                                         \
-    X(plan, "", 0, 0, OPTS_APP | OPT(FILE) | OPT(STRATEGY),                                        \
-      "show what deploy would change, step by step")                                               \
+    X(plan, "", 0, 0, OPTS_APP | OPT(FILE) | OPT(STRATEGY) | OPT(SUGGEST),                         \
+      "show what deploy would change, step by step, and what the judge can find")                  \
     X(simulate, "", 0, 0,                                                                          \
       OPTS_APP | OPT(FILE) | OPT(TRAFFIC) | OPT(RECORDED) | OPT(CANDIDATE) | OPT(STABLE) |         \
           OPT(START_TIME) | OPT(RUNS) | OPT(SEED),                                                 \

@@ -1,4 +1,4 @@
-/* history, releases, plan. */
+/* history, releases. */
 #include "cli/format.h"
 #include "cli/session.h"
 #include "cli/table.h"
@@ -81,53 +81,4 @@ void view_releases(const json_t *releases, const struct term *term, struct buf *
     table_finish(&t, "", out);
     size_t n = json_array_size(releases);
     buf_printf(out, "\n%zu release%s, %s\n", n, n == 1 ? "" : "s", format_bytes(sum, text));
-}
-
-static void put_list(const json_t *list, const char *heading, const struct term *t,
-                     enum style style, struct buf *out)
-{
-    size_t i;
-    json_t *item;
-    if (json_array_size(list) == 0)
-        return;
-    put_styled(out, t, STYLE_BOLD, heading);
-    buf_putc(out, '\n');
-    json_array_foreach((json_t *)list, i, item)
-    {
-        const char *text = json_string_value(item);
-        struct buf line = BUF_INIT;
-        put_clean(&line, text != NULL ? text : json_text(item, "text"));
-        buf_puts(out, "  ");
-        put_styled(out, t, style, buf_str(&line));
-        buf_putc(out, '\n');
-        buf_release(&line);
-    }
-}
-
-void view_plan(const json_t *plan, const struct term *t, struct buf *out)
-{
-    char text[FORMAT_SIZE];
-    const json_t *steps = json_object_get(plan, "steps");
-    const json_t *changes = json_object_get(plan, "changes");
-    int64_t from = json_whole(plan, "from");
-    if (from > 0)
-        buf_printf(out, "a deploy would go from release %lld, ", (long long)from);
-    else
-        buf_puts(out, "a deploy would be the first one, ");
-    put_clean(out, json_text(plan, "strategy"));
-    buf_printf(out, ", in %s at least\n\n", format_elapsed(json_whole(plan, "least_ms"), text));
-    if (json_array_size(changes) == 0 && from > 0)
-        buf_puts(out, "the spec does not change\n");
-    put_list(changes, from > 0 ? "changes" : "the spec", t, STYLE_NONE, out);
-    buf_putc(out, '\n');
-    put_styled(out, t, STYLE_BOLD, "steps");
-    buf_putc(out, '\n');
-    for (size_t i = 0; i < json_array_size(steps); i++) {
-        buf_printf(out, "  %2zu  ", i + 1);
-        put_clean(out, json_text(json_array_get(steps, i), "text"));
-        buf_putc(out, '\n');
-    }
-    if (json_array_size(json_object_get(plan, "warnings")) > 0)
-        buf_putc(out, '\n');
-    put_list(json_object_get(plan, "warnings"), "warnings", t, STYLE_YELLOW, out);
 }

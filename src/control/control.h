@@ -131,10 +131,11 @@ json_t *control_traffic(struct control *c, const struct app_name *name, uint32_t
  * docs/api.md. ERROR_NOT_FOUND: there was none. history: with the rows of the verdict log. */
 json_t *control_verdict(struct control *c, const struct app_name *name, bool history,
                         struct error *err);
-/* {"steps":[{"kind","text"},..],"changes":["replicas: 2 ->
- * 3"],"least_ms","strategy","from","warnings":[..]} */
+/* {"steps":[{"kind","text"},..],"changes":["replicas: 2 -> 3"],"least_ms","strategy","from",
+ * "warnings":[..],"detects","suggestion"}: the last two are of docs/api.md; suggestion only where
+ * it is asked for. */
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
-                     struct error *err);
+                     bool suggest, struct error *err);
 /* Events after `after`, oldest first, at most limit; app NULL: of all. Each as in `event_json`. */
 json_t *control_events(struct control *c, const struct app_name *name, uint64_t after,
                        uint32_t limit, struct error *err);

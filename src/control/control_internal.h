@@ -9,7 +9,7 @@
  *   accept.c     deploys as they come in         deploy.c    pack, build, seal
  *   rollout_begin.c  the first step              commands.c  what people say
  *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
- *   bake.c, bake_record.c  the watch after a promotion
+ *   bake.c, bake_record.c  the watch after a promotion   detect.c  what a canary can find
  *   traffic_log.c  the last day, minute by minute   verdict_log.c  how evidence grew
  *   ended.c      result of a rollout, releases' clean-up
  *   disk.c       what apps take of the disk, what it has left
@@ -582,6 +582,9 @@ const char *app_state_word(const struct app *a);
 
 /* watch.c */
 void watch_begin(struct app *a);
+/* What the file asks of the judge. extras: filled, and named by *out. */
+void watch_config(const struct app_spec *spec, bool has_stable,
+                  struct judge_extra extras[JUDGE_EXTRAS], struct judge_config *out);
 void watch_tick(struct app *a);
 void watch_verdict(struct app *a, struct observations *obs);
 void watch_end(struct app *a);
@@ -641,6 +644,10 @@ void pack_watch_cancel(struct pack_watch *w); /* NULL is fine */
 /* Parses and checks what a client sent; *err names the first error of it. */
 struct app_spec *spec_from_client(const char *json, const char *environment, struct error *err);
 bool route_same(const struct route_spec *a, const struct route_spec *b);
+
+/* detect.c: what the judge could find at the app's traffic (a may be NULL) */
+void detect_add(json_t *plan, struct app *a, const struct app_spec *spec);  /* "detects" */
+void suggest_add(json_t *plan, struct app *a, const struct app_spec *spec); /* "suggestion" */
 
 /* ended.c */
 /* Counts of the rollout under way, over all controllers that had it. */

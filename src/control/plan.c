@@ -56,7 +56,7 @@ static json_t *changes(const struct app_spec *old, const struct app_spec *new)
 }
 
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
-                     struct error *err)
+                     bool suggest, struct error *err)
 {
     if (environment == NULL)
         environment = "production";
@@ -87,6 +87,9 @@ json_t *control_plan(struct control *c, const char *environment, const char *spe
     json_object_set_new(out, "from", from != 0 ? json_integer(from) : json_null());
     json_object_set_new(out, "supersedes",
                         json_boolean(a != NULL && (a->state.rollout.id != 0 || a->deploy != NULL)));
+    detect_add(out, a, spec);
+    if (suggest)
+        suggest_add(out, a, spec);
     spec_free(spec);
     return out;
 }

@@ -19,24 +19,31 @@ static void remember(struct app *a, struct slot *s)
     slot_buckets(a->control, s, s->judged_buckets);
 }
 
-void watch_begin(struct app *a)
+void watch_config(const struct app_spec *spec, bool has_stable,
+                  struct judge_extra extras[JUDGE_EXTRAS], struct judge_config *out)
 {
-    const struct app_spec *spec = pool_spec(a, a->state.candidate);
-    if (spec == NULL)
-        return;
     const struct slo_spec *slo = &spec->slo;
-    struct judge_config config = {
+    *out = (struct judge_config){
         .alpha = spec->strategy.judge.alpha > 0 ? spec->strategy.judge.alpha : 0.001,
         .max_worse = spec->strategy.judge.max_worse,
         .negligible_error_rate = NEGLIGIBLE_ERROR_RATE,
         .slo_error_rate = slo->has_error_rate ? slo->error_rate : 0,
         .slo_latency_share = slo->has_latency ? 1 - slo->latency_quantile : 0,
         .min_requests = slo->min_requests,
-        .has_stable = a->state.stable != 0,
+        .has_stable = has_stable,
+        .extras = extras,
+        .extras_len = has_stable ? metrics_compared(spec, extras) : 0,
     };
+}
+
+void watch_begin(struct app *a)
+{
+    const struct app_spec *spec = pool_spec(a, a->state.candidate);
     struct judge_extra extras[JUDGE_EXTRAS];
-    config.extras = extras;
-    config.extras_len = config.has_stable ? metrics_compared(spec, extras) : 0;
+    struct judge_config config;
+    if (spec == NULL)
+        return;
+    watch_config(spec, a->state.stable != 0, extras, &config);
     judge_init(&a->judge, &config);
     metrics_begin(a);
     a->judging = true;

@@ -3,11 +3,15 @@
 
 #include <math.h>
 
+/* As the controller's (src/control/watch.c). */
+static const double NEGLIGIBLE_ERROR_RATE = .005;
+
 void verdict_begin(struct judge *j, const struct app_spec *spec, const struct marks *marks)
 {
     const struct slo_spec *slo = &spec->slo;
     struct judge_config config = {
         .alpha = spec->strategy.judge.alpha > 0 ? spec->strategy.judge.alpha : 0.001,
+        .negligible_error_rate = NEGLIGIBLE_ERROR_RATE,
         .max_worse = spec->strategy.judge.max_worse,
         .edges = marks->edges,
         .edges_len = marks->edges_len,

@@ -50,3 +50,18 @@ def test_it_grows_and_outlives_the_controller(app):
         assert len(last["history"]) >= len(after["history"])
         assert "aborted" in app.cli("verdict", "--history", json_=False).stdout
     load.assert_none_lost()
+
+
+def test_plan_says_what_a_canary_finds_and_proposes_one(app):
+    app.deploy(1, ok=True)
+    with app.load() as load:
+        load.wait_flowing(2)
+        app.write(strategy={"canary": {"steps": [5, 50], "hold": "2s"}})
+        wait_until(lambda: json.loads(app.server.run("plan", "-f", app.file, "--json").stdout)["detects"], 20,
+                   "traffic is known")
+        plan = json.loads(app.server.run("plan", "-f", app.file, "--suggest", "--json").stdout)
+        steps = plan["detects"]["steps"]
+        assert [s["weight"] for s in steps] == [5, 50] and plan["detects"]["requests_per_s"] > 0
+        assert "weight: " in plan["suggestion"]["yaml"], plan["suggestion"]
+        text = app.server.run("plan", "-f", app.file, "--suggest").stdout
+        assert "what the judge can find" in text and "- {weight: " in text, text

@@ -364,17 +364,17 @@ json_t *control_history(struct control *c, const struct app_name *name, uint32_t
 }
 
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
-                     struct error *err)
+                     bool suggest, struct error *err)
 {
     (void)c;
     (void)environment;
     (void)spec_json;
     (void)err;
-    return json_pack("{s:[{s:s, s:s}, {s:s, s:s}], s:[s], s:i, s:s, s:i, s:[s]}", "steps", "kind",
-                     "scale", "text", "scale candidate to 3", "kind", "weight", "text",
-                     "weight 25%", "changes", "replicas: 2 -> 3", "least_ms", 70000, "strategy",
-                     "canary", "from", 1, "warnings",
-                     "drain and start-up do not fit into the hold");
+    return json_pack("{s:b, s:[{s:s, s:s}, {s:s, s:s}], s:[s], s:i, s:s, s:i, s:[s]}",
+                     "asked_to_suggest", suggest, "steps", "kind", "scale", "text",
+                     "scale candidate to 3", "kind", "weight", "text", "weight 25%", "changes",
+                     "replicas: 2 -> 3", "least_ms", 70000, "strategy", "canary", "from", 1,
+                     "warnings", "drain and start-up do not fit into the hold");
 }
 
 json_t *control_events(struct control *c, const struct app_name *name, uint64_t after,

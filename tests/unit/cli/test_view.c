@@ -181,6 +181,41 @@ static void processes_are_told_apart(void **state)
     json_decref(j);
 }
 
+static void a_plan_says_what_the_judge_can_find(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j = parse(
+        "{\"strategy\":\"canary\",\"from\":7,\"least_ms\":120000,\"changes\":[],\"warnings\":[],"
+        "\"steps\":[{\"kind\":\"weight\",\"text\":\"weight 5%\"}],"
+        "\"detects\":{\"requests_per_s\":35.0,\"stable_errors\":0.005,\"steps\":["
+        "{\"weight\":5.0,\"hold_ms\":60000,\"requests\":105.0,\"error_rate\":0.091},"
+        "{\"weight\":0.1,\"hold_ms\":60000,\"requests\":2.0,\"error_rate\":null}]},"
+        "\"suggestion\":{\"text\":\"each step finds 2%\",\"yaml\":"
+        "\"strategy:\\n  canary:\\n    steps:\\n      - {weight: 5, hold: 4m}\\n\"}}");
+    view_plan(j, &plain, &out);
+    assert_string_equal(buf_str(&out),
+                        "a deploy would go from release 7, canary, in 2 min 0 s at least\n"
+                        "\n"
+                        "the spec does not change\n"
+                        "\n"
+                        "steps\n"
+                        "   1  weight 5%\n"
+                        "\n"
+                        "what the judge can find at 35.0 req/s, where stable has 0.50% errors\n"
+                        "  TRAFFIC        FOR  REQUESTS  ERRORS FOUND FROM\n"
+                        "       5%  1 min 0 s       105               9.1%\n"
+                        "    0.10%  1 min 0 s         2            nothing\n"
+                        "\n"
+                        "suggestion: each step finds 2%\n"
+                        "\n"
+                        "strategy:\n"
+                        "  canary:\n"
+                        "    steps:\n"
+                        "      - {weight: 5, hold: 4m}\n");
+    json_decref(j);
+}
+
 static void no_json_breaks_a_view(void **state)
 {
     (void)state;
@@ -197,6 +232,7 @@ static void no_json_breaks_a_view(void **state)
         "}",
         "{\"rollout\":{\"step\":9000000000,\"steps_text\":[null]},\"stable\":{\"weight\":\"x\"}}",
         "{\"steps\":[null,{}],\"changes\":[7],\"warnings\":{},\"least_ms\":-1}",
+        "{\"detects\":{\"steps\":[7,null,{}]},\"suggestion\":{\"yaml\":\"\\u001b[2J\\n\\n\"}}",
         "{\"log_tail\":[null,7],\"requests\":[],\"result\":7,\"failed_requests\":[{}]}"};
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         cleanup_buf struct buf out = BUF_INIT;
@@ -537,6 +573,7 @@ int main(void)
         cmocka_unit_test(sizes_and_a_full_disk_are_shown),
         cmocka_unit_test(what_is_built_is_said),
         cmocka_unit_test(processes_are_told_apart),
+        cmocka_unit_test(a_plan_says_what_the_judge_can_find),
         cmocka_unit_test(no_json_breaks_a_view),
         cmocka_unit_test(no_control_byte_reaches_the_terminal),
         cmocka_unit_test(a_roll_back_says_why),
