@@ -2,6 +2,7 @@
 #include "control/control_internal.h"
 
 #include "control/fetch_link.h"
+#include "control/metric_ask.h"
 #include "os/clock.h"
 #include "os/durable.h"
 
@@ -217,6 +218,13 @@ static bool run_over(const struct run_status *status)
     return status->state == RUN_EXITED || status->state == RUN_LOST;
 }
 
+static void forget_doomed(struct control *c, const char *id)
+{
+    free(map_remove(&c->runs, id));
+    c->engine->ops->forget(c->engine, id, NULL);
+    metric_run_gone(c, id);
+}
+
 static void on_run_change(void *arg, const char *id, const struct run_status *status)
 {
     struct control *c = arg;
@@ -231,8 +239,7 @@ static void on_run_change(void *arg, const char *id, const struct run_status *st
     } else if (owner->hook != NULL) {
         hook_on_run(owner->hook, status);
     } else if (run_over(status)) {
-        free(map_remove(&c->runs, id));
-        c->engine->ops->forget(c->engine, id, NULL);
+        forget_doomed(c, id);
     }
 }
 
@@ -244,8 +251,7 @@ void control_doom_run(struct control *c, const char *id)
     ops->stop(c->engine, id, SIGKILL, 0, NULL);
     if (ops->status(c->engine, id, &status, NULL) == 0 && !run_over(&status))
         return; /* told when it is */
-    free(map_remove(&c->runs, id));
-    ops->forget(c->engine, id, NULL);
+    forget_doomed(c, id);
 }
 
 /* ---- the guardian

@@ -91,15 +91,29 @@ static void ask_webhook(struct metric_ask *ask, const struct metric_about *about
 
 /* ---- a command ------------------------------------------------------------------------------- */
 
-/* Each measurement has a log of its own, which goes with it: what matters of it is told. */
-static void read_output(const struct metric_ask *ask, struct buf *line)
+/* Each measurement has a log of its own, which goes with its run: what matters of it is told. */
+static void delete_log(const struct app *a, const char *id)
 {
-    cleanup_free char *dir = app_path(ask->app, "logs");
-    logs_last_lines(dir, ask->id, 1, line);
-    cleanup_free char *path = xasprintf("%s/%s.log", dir, ask->id);
+    cleanup_free char *dir = app_path(a, "logs");
+    cleanup_free char *path = xasprintf("%s/%s.log", dir, id);
     cleanup_free char *older = xasprintf("%s.1", path);
     unlink(path);
     unlink(older);
+}
+
+void metric_run_gone(struct control *c, const char *run_id)
+{
+    for (size_t i = 0; i < c->apps.len; i++) {
+        const struct app *a = c->apps.items[i];
+        size_t n = strlen(a->label);
+        unsigned release, number;
+        int used = 0;
+        if (strncmp(run_id, a->label, n) != 0 ||
+            sscanf(run_id + n, "-%u-metric-%u%n.0", &release, &number, &used) != 2)
+            continue;
+        cleanup_free char *id = xasprintf("%.*s", (int)n + used, run_id);
+        delete_log(a, id);
+    }
 }
 
 static void on_ran(void *arg, struct hook *hook, bool ok, const char *text)
@@ -108,7 +122,9 @@ static void on_ran(void *arg, struct hook *hook, bool ok, const char *text)
     const struct run_status *st = hook_last(hook);
     struct metric_answer answer;
     cleanup_buf struct buf line = BUF_INIT;
-    read_output(ask, &line);
+    cleanup_free char *dir = app_path(ask->app, "logs");
+    logs_last_lines(dir, ask->id, 1, &line);
+    delete_log(ask->app, ask->id);
     bool ended = st->state == RUN_EXITED && !st->start_failed && !st->timed_out &&
                  !st->oom_killed && st->exit_signal == 0;
     if (ok || ended)
@@ -165,10 +181,6 @@ void metric_ask_cancel(struct metric_ask *ask)
     if (ask == NULL)
         return;
     fetch_cancel(ask->fetch);
-    if (ask->hook != NULL) {
-        cleanup_buf struct buf line = BUF_INIT;
-        hook_cancel(ask->hook);
-        read_output(ask, &line);
-    }
+    hook_cancel(ask->hook);
     free(ask);
 }

@@ -5,6 +5,7 @@
 #include "control/metric_answer.h"
 
 struct app;
+struct control;
 struct metric_ask;
 
 /* Whom it is about. */
@@ -22,5 +23,8 @@ struct metric_ask *metric_ask_start(struct app *a, const struct metric_spec *spe
                                     const struct metric_about *about, metric_asked_fn *done,
                                     void *arg);
 void metric_ask_cancel(struct metric_ask *ask); /* NULL is fine */
+
+/* A doomed run is over: if it was a measurement, also one of an earlier controller, its log goes. */
+void metric_run_gone(struct control *c, const char *run_id);
 
 #endif

@@ -126,7 +126,7 @@ class Backend:
         self.handler = handler or self.answer_all
         self.listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port = self.listener.getsockname()[1]
-        self.connections = 0
+        self.connections = self.closed = 0
         self.requests = []  # (first line, fields, body)
         self.sockets = []
         threading.Thread(target=self.run, daemon=True).start()
@@ -148,6 +148,7 @@ class Backend:
             pass
         finally:
             sock.close()
+            self.closed += 1
 
     def request(self, reader):
         head = reader.head()

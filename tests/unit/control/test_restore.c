@@ -9,6 +9,10 @@ static const char shop_release[] = SHOP ",\"release\":[\"migrate one\",\"migrate
 static const char shop_canary[] =
     SHOP ",\"strategy\":{\"canary\":{\"steps\":[50,100],\"hold\":\"10m\"}}}";
 
+static const char shop_metric[] =
+    SHOP ",\"strategy\":{\"canary\":{\"steps\":[50,100],\"hold\":\"10m\"}},"
+         "\"metrics\":[{\"name\":\"lag\",\"command\":\"./lag\",\"interval\":\"1s\",\"max\":5}]}";
+
 static const char *result(struct rig *r)
 {
     return json_string_value(json_object_get(r->ended, "result"));
@@ -42,6 +46,29 @@ static void a_row_without_its_run_is_started(void **state)
     rig_find(&r, "shop-1-1.")->forgotten = true;
     rig_open(&r);
     RIG_UNTIL(&r, rig_alive(&r, "shop-1-1.") == 1);
+    rig_end(&r);
+}
+
+/* The log of a measurement goes with its run, whichever controller asked for it. */
+static void a_measurement_leaves_no_log(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[200];
+    rig_begin(&r);
+    assert_string_equal(rig_deploy_whole(&r, shop), "promoted");
+    rig_deploy(&r, shop_metric);
+    RIG_UNTIL(&r, rig_alive(&r, "shop-2-metric-") == 1);
+    struct rig_run *run = rig_find(&r, "shop-2-metric-");
+    snprintf(path, sizeof path, "%s/apps/shop@production/logs/%.*s.log", r.data,
+             (int)strlen(run->id) - 2, run->id);
+    rig_kill(&r);
+    int fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    rig_open(&r);
+    RIG_UNTIL(&r, access(path, F_OK) < 0);
+    assert_true(run->forgotten);
     rig_end(&r);
 }
 
@@ -403,6 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_are_adopted),
         cmocka_unit_test(a_row_without_its_run_is_started),
+        cmocka_unit_test(a_measurement_leaves_no_log),
         cmocka_unit_test(a_leaving_row_without_its_run_is_not_started),
         cmocka_unit_test(a_leaving_run_is_not_routed_again),
         cmocka_unit_test(a_run_without_a_row_is_stopped),
