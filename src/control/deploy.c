@@ -285,7 +285,7 @@ static void make_empty(struct pending_deploy *p, struct release *r, uid_t uid, g
     struct error err = ERROR_INIT;
     struct pack_result result;
     memset(&result, 0, sizeof result);
-    if (make_folders(AT_FDCWD, r->dir, 0755, &err) < 0) {
+    if (make_folders(AT_FDCWD, r->dir, 0750, &err) < 0) {
         fail(p, REASON_BUILD, err.text);
         return;
     }

@@ -113,7 +113,7 @@ static int write_release(const struct pack_spec *spec, const struct identity *id
         return error_errno(err, errno, "open %s.tmp", spec->destination);
     if (copy_listing(l, id, to, result, err) < 0)
         goto fail;
-    if ((id->root && fchown(to, id->owner, id->owner_gid) < 0) || fchmod(to, 0755) < 0 ||
+    if ((id->root && fchown(to, id->owner, id->owner_gid) < 0) || fchmod(to, 0750) < 0 ||
         renameat(parent, tmp, parent, name) < 0) {
         error_errno(err, errno, "finish %s", spec->destination);
         goto fail;

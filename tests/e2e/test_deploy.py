@@ -398,6 +398,7 @@ def test_releases_are_read_only_and_independent_of_the_folder(app):
     (app.dir / "hello").write_bytes(b"#!/bin/sh\nexit 1\n")
     assert (folder / "hello").read_bytes() == before
     assert not (folder / "hello").stat().st_mode & 0o222
+    assert folder.stat().st_mode & 0o777 == 0o550  # the source may come from a private folder
     app.command("restart")
     assert app.server.get("/version").json["version"] == "1"
 

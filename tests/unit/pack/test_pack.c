@@ -27,7 +27,7 @@ static void a_folder_without_git_is_taken_whole(void **state)
        g->release);
     assert_int_equal(mode_of(g->release, "run"), 0755);
     assert_int_equal(mode_of(g->release, "a/b/c"), 0600);
-    assert_int_equal(mode_of(g->release, "."), 0755);
+    assert_int_equal(mode_of(g->release, "."), 0750);
 }
 
 static void the_digest_is_of_what_is_in_it(void **state)

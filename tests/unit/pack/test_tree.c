@@ -30,7 +30,7 @@ static void a_sealed_release_is_read_only_and_links_out_of_it_are_not_followed(v
     must_seal(g->release);
     assert_int_equal(mode_of(g->release, "d/e/f"), 0555);
     assert_int_equal(mode_of(g->release, "d/e"), 0555);
-    assert_int_equal(mode_of(g->release, "."), 0555);
+    assert_int_equal(mode_of(g->release, "."), 0550);
     assert_int_equal(mode_of(g->release, "unreadable"), 0);
     assert_int_equal(mode_of(g->top, "outside"), 0666);
     assert_int_equal(mode_of(g->top, "source"), 0755);
