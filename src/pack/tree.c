@@ -111,7 +111,8 @@ static int seal_folder(struct seal *s, int parent, const char *name, int depth, 
     for (const char *inside; (inside = next_name(d)) != NULL;)
         if (seal_entry(s, dirfd(d), inside, depth, err) < 0)
             return -1;
-    mode_t mask = depth == 0 ? 0550 : 0555; /* the top is closed to others, whatever a build made it */
+    mode_t mask =
+        depth == 0 ? 0550 : 0555; /* the top is closed to others, whatever a build made it */
     if (errno != 0 || fstat(dirfd(d), &st) < 0 || fchmod(dirfd(d), st.st_mode & mask) < 0)
         return seal_failed(s, name, err);
     s->bytes += bytes_on_disk(&st);
