@@ -166,9 +166,10 @@ SIM_LIBS := $(foreach r,control observe engine store judge core spec wire os bas
 $(O)/sim/%.o: tests/sim/%.c tests/sim/sim.h $(O)/inc/control/.made | $(O)/packages.stamp
 	@mkdir -p $(@D)
 	$(quiet_CC)$(CCACHE) $(CC) $(CFLAGS) -Wno-missing-prototypes -iquote $(O)/inc/control -iquote tests/sim -MMD -MP -c $< -o $@
+SIM_LINK := $(SIM_OBJS) $(foreach f,$(SIM_WRAP),-Wl,--wrap=$f) -Wl,--start-group $(SIM_LIBS) -Wl,--end-group \
+            -Wl,-Bstatic -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
 $(O)/sim/sim: $(SIM_OBJS) $(SIM_LIBS)
-	$(quiet_LD)$(CC) $(OPT) -o $@ $(SIM_OBJS) $(foreach f,$(SIM_WRAP),-Wl,--wrap=$f) \
-	    -Wl,--start-group $(SIM_LIBS) -Wl,--end-group -Wl,-Bstatic -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
+	$(quiet_LD)$(CC) $(OPT) -o $@ $(SIM_LINK)
 
 # ---- what people type ------------------------------------------------------------------------------
 .PHONY: demo e2e test bench lint tsan fuzz sim soak install help
@@ -230,11 +231,19 @@ $(O)/fuzz_%: fuzz/fuzz_%.c $(foreach r,$(FUZZ_ROOMS),$(call lib,$r))
 	$(quiet_LD)$(CC) $(CFLAGS) -Wno-missing-prototypes -fsanitize=fuzzer -iquote src -o $@ $< \
 	    -Wl,--start-group $(foreach r,$(FUZZ_ROOMS),$(call lib,$r)) -Wl,--end-group $(LIBS_STATIC)
 
-# The random test of the pure core is the simulator: rollouts with faults, from seeds.
-SEEDS ?= 100000
-sim: $(O)/unit/core/test_random $(O)/unit/judge/test_simulation $(O)/unit/judge/test_promotion ## simulated rollouts with faults; SEEDS=100000 of them, SLUICE_SEED=K only that one
-	@SLUICE_SEEDS=$(SEEDS) $<
-	@for t in $(filter %/test_simulation %/test_promotion,$^); do SLUICE_JUDGE_RUNS=$(SEEDS) $$t || exit 1; done
+# Simulated rollouts with faults, from seeds: the whole controller in a simulated world (tests/sim), the
+# core's random test, the judge's gates. The mutants show that the simulator can fail.
+SEEDS     ?= 1000000
+SIM_RUNS  := $(O)/unit/core/test_random $(O)/unit/judge/test_simulation $(O)/unit/judge/test_promotion
+sim: $(O)/sim/sim $(SIM_RUNS) sim-mutants ## simulated rollouts with faults, SEEDS=1000000 of them; build/sim/sim --seed K only that one
+	@$(O)/sim/sim --seeds 1-$(SEEDS) --jobs $(JOBS)
+	@SLUICE_SEEDS=$(SEEDS) $(O)/unit/core/test_random
+	@for t in $(filter-out %/test_random,$(SIM_RUNS)); do SLUICE_JUDGE_RUNS=$(SEEDS) $$t || exit 1; done
+.PHONY: sim-seeds sim-mutants
+sim-seeds: $(O)/sim/sim
+	@$(O)/sim/sim --seeds 1-$(SEEDS) --jobs $(JOBS)
+sim-mutants: $(O)/sim/sim
+	@SIM_CC='$(CC) $(CFLAGS)' SIM_LINK='$(CC) $(OPT) $(SIM_LINK)' tests/sim/mutants $(O) $(MUTANTS)
 
 # DESTDIR and PREFIX as everywhere.
 install: $(O)/sluice ## installs the binary, the systemd unit and the manual page; PREFIX, DESTDIR

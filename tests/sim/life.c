@@ -106,10 +106,10 @@ void life_after_turn(void)
         return;
     struct control *c = sim.control;
     sim_note("the controller has left");
+    sim.control = NULL; /* it may be killed in the middle of this */
     control_free(c);
     if (loop_due_us() != INT64_MAX)
         sim_fail("the controller has left handles open");
-    sim.control = NULL;
     guardian_abandon();
     engine_abandon();
     loop_abandon();

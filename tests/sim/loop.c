@@ -268,15 +268,15 @@ static bool run_polls(void)
         if (loop_is_open((uv_handle_t *)polls[i]) && uv_is_active((uv_handle_t *)polls[i]))
             polls[i]->poll_cb(polls[i], 0, UV_READABLE);
     size_t posted = loop.posted.len;
+    bool any = n > 0 || posted > 0;
     for (size_t i = 0; i < posted; i++) {
         struct posted p = loop.posted.items[i];
         if (loop_is_open(p.handle))
             p.fn(p.handle);
     }
-    memmove(loop.posted.items, loop.posted.items + posted,
-            (loop.posted.len - posted) * sizeof(struct posted));
-    loop.posted.len -= posted;
-    return n > 0 || posted > 0;
+    while (posted-- > 0)
+        vec_remove(&loop.posted, 0);
+    return any;
 }
 
 static bool run_closing(void)
@@ -292,9 +292,8 @@ static bool run_closing(void)
         if (h->close_cb != NULL)
             h->close_cb(h);
     }
-    memmove(loop.closing.items, loop.closing.items + n,
-            (loop.closing.len - n) * sizeof(uv_handle_t *));
-    loop.closing.len -= n;
+    for (size_t i = 0; i < n; i++)
+        vec_remove(&loop.closing, 0);
     return n > 0;
 }
 

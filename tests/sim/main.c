@@ -2,14 +2,17 @@
  *
  *   sim [--seeds A-B] [--jobs N]       all of them; each that fails is told with its trace
  *   sim --seed N [--trace]             one, with all that happens where it is asked for
+ *   sim --first --seeds A-B            until the first that fails
  *   sim --hash --seeds A-B             a line per seed, equal for equal runs */
 #include "sim.h"
 
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -23,8 +26,12 @@ void sim_start_controller(int64_t in_us);
 struct options {
     uint64_t first, last;
     unsigned jobs;
-    bool trace, hash;
+    bool trace, hash, first_only;
 };
+
+static struct {
+    _Atomic unsigned passed, failed;
+} * tally; /* shared by all jobs */
 
 /* ---- one seed ---- */
 
@@ -118,17 +125,23 @@ static void tell_death(uint64_t seed, int status)
                 (unsigned long long)seed);
 }
 
-/* Each seed in a process of its own: what was abandoned in it goes with it. */
-static unsigned run_share(const struct options *options, unsigned job)
+static bool enough(const struct options *o)
 {
-    unsigned failed = 0;
+    return o->first_only && atomic_load(&tally->failed) > 0;
+}
+
+/* Each seed in a process of its own: what was abandoned in it goes with it. */
+static void run_share(const struct options *options, unsigned job)
+{
     sim.data[0] = '\0'; /* of this job alone */
-    for (uint64_t seed = options->first + job; seed <= options->last; seed += options->jobs) {
+    for (uint64_t seed = options->first + job; seed <= options->last && !enough(options);
+         seed += options->jobs) {
         fflush(NULL);
         make_data();
         pid_t pid = fork();
         if (pid == 0) {
-            if (failed >= FAILURES_TOLD && freopen("/dev/null", "w", stderr) == NULL)
+            if (atomic_load(&tally->failed) >= FAILURES_TOLD &&
+                freopen("/dev/null", "w", stderr) == NULL)
                 _exit(2);
             run_seed(options, seed);
             exit(0);
@@ -137,39 +150,31 @@ static unsigned run_share(const struct options *options, unsigned job)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
         remove_data();
-        if (!ended_well(status)) {
-            failed++;
+        atomic_fetch_add(ended_well(status) ? &tally->passed : &tally->failed, 1);
+        if (!ended_well(status))
             tell_death(seed, status);
-        }
     }
-    return failed;
 }
 
 static int run_all(const struct options *options)
 {
     struct timespec began, ended;
-    int fds[2];
     clock_gettime(CLOCK_MONOTONIC, &began);
-    if (pipe(fds) < 0)
-        return 2;
+    tally = mmap(NULL, sizeof *tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (tally == MAP_FAILED)
+        return perror("mmap"), 2;
     for (unsigned job = 0; job < options->jobs; job++)
         if (fork() == 0) {
-            unsigned failed = run_share(options, job);
-            _exit(write(fds[1], &failed, sizeof failed) == sizeof failed ? 0 : 2);
+            run_share(options, job);
+            _exit(0);
         }
-    close(fds[1]);
-    unsigned failed = 0, one;
-    while (read(fds[0], &one, sizeof one) == sizeof one)
-        failed += one;
     bool broken = false;
     for (int status; wait(&status) > 0;)
         broken = broken || !ended_well(status);
     clock_gettime(CLOCK_MONOTONIC, &ended);
-    unsigned long long seeds = options->last - options->first + 1;
-    printf("sim: %llu passed, %u failed (seeds %llu to %llu, %lld s)\n", seeds - failed, failed,
-           (unsigned long long)options->first, (unsigned long long)options->last,
-           (long long)(ended.tv_sec - began.tv_sec));
-    return failed > 0 || broken ? 1 : 0;
+    printf("sim: %u passed, %u failed (from seed %llu, %lld s)\n", tally->passed, tally->failed,
+           (unsigned long long)options->first, (long long)(ended.tv_sec - began.tv_sec));
+    return tally->failed > 0 || broken ? 1 : 0;
 }
 
 static bool parse_seeds(const char *text, struct options *o)
@@ -184,7 +189,8 @@ int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"seed", 1, NULL, 's'}, {"seeds", 1, NULL, 's'},
                                           {"jobs", 1, NULL, 'j'}, {"trace", 0, NULL, 't'},
-                                          {"hash", 0, NULL, 'h'}, {NULL, 0, NULL, 0}};
+                                          {"hash", 0, NULL, 'h'}, {"first", 0, NULL, 'f'},
+                                          {NULL, 0, NULL, 0}};
     struct options options = {.first = 1, .last = 1000, .jobs = 1};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;)
         if (c == 's' && parse_seeds(optarg, &options))
@@ -195,8 +201,12 @@ int main(int argc, char **argv)
             options.trace = true;
         else if (c == 'h')
             options.hash = true;
+        else if (c == 'f')
+            options.first_only = true;
         else
-            return fprintf(stderr, "usage: sim [--seed N | --seeds A-B] [--jobs N] [--trace]\n"), 2;
+            return fprintf(stderr, "usage: sim [--seed N | --seeds A-B] [--jobs N] [--trace] "
+                                   "[--first] [--hash]\n"),
+                   2;
     if (options.jobs == 0)
         options.jobs = 1;
     json_object_seed(1);
