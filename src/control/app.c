@@ -281,6 +281,9 @@ void app_put_row(struct app *a, struct store_batch *batch)
         judge_to_json(&a->judge, &judge);
         json_object_set_new(extras, "judge", json_string(buf_str(&judge)));
     }
+    json_t *marks = marks_json(a);
+    if (marks != NULL)
+        json_object_set_new(extras, "marks", marks);
     if (a->metrics != NULL)
         json_object_set_new(extras, "metrics", metrics_state_json(a));
     if (a->bake != NULL)
@@ -344,6 +347,22 @@ static uint32_t free_slot(const struct control *c)
     return left != UINT32_MAX ? left : index;
 }
 
+struct slot *app_slot_at(struct app *a, uint32_t index, const char *route, uint32_t pool,
+                         bool pinned)
+{
+    struct control *c = a->control;
+    struct slot *s = xcalloc(1, sizeof *s);
+    c->request_slots_used++;
+    c->request_slots_left -= c->request_slot_used[index] == SLOT_LEFT;
+    c->request_slot_used[index] = SLOT_USED;
+    s->index = index;
+    s->route = xstrdup(route);
+    s->pool = pool;
+    s->pinned = pinned;
+    *vec_push(&a->slots) = s;
+    return s;
+}
+
 struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned)
 {
     struct control *c = a->control;
@@ -354,19 +373,15 @@ struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinn
     }
     uint32_t index = free_slot(c);
     c->request_slot_next = index + 1;
-    c->request_slots_used++;
-    struct slot *s = xcalloc(1, sizeof *s);
-    c->request_slots_left -= c->request_slot_used[index] == SLOT_LEFT;
-    c->request_slot_used[index] = SLOT_USED;
-    s->index = index;
-    s->route = xstrdup(route);
-    s->pool = pool;
-    s->pinned = pinned;
+    struct slot *s = app_slot_at(a, index, route, pool, pinned);
     for (int m = 0; m < REQUEST_METRICS; m++)
         s->base[m] = measure_request(c, index, (enum request_metric)m);
     s->base_us = measure_latency_us(c, index);
     measure_buckets(c, index, s->base_buckets);
-    *vec_push(&a->slots) = s;
+    if (a->judging) { /* its mark is stored soon */
+        a->judge_fed = true;
+        a->judge_saved_ms = 0;
+    }
     return s;
 }
 
@@ -379,6 +394,7 @@ void app_free_slot(struct app *a, size_t index)
                         slot_value(a->control, s, REQUESTS_CUT) +
                         slot_value(a->control, s, REQUESTS_UNSERVED);
     vec_remove(&a->slots, index);
+    json_decref(s->mark);
     free(s->route);
     free(s);
 }

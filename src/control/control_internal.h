@@ -18,6 +18,7 @@
  *   metric.c     what a spec measures; metric_ask.c asks, metric_answer.c and metric_prometheus.c
  *                read answers, fetch_link.c has the helper that speaks HTTP
  *   writes.c     what an app owes the store      unreadable.c   apps whose row is damaged
+ *   marks.c      a rollout's counts from one controller to the next
  *
  * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
  * (pipeline.c, from the loop's prepare phase) looks at everything and acts.
@@ -145,11 +146,12 @@ struct slot {
     bool pinned;                             /* preview or match: not for the judge */
     uint64_t base[REQUEST_METRICS], base_us; /* totals when the slot became its own */
     uint64_t base_buckets[METRICS_BUCKETS];
-    bool seen; /* mark and sweep while a snapshot is built */
-    /* What the judge has seen of it. */
+    json_t *mark; /* marks.c: it goes on where an earlier controller's was; NULL: it began anew */
+    bool seen;    /* mark and sweep while a snapshot is built */
+    /* What the judge has seen of it. Above what there is: it is owed the difference (marks.c). */
     uint64_t judged[REQUEST_METRICS];
     uint64_t judged_buckets[METRICS_BUCKETS];
-    /* Of the rollout under way, since this controller judges it. */
+    /* Of the rollout under way. */
     uint64_t rollout_requests, rollout_errors;
 };
 
@@ -429,6 +431,9 @@ char *app_path(const struct app *a, const char *below); /* DIR/below, malloc'ed 
 void app_put_row(struct app *a, struct store_batch *batch);
 void app_put_release(struct app *a, const struct release *r, struct store_batch *batch);
 struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned);
+/* A new one with this number, which is nobody's. It counts from 0. */
+struct slot *app_slot_at(struct app *a, uint32_t index, const char *route, uint32_t pool,
+                         bool pinned);
 void app_free_slot(struct app *a, size_t index);
 uint32_t app_stable_release(const struct app *a); /* 0: none */
 
@@ -543,6 +548,9 @@ uint64_t measure_in_flight(const struct control *c, uint32_t slot); /* live gene
 void measure_keep_ended(struct control *c, const struct metrics_view *view);
 /* Totals since the slot is this owner's. */
 uint64_t slot_value(const struct control *c, const struct slot *s, enum request_metric m);
+/* What a counter brought since; 0 rather than less, for a gateway that was killed takes numbers
+ * along. before may be less than 0, as two's complement. */
+uint64_t counted_since(uint64_t now, uint64_t before);
 void slot_buckets(const struct control *c, const struct slot *s, uint64_t out[METRICS_BUCKETS]);
 uint64_t pool_value(const struct app *a, uint32_t pool, enum request_metric m);
 void pool_buckets(const struct app *a, uint32_t pool, uint64_t out[METRICS_BUCKETS]);
@@ -576,6 +584,11 @@ void traffic_log_tick(struct control *c, int64_t now_ms);
 /* Of the last 24 h, of releases that were stable then, but that one. */
 int traffic_history(struct app *a, uint32_t without_release, struct traffic_sum *out,
                     struct error *err);
+
+/* marks.c */
+json_t *marks_json(const struct app *a);                /* for the row; NULL: no rollout */
+void marks_restore(struct app *a, const json_t *marks); /* behind watch_begin() */
+void mark_rebase(struct slot *s, uint64_t generation);  /* a gateway of before is connected */
 
 /* view.c */
 const char *app_state_word(const struct app *a);

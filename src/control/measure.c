@@ -87,6 +87,12 @@ void measure_keep_ended(struct control *c, const struct metrics_view *v)
 /* ---- per owner of a slot
  * -------------------------------------------------------------------------- */
 
+uint64_t counted_since(uint64_t now, uint64_t before)
+{
+    int64_t more = (int64_t)(now - before);
+    return more > 0 ? (uint64_t)more : 0;
+}
+
 uint64_t slot_value(const struct control *c, const struct slot *s, enum request_metric m)
 {
     uint64_t now = measure_request(c, s->index, m);

@@ -24,7 +24,8 @@ struct metric_ask *metric_ask_start(struct app *a, const struct metric_spec *spe
                                     void *arg);
 void metric_ask_cancel(struct metric_ask *ask); /* NULL is fine */
 
-/* A doomed run is over: if it was a measurement, also one of an earlier controller, its log goes. */
+/* A doomed run is over: if it was a measurement, also one of an earlier controller, its log goes.
+ */
 void metric_run_gone(struct control *c, const char *run_id);
 
 #endif

@@ -159,7 +159,7 @@ static void send_to(struct gateway *g)
 }
 
 /* A gateway that lived before this controller did: what it has counted so far was for its
- * predecessor. */
+ * predecessor, but for slots that go on where that one's were. */
 static void rebase(const struct gateway *g)
 {
     const struct control *c = g->control;
@@ -169,6 +169,10 @@ static void rebase(const struct gateway *g)
         for (size_t k = 0; k < a->slots.len; k++) {
             struct slot *s = a->slots.items[k];
             uint64_t buckets[METRICS_BUCKETS];
+            if (s->mark != NULL) {
+                mark_rebase(s, g->generation);
+                continue;
+            }
             for (int m = 0; m < REQUEST_METRICS; m++)
                 s->base[m] += metrics_request(v, s->index, (enum request_metric)m);
             s->base_us += metrics_latency_us(v, s->index);

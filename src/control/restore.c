@@ -352,8 +352,8 @@ static void close_rollouts(struct control *c, struct store_batch *batch)
     }
 }
 
-/* The judge goes on with what its predecessor knew; what came after the last write is lost to it.
- */
+/* The judge goes on with what its predecessor knew; what came after the last write comes to it by
+ * the marks, as one batch. */
 static void resume_watch(struct app *a, const json_t *judge, const json_t *metrics)
 {
     const struct rollout_state *s = &a->state.rollout;
@@ -425,6 +425,7 @@ int control_restore(struct control *c, struct error *err)
         if (a == NULL)
             continue;
         resume_watch(a, json_object_get(extras[i], "judge"), json_object_get(extras[i], "metrics"));
+        marks_restore(a, json_object_get(extras[i], "marks"));
         bake_restore(a, json_object_get(extras[i], "bake"));
         if (rebooted)
             end_for_reboot(a);

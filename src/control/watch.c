@@ -126,14 +126,14 @@ static void take(struct app *a, struct slot *s, struct judge_arm *arm)
     for (int m = 0; m < REQUEST_METRICS; m++)
         now[m] = slot_value(a->control, s, (enum request_metric)m);
     slot_buckets(a->control, s, buckets);
-#define SINCE(m) (now[m] > s->judged[m] ? now[m] - s->judged[m] : 0)
+#define SINCE(m) counted_since(now[m], s->judged[m])
     uint64_t left = SINCE(REQUESTS_CLIENT_LEFT);
     arm->requests = SINCE(REQUESTS) > left ? SINCE(REQUESTS) - left : 0;
     arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT);
     arm->above_slo = SINCE(REQUESTS_ABOVE_SLO);
 #undef SINCE
     for (uint32_t b = 0; b < METRICS_BUCKETS; b++) {
-        uint64_t n = buckets[b] > s->judged_buckets[b] ? buckets[b] - s->judged_buckets[b] : 0;
+        uint64_t n = counted_since(buckets[b], s->judged_buckets[b]);
         for (uint32_t e = 0; e < a->judge.edges_len && e < JUDGE_EDGES; e++)
             if (b >= a->judge.edges[e])
                 arm->above[e] += n;

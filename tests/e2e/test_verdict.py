@@ -52,6 +52,29 @@ def test_it_grows_and_outlives_the_controller(app):
     load.assert_none_lost()
 
 
+def test_nothing_is_lost_with_a_controller(app):
+    """What gateways serve while there is no controller comes to the next one's judge and numbers."""
+    app.deploy(1, ok=True)
+    deploy = app.deploy_in_background(2, strategy=CANARY)
+    app.wait_candidate_traffic()
+    with app.load() as load:
+        for _ in range(3):
+            load.wait_flowing(3)  # so that there is a row of the rollout under way
+            old = app.server.kill("controller")
+            wait_until(lambda: app.server.pid("controller") not in (None, old), 20, "a new controller")
+    served = {version: load.version(version)["ok"] for version in (1, 2)}
+
+    def counted():
+        errors = verdict(app)["metrics"][0]
+        return {1: errors["stable"]["requests"], 2: errors["candidate"]["requests"]}
+
+    wait_until(lambda: counted() == served, 20, f"the judge knows of {served}")
+    app.command("abort")
+    app.server.end_cli(deploy)
+    result = app.documents("history")[0]
+    assert result["requests"] == {"stable": served[1], "candidate": served[2]}, result
+
+
 def test_plan_says_what_a_canary_finds_and_proposes_one(app):
     app.deploy(1, ok=True)
     with app.load() as load:

@@ -1,0 +1,143 @@
+/* What gateways had counted for the slots of a rollout when the app's row was stored. It is in the
+ * row, so that the next controller goes on counting there, at the same slots: what was served while
+ * there was no controller comes to the judge as one batch, and is in the result's numbers.
+ *
+ * Only of a rollout's two pools and of the app itself: some kilobytes in the row of an app that is
+ * being rolled out, nothing in the others. What a gateway counted that died while no controller
+ * looked is lost. */
+#include "control/control_internal.h"
+
+#include <string.h>
+
+/* ---- counters as JSON: only those that are not 0 ---- */
+
+static void put(json_t *out, size_t i, uint64_t n)
+{
+    if (n == 0)
+        return;
+    json_array_append_new(out, json_integer((json_int_t)i));
+    json_array_append_new(out, json_integer((json_int_t)n));
+}
+
+/* Adds them to out[len]. */
+static void add(const json_t *pairs, uint64_t *out, size_t len)
+{
+    for (size_t i = 0; i + 1 < json_array_size(pairs); i += 2) {
+        json_int_t at = json_integer_value(json_array_get(pairs, i));
+        if (at >= 0 && (size_t)at < len)
+            out[at] += (uint64_t)json_integer_value(json_array_get(pairs, i + 1));
+    }
+}
+
+/* ---- making them ---- */
+
+static bool rolls(const struct app *a, const struct slot *s)
+{
+    return s->pool == 0 || s->pool == a->state.stable || s->pool == a->state.candidate;
+}
+
+static json_t *raw_json(const struct gateway *g, uint32_t slot)
+{
+    const struct metrics_view *v = gateway_link_metrics(g->link);
+    json_t *counters = json_array(), *buckets = json_array();
+    uint64_t all[METRICS_BUCKETS];
+    for (size_t m = 0; m < REQUEST_METRICS; m++)
+        put(counters, m, metrics_request(v, slot, (enum request_metric)m));
+    metrics_buckets(v, slot, all);
+    for (size_t b = 0; b < METRICS_BUCKETS; b++)
+        put(buckets, b, all[b]);
+    return json_pack("{s:I,s:I,s:o,s:o}", "generation", (json_int_t)g->generation, "us",
+                     (json_int_t)metrics_latency_us(v, slot), "counters", counters, "buckets",
+                     buckets);
+}
+
+static bool speaks(const struct gateway *g)
+{
+    return !g->dead && gateway_link_metrics(g->link)->header != NULL;
+}
+
+/* What the judge has not been fed with yet is told apart. */
+static json_t *mark_json(const struct app *a, const struct slot *s)
+{
+    const struct control *c = a->control;
+    json_t *raw = json_array(), *counters = json_array(), *buckets = json_array();
+    uint64_t all[METRICS_BUCKETS];
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (speaks(c->gateways.items[i]))
+            json_array_append_new(raw, raw_json(c->gateways.items[i], s->index));
+    for (size_t m = 0; a->judging && m < REQUEST_METRICS; m++)
+        put(counters, m, counted_since(slot_value(c, s, (enum request_metric)m), s->judged[m]));
+    slot_buckets(c, s, all);
+    for (size_t b = 0; a->judging && b < METRICS_BUCKETS; b++)
+        put(buckets, b, counted_since(all[b], s->judged_buckets[b]));
+    return json_pack("{s:i,s:s,s:i,s:b,s:I,s:I,s:o,s:o,s:o}", "slot", (int)s->index, "route",
+                     s->route, "pool", (int)s->pool, "pinned", s->pinned, "requests",
+                     (json_int_t)s->rollout_requests, "errors", (json_int_t)s->rollout_errors,
+                     "raw", raw, "unjudged", counters, "unjudged_buckets", buckets);
+}
+
+json_t *marks_json(const struct app *a)
+{
+    if (a->state.rollout.id == 0)
+        return NULL;
+    json_t *marks = json_array();
+    for (size_t i = 0; i < a->slots.len; i++)
+        if (rolls(a, a->slots.items[i]))
+            json_array_append_new(marks, mark_json(a, a->slots.items[i]));
+    return marks;
+}
+
+/* ---- going on from them ---- */
+
+/* As if it had been judged so much less than nothing: watch.c takes differences. */
+static void owe_judge(struct slot *s, const json_t *mark)
+{
+    uint64_t counters[REQUEST_METRICS] = {0}, buckets[METRICS_BUCKETS] = {0};
+    add(json_object_get(mark, "unjudged"), counters, REQUEST_METRICS);
+    add(json_object_get(mark, "unjudged_buckets"), buckets, METRICS_BUCKETS);
+    for (size_t m = 0; m < REQUEST_METRICS; m++)
+        s->judged[m] = 0 - counters[m];
+    for (size_t b = 0; b < METRICS_BUCKETS; b++)
+        s->judged_buckets[b] = 0 - buckets[b];
+}
+
+static void restore_one(struct app *a, json_t *mark)
+{
+    struct control *c = a->control;
+    json_int_t index = json_integer_value(json_object_get(mark, "slot"));
+    json_int_t pool = json_integer_value(json_object_get(mark, "pool"));
+    const char *route = json_string_value(json_object_get(mark, "route"));
+    if (route == NULL || index < 0 || index >= METRICS_REQUEST_SLOTS ||
+        c->request_slot_used[index] == SLOT_USED ||
+        (pool != 0 && app_pool(&a->state, (uint32_t)pool) == NULL))
+        return;
+    struct slot *s = app_slot_at(a, (uint32_t)index, route, (uint32_t)pool,
+                                 json_is_true(json_object_get(mark, "pinned")));
+    s->mark = json_incref(mark);
+    s->rollout_requests = (uint64_t)json_integer_value(json_object_get(mark, "requests"));
+    s->rollout_errors = (uint64_t)json_integer_value(json_object_get(mark, "errors"));
+    owe_judge(s, mark);
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (speaks(c->gateways.items[i]))
+            mark_rebase(s, c->gateways.items[i]->generation);
+}
+
+void marks_restore(struct app *a, const json_t *marks)
+{
+    for (size_t i = 0; i < json_array_size(marks); i++)
+        restore_one(a, json_array_get(marks, i));
+}
+
+/* A generation that is not in the mark began later: all that it counted is the slot's own. */
+void mark_rebase(struct slot *s, uint64_t generation)
+{
+    const json_t *raws = json_object_get(s->mark, "raw");
+    for (size_t i = 0; i < json_array_size(raws); i++) {
+        const json_t *raw = json_array_get(raws, i);
+        if ((uint64_t)json_integer_value(json_object_get(raw, "generation")) != generation)
+            continue;
+        add(json_object_get(raw, "counters"), s->base, REQUEST_METRICS);
+        add(json_object_get(raw, "buckets"), s->base_buckets, METRICS_BUCKETS);
+        s->base_us += (uint64_t)json_integer_value(json_object_get(raw, "us"));
+    }
+}
