@@ -75,6 +75,7 @@ struct probe {
         *spec;        /* kind NONE: a readiness probe that waits for the port or min-ready */
     uv_timer_t timer; /* the next attempt, or the time limit of the present one */
     struct probe_attempt *attempt; /* under way, or NULL */
+    int64_t due_ms;                /* clock_boot_ms(): its time is up */
     uint32_t successes, failures;  /* in a row */
     int64_t fast_ms; /* pause before the next attempt while never ready: 20 ms, growing */
     bool passed;     /* startup: over; readiness: ready; liveness: alive */

@@ -3,16 +3,18 @@
  * runs. */
 #include "control/control_internal.h"
 #include "control/probe_attempt.h"
+#include "os/clock.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { FAST_FIRST_MS = 20, MIN_RUN_MS = 1000 };
+enum { FAST_FIRST_MS = 20, MIN_RUN_MS = 1000, LATE_MS = 250 };
 
 /* Without a readiness probe: the port must accept, where there is one that gets traffic. */
 static const struct probe_spec port_probe = {
     .kind = PROBE_TCP, .period_ms = 1000, .timeout_ms = 1000, .successes = 1, .failures = 3};
 
+static void on_timer(uv_timer_t *timer);
 static void schedule(struct probe *p, int64_t in_ms);
 
 /* Ready (again): the first time only when the listener on its port is its own. */
@@ -128,9 +130,21 @@ static void on_result(struct probe *p, bool ok, const char *error)
         control_mark(in->app);
 }
 
+static void set_timeout(struct probe *p)
+{
+    p->due_ms = clock_boot_ms() + p->spec->timeout_ms;
+    uv_timer_start(&p->timer, on_timer, (uint64_t)p->spec->timeout_ms, 0);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct probe *p = timer->data;
+    if (p->attempt != NULL && clock_boot_ms() >= p->due_ms + LATE_MS) {
+        /* We were away (the process was stopped, the machine slept): its answer may be there, or
+         * was never asked for. It gets its time once more. */
+        set_timeout(p);
+        return;
+    }
     if (p->attempt != NULL) { /* its time is up */
         probe_attempt_timeout(p->attempt);
         return;
@@ -139,7 +153,7 @@ static void on_timer(uv_timer_t *timer)
         on_result(p, true, "");
         return;
     }
-    uv_timer_start(&p->timer, on_timer, (uint64_t)p->spec->timeout_ms, 0);
+    set_timeout(p);
     p->attempt = probe_attempt_start(p, on_result);
 }
 

@@ -84,6 +84,15 @@ static int restore_app(struct control *c, const struct store_app *row, struct ar
     return 0;
 }
 
+/* Readiness is published before it is stored: who has traffic was ready. */
+static bool is_routed(const struct snapshot *s, const struct instance *in)
+{
+    for (uint32_t i = 0; s != NULL && i < s->instances_len; i++)
+        if (s->instances[i].port == in->port && strcmp(s->instances[i].id, in->id) == 0)
+            return true;
+    return false;
+}
+
 static void restore_instance(struct app *a, const struct store_instance *row)
 {
     struct control *c = a->control;
@@ -128,8 +137,9 @@ static void restore_instance(struct app *a, const struct store_instance *row)
     if (leaving)
         instance_drain(in);
     /* "Starting" is also what has not answered yet: who was ready is past that. */
-    in->adopted_ready = !leaving && (row->flags & STORE_INSTANCE_ADOPTED_READY) != 0 &&
-                        (status.state == RUN_RUNNING || status.state == RUN_STARTING);
+    in->adopted_ready =
+        !leaving && ((row->flags & STORE_INSTANCE_ADOPTED_READY) != 0 || is_routed(c->found, in)) &&
+        (status.state == RUN_RUNNING || status.state == RUN_STARTING);
     in->ever_ready = in->adopted_ready;
     instance_adopt(in);
 }

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 from sluice_test import wait_until
@@ -186,6 +187,21 @@ def test_liveness_restarts(app):
     wait_until(lambda: old - {i["pid"] for i in app.instances()}, 30, "another process")
     events = app.server.run("events", "hello", "--json").stdout
     assert "event loop is stuck" in events, events
+
+
+def test_probes_are_not_late_because_nobody_looked(app):
+    """The controller is stopped for longer than a probe may take, as by a machine that sleeps: what
+    was on its way then is no failure of the instance."""
+    app.deploy(1, ok=True, probes={"liveness": {"exec": ["sleep", "0.3"], "period": "100ms",
+                                                "timeout": "2s", "failures": 1}})
+    controller = app.server.pid("controller")
+    pids = {i["pid"] for i in app.instances()}
+    for _ in range(3):
+        os.kill(controller, signal.SIGSTOP)
+        time.sleep(3)  # the fault itself
+        os.kill(controller, signal.SIGCONT)
+        assert {i["pid"] for i in app.instances()} == pids
+    assert all(i["restarts"] == 0 for i in app.instances())
 
 
 def test_startup_gates_liveness(app):

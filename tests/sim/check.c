@@ -171,7 +171,7 @@ static void check_capacity(const struct snapshot *s)
         uint32_t n = routed_of(s, x->app, &empty);
         if (a == NULL || a->state.stable == 0)
             continue;
-        if (n >= x->floor)
+        if (n >= x->floor && (!empty || x->available))
             x->available = true;
         else if (x->available)
             sim_fail("%s: %u instances get traffic, the least is %u", x->app, n, x->floor);
