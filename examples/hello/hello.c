@@ -33,6 +33,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@ enum { HEAD_MAX = 32 * 1024, ECHO_MAX = 8 * 1024 * 1024, IDLE_MS = 75 * 1000, PI
 /* ---- options
  * ---------------------------------------------------------------------------------------- */
 
-/* X(name, kind, default, what): the kinds are duration (ms), share (of 2^64), number and flag. */
+/* X(name, kind, default, what): duration (ms), share (of 2^64), number, size, flag; text. */
 #define OPTIONS(X)                                                                                 \
     X(start_delay, DURATION, 0, "wait so long before listening")                                   \
     X(ready_delay, DURATION, 0, "answer /ready with 503 for so long")                              \
@@ -61,12 +62,16 @@ enum { HEAD_MAX = 32 * 1024, ECHO_MAX = 8 * 1024 * 1024, IDLE_MS = 75 * 1000, PI
     X(listen_on, NUMBER, 0, "listen on this port instead of $PORT (1: on any other)")              \
     X(worker, FLAG, 0, "do not listen: a background process that prints a line each second")       \
     X(log_requests, FLAG, 0, "print a line per request")                                           \
-    X(seed, NUMBER, 1, "of the pseudo-random shares")
+    X(fault_path, TEXT, NULL, "errors and latency only for this path")                             \
+    X(fault_file, TEXT, NULL, "errors and latency only while this file exists")                    \
+    X(seed, NUMBER, 1, "of the pseudo-random shares (0: another one each time)")
 
-enum kind { DURATION, SHARE, NUMBER, SIZE, FLAG };
+enum kind { DURATION, SHARE, NUMBER, SIZE, FLAG, TEXT };
+typedef uint64_t type_DURATION, type_SHARE, type_NUMBER, type_SIZE, type_FLAG;
+typedef const char *type_TEXT;
 
 static struct options {
-#define X(name, kind, preset, what) uint64_t name;
+#define X(name, kind, preset, what) type_##kind name;
     OPTIONS(X)
 #undef X
 } opt = {
@@ -78,7 +83,7 @@ static struct options {
 static const struct option_row {
     const char *name, *what;
     enum kind kind;
-    uint64_t *value;
+    void *value; /* in opt */
 } option_rows[] = {
 #define X(name, kind, preset, what) {#name, what, kind, &opt.name},
     OPTIONS(X)
@@ -157,6 +162,16 @@ static bool option_is(const char *argument, const char *name)
     return *argument == '\0';
 }
 
+static void set_option(const struct option_row *row, const char *name, const char *text)
+{
+    if (row->kind == TEXT)
+        *(const char **)row->value = text;
+    else if (row->kind == FLAG)
+        *(uint64_t *)row->value = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
+    else
+        *(uint64_t *)row->value = parse_value(name, row->kind, text);
+}
+
 static void read_environment(void)
 {
     for (size_t i = 0; i < OPTION_ROWS; i++) {
@@ -167,10 +182,7 @@ static void read_environment(void)
         const char *text = getenv(name);
         if (!text || !*text)
             continue;
-        if (option_rows[i].kind == FLAG)
-            *option_rows[i].value = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
-        else
-            *option_rows[i].value = parse_value(name, option_rows[i].kind, text);
+        set_option(&option_rows[i], name, text);
     }
 }
 
@@ -200,12 +212,14 @@ static void read_arguments(int argc, char **argv)
                 row = &option_rows[j];
         if (!row)
             die("no option \"%s\"; see hello --help", argv[i]);
-        if (row->kind == FLAG)
-            *row->value = 1;
-        else if (i + 1 < argc)
-            *row->value = parse_value(argv[i], row->kind, argv[i + 1]), i++;
-        else
+        if (row->kind == FLAG) {
+            set_option(row, argv[i], "1");
+        } else if (i + 1 < argc) {
+            set_option(row, argv[i], argv[i + 1]);
+            i++;
+        } else {
             die("%s needs a value", argv[i]);
+        }
     }
 }
 
@@ -842,6 +856,12 @@ static bool half_answer(struct connection *c)
     return false;
 }
 
+static bool faults_apply(const char *path)
+{
+    return (!opt.fault_path || strcmp(path, opt.fault_path) == 0) &&
+           (!opt.fault_file || access(opt.fault_file, F_OK) == 0);
+}
+
 static bool serve(struct connection *c)
 {
     const struct endpoint *e = endpoints;
@@ -863,9 +883,10 @@ static bool serve(struct connection *c)
         fprintf(stderr, "hello: crashing at request %" PRIu64 "\n", n);
         abort();
     }
-    if (opt.latency && falls_on(n, 1, opt.latency_share))
+    bool at_fault = faults_apply(c->request.target);
+    if (at_fault && opt.latency && falls_on(n, 1, opt.latency_share))
         sleep_ms((int64_t)opt.latency);
-    if (falls_on(n, 2, opt.error_rate)) {
+    if (at_fault && falls_on(n, 2, opt.error_rate)) {
         fprintf(stderr, "hello: request %" PRIu64 " failed: no rows in result set\n", n);
         return answer_text(c, 500, "no rows in result set\n");
     }
@@ -991,6 +1012,8 @@ int main(int argc, char **argv)
     app.release = env_or("SLUICE_RELEASE", "0");
     app.instance = env_or("SLUICE_INSTANCE", "hello");
     app.started_ms = now_ms();
+    if (opt.seed == 0 && getrandom(&opt.seed, sizeof(opt.seed), 0) < 0)
+        die("no random seed: %s", strerror(errno));
     app.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct sigaction term = {.sa_handler = on_term};
     sigaction(SIGTERM, &term, NULL);
