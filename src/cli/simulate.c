@@ -248,7 +248,8 @@ int cmd_simulate(int argc, char **argv)
     if (order_numbers(&o, &s, &err) != 0)
         return cli_fail(&err);
     if (specfile_load(&f, s.options.value[OPTION_FILE], s.environment,
-                      specfile_color(s.options.given[OPTION_NO_COLOR])) != 0)
+                      specfile_color(s.options.given[OPTION_NO_COLOR])) != 0 ||
+        specfile_set_strategy(&f, s.options.value[OPTION_STRATEGY]) != 0)
         return EXIT_USAGE;
     if (order_traffic(&o, &s, f.spec, &err) != 0 || order_releases(&o, &s, &err) != 0)
         return cli_fail(&err);

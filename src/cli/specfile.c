@@ -115,6 +115,24 @@ int specfile_load(struct specfile *f, const char *path, const char *environment,
     return f->spec != NULL ? 0 : -1;
 }
 
+int specfile_set_strategy(struct specfile *f, const char *strategy)
+{
+    if (strategy == NULL)
+        return 0;
+    struct diagnostics wrong = {0};
+    struct app_spec *other = spec_with_strategy(f->spec, strategy, &wrong);
+    for (size_t i = 0; other == NULL && i < wrong.len; i++)
+        fprintf(stderr, "sluice: --strategy %s: %s%s%s\n", strategy, wrong.items[i].text,
+                wrong.items[i].hint != NULL ? ": " : "",
+                wrong.items[i].hint != NULL ? wrong.items[i].hint : "");
+    diagnostics_release(&wrong);
+    if (other == NULL)
+        return -1;
+    spec_free(f->spec);
+    f->spec = other;
+    return 0;
+}
+
 void specfile_release(struct specfile *f)
 {
     spec_free(f->spec);

@@ -29,6 +29,9 @@ void specfile_print(const struct specfile *f, bool color);
 /* Both of them: 0 with a spec (warnings were printed), else -1 and all was said on stderr: exit 2.
  */
 int specfile_load(struct specfile *f, const char *path, const char *environment, bool color);
+/* The spec with another strategy (`--strategy`; NULL: its own). -1: it was said on stderr why not.
+ */
+int specfile_set_strategy(struct specfile *f, const char *strategy);
 void specfile_release(struct specfile *f);
 
 /* Colour on stderr: it is a terminal that can, and neither --no-color nor NO_COLOR was given. */

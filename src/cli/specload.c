@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 
 /* The absolute folder that the release is packed from; NULL: it was said why not. */
-static char *find_source(const struct specfile *f, const struct app_spec *spec)
+static char *find_source(const struct specfile *f)
 {
-    const char *written = spec->source != NULL ? spec->source : ".";
+    const char *written = f->spec->source != NULL ? f->spec->source : ".";
     cleanup_free char *path =
         written[0] == '/' ? xstrdup(written) : xasprintf("%s/%s", f->folder, written);
     char *real = realpath(path, NULL);
@@ -35,11 +35,11 @@ static char *api_path(const struct app_spec *spec, const char *tail)
     return buf_detach(&path);
 }
 
-static int fill_order(struct spec_order *o, const struct session *s, const struct specfile *f,
-                      const struct app_spec *spec)
+static int fill_order(struct spec_order *o, const struct session *s, const struct specfile *f)
 {
+    const struct app_spec *spec = f->spec;
     cleanup_buf struct buf text = BUF_INIT;
-    cleanup_free char *source = find_source(f, spec);
+    cleanup_free char *source = find_source(f);
     const char *version = s->options.value[OPTION_VERSION];
     if (source == NULL)
         return -1;
@@ -58,24 +58,12 @@ static int fill_order(struct spec_order *o, const struct session *s, const struc
 int spec_order_load(struct spec_order *o, const struct session *s)
 {
     bool color = specfile_color(s->options.given[OPTION_NO_COLOR]);
-    const char *strategy = s->options.value[OPTION_STRATEGY];
     cleanup_specfile struct specfile f = SPECFILE_INIT;
     memset(o, 0, sizeof *o);
-    if (specfile_load(&f, s->options.value[OPTION_FILE], s->environment, color) != 0)
+    if (specfile_load(&f, s->options.value[OPTION_FILE], s->environment, color) != 0 ||
+        specfile_set_strategy(&f, s->options.value[OPTION_STRATEGY]) != 0)
         return -1;
-    if (strategy == NULL)
-        return fill_order(o, s, &f, f.spec);
-    struct diagnostics wrong = {0};
-    struct app_spec *other = spec_with_strategy(f.spec, strategy, &wrong);
-    if (other == NULL)
-        for (size_t i = 0; i < wrong.len; i++)
-            fprintf(stderr, "sluice: --strategy %s: %s%s%s\n", strategy, wrong.items[i].text,
-                    wrong.items[i].hint != NULL ? ": " : "",
-                    wrong.items[i].hint != NULL ? wrong.items[i].hint : "");
-    int status = other != NULL ? fill_order(o, s, &f, other) : -1;
-    diagnostics_release(&wrong);
-    spec_free(other);
-    return status;
+    return fill_order(o, s, &f);
 }
 
 void spec_order_release(struct spec_order *o)

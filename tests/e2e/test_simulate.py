@@ -52,6 +52,13 @@ def test_every_key_of_the_json_is_documented(simulate):
     assert document["failed"]["median"] < 20 < 900 < document["failed_without_judge"]["median"]
 
 
+def test_another_strategy(simulate):
+    run = simulate("--traffic", "50/s", "--strategy", "rolling", "--runs", "10", "--json")
+    assert run.returncode == 0 and json.loads(run.stdout)["strategy"] == "rolling", run.stderr
+    run = simulate("--traffic", "50/s", "--strategy", "sideways")
+    assert run.returncode == 2 and "--strategy sideways" in run.stderr, run.stderr
+
+
 def test_a_seed_is_an_answer(simulate):
     words = ("--traffic", "40/s", "--runs", "100", "--candidate", "errors=8%", "--json")
     a, b = simulate(*words), simulate(*words)
