@@ -86,8 +86,8 @@ enum option_id {
     X(plan, "", 0, 0, OPTS_APP | OPT(FILE) | OPT(STRATEGY) | OPT(SUGGEST),                         \
       "show what deploy would change, step by step, and what the judge can find")                  \
     X(simulate, "", 0, 0,                                                                          \
-      OPTS_APP | OPT(FILE) | OPT(STRATEGY) | OPT(TRAFFIC) | OPT(RECORDED) | OPT(CANDIDATE) |        \
-          OPT(STABLE) | OPT(START_TIME) | OPT(RUNS) | OPT(SEED),                                                 \
+      OPTS_APP | OPT(FILE) | OPT(STRATEGY) | OPT(TRAFFIC) | OPT(RECORDED) | OPT(CANDIDATE) |       \
+          OPT(STABLE) | OPT(START_TIME) | OPT(RUNS) | OPT(SEED),                                   \
       "try the strategy on a good or bad release, in virtual time")                                \
     X(deploy, "", 0, 0, OPTS_FOLLOWED | OPT(FILE) | OPT(VERSION) | OPT(STRATEGY) | OPT(YES),       \
       "put a new version in front of its users, and watch it until the verdict")                   \

@@ -7,9 +7,10 @@
  * What gets into a release: what git does not ignore, where the source is a git work tree (also
  * below its top, also submodules); else everything but .git. Symlinks only when they stay inside;
  * sockets, devices and fifos are an error that names them; setuid, setgid, sticky and others' write
- * bits are dropped. Others get nothing at the top: the source may stand in a private folder, and its
- * files be open to all below that. A folder at `destination` is always whole: it is written as
- * DESTINATION.tmp and renamed. A file that changes or vanishes while it is read is an error that says so.
+ * bits are dropped. Others get nothing at the top: the source may stand in a private folder, and
+ * its files be open to all below that. A folder at `destination` is always whole: it is written as
+ * DESTINATION.tmp and renamed. A file that changes or vanishes while it is read is an error that
+ * says so.
  */
 #ifndef SLUICE_PACK_PACK_H
 #define SLUICE_PACK_PACK_H
