@@ -58,10 +58,12 @@ static void put_title(const struct progress *p, const struct term *t, int64_t no
     char text[FORMAT_SIZE];
     const json_t *rollout = rollout_of(p);
     const char *environment = json_text(p->accepted, "environment");
+    const char *version = json_text(p->accepted, "version"); /* may not be known yet */
     cleanup_buf struct buf name = BUF_INIT;
     put_clean(&name, json_text(p->accepted, "app"));
-    buf_putc(&name, ' ');
-    put_clean(&name, json_text(p->accepted, "version"));
+    if (*version != '\0')
+        buf_putc(&name, ' ');
+    put_clean(&name, version);
     put_styled(out, t, STYLE_BOLD, buf_str(&name));
     buf_printf(out, "  %s of release %lld", p->word, (long long)json_whole(p->accepted, "release"));
     if (*environment != '\0') {

@@ -291,8 +291,10 @@ int watch_answer(const struct session *s, const char *word, json_t *accepted, in
     if (s->json) {
         print_json(accepted);
     } else if (began) {
-        printf("%s %s: %s accepted as release %lld\n", json_text(accepted, "app"),
-               json_text(accepted, "version"), word, (long long)json_whole(accepted, "release"));
+        const char *version = json_text(accepted, "version"); /* may not be known yet */
+        printf("%s%s%s: %s accepted as release %lld\n", json_text(accepted, "app"),
+               *version != '\0' ? " " : "", version, word,
+               (long long)json_whole(accepted, "release"));
     } else {
         printf("%s: the rollout is aborted, the traffic goes back to the stable release\n", s->app);
     }

@@ -10,9 +10,10 @@
 
 json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, uint64_t event)
 {
-    return json_pack("{s:s,s:s,s:i,s:s,s:I,s:I}", "app", a->name, "environment", a->environment,
-                     "release", (int)r->number, "version", r->version, "rollout",
-                     (json_int_t)rollout, "event", (json_int_t)event);
+    const char *version = r->version[0] != '\0' ? r->version : NULL; /* known once it is packed */
+    return json_pack("{s:s,s:s,s:i,s:s?,s:I,s:I}", "app", a->name, "environment", a->environment,
+                     "release", (int)r->number, "version", version, "rollout", (json_int_t)rollout,
+                     "event", (json_int_t)event);
 }
 
 static const struct route_spec *shared_route(const struct app_spec *a, const struct app_spec *b)

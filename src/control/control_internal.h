@@ -760,10 +760,7 @@ struct app_end {
     const char *actor, *text;
     uint32_t release;
     const char *note; /* literal: kind of one more event; NULL: none */
-    uint64_t rollout; /* 0: it never came to one, or it goes on; else the following count */
-    const char *result, *reason_code; /* literals */
-    const char *reason_text, *judge_json;
-    struct rollout_counts counts;
+    const struct store_rollout *row; /* borrowed; its words are literals. NULL: it goes on */
 };
 void app_end(struct app *a, const struct app_end *end);
 void app_spend_run(struct app *a, const char *run_id); /* forgotten once the next write is stored */

@@ -160,6 +160,21 @@ static void left_behind(struct app *a, struct store_batch *batch)
     batch_set_release_status(batch, a->key, r->number, RELEASE_REJECTED);
 }
 
+static struct store_rollout row_of(const struct app *a)
+{
+    const struct rollout_start *s = &a->start;
+    return (struct store_rollout){
+        .id = s->id,
+        .app = a->key,
+        .kind = rollout_kind_word(s->kind),
+        .strategy = strategy_name(s->strategy),
+        .release = s->release,
+        .from_release = s->from_release,
+        .started_ms = s->began_ms,
+        .actor = a->rollout_actor,
+    };
+}
+
 void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollout_result result,
                    struct store_batch *batch)
 {
@@ -179,16 +194,20 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
     json_t *data = result_json(a, r, rollout_result_word(result), code, text,
                                control_now() - a->start.at_ms, counts);
     json_object_set_new(data, "rollout", json_integer((json_int_t)ended->id));
+    struct store_rollout row = row_of(a);
+    row.id = ended->id;
+    row.result = rollout_result_word(result);
+    row.reason_code = code;
+    row.reason_text = text;
+    row.judge_json = buf_str(&judge);
+    row.requests_stable = counts.stable;
+    row.requests_candidate = counts.candidate;
+    row.failed = counts.failed;
     app_end(a, &(struct app_end){.data = data,
                                  .actor = a->rollout_actor,
                                  .text = text,
                                  .release = release,
-                                 .rollout = ended->id,
-                                 .result = rollout_result_word(result),
-                                 .reason_code = code,
-                                 .reason_text = text,
-                                 .judge_json = buf_str(&judge),
-                                 .counts = counts});
+                                 .row = &row});
     json_decref(data);
     set_release_status(a, release, result == RESULT_PROMOTED ? RELEASE_PROMOTED : RELEASE_REJECTED,
                        batch);
@@ -211,17 +230,7 @@ void rollout_ended(struct app *a, const struct rollout_state *ended, enum rollou
 
 void rollout_put_row(struct app *a, struct store_batch *batch)
 {
-    const struct rollout_start *s = &a->start;
-    struct store_rollout row = {
-        .id = s->id,
-        .app = a->key,
-        .kind = rollout_kind_word(s->kind),
-        .strategy = strategy_name(s->strategy),
-        .release = s->release,
-        .from_release = s->from_release,
-        .started_ms = s->began_ms,
-        .actor = a->rollout_actor,
-    };
+    struct store_rollout row = row_of(a);
     batch_put_rollout(batch, &row);
 }
 
@@ -243,17 +252,33 @@ void rollout_paused(struct app *a)
     json_decref(data);
 }
 
-/* Before there was a rollout: packing or building failed, or someone changed their mind. */
+/* Before there were instances: packing or building failed, or someone changed their mind. It is in
+ * the history as any other deploy. */
 void deploy_failed(struct app *a, struct release *r, enum reason_code code, const char *text,
                    enum rollout_result result, int64_t started_ms)
 {
     struct control *c = a->control;
     json_t *data = result_json(a, r, rollout_result_word(result), reason_code_word(code), text,
                                control_now() - started_ms, (struct rollout_counts){0, 0, 0});
+    const struct app_spec *spec = release_spec(a, r);
+    struct store_rollout row = {
+        .id = store_next_rollout_id(c->store),
+        .kind = rollout_kind_word(ROLLOUT_DEPLOY),
+        .strategy = spec != NULL ? strategy_name(spec->strategy.kind) : "",
+        .release = r->number,
+        .from_release = app_stable_release(a),
+        .started_ms = started_ms,
+        .result = rollout_result_word(result),
+        .reason_code = reason_code_word(code),
+        .reason_text = text,
+        .judge_json = "",
+    };
+    json_object_set_new(data, "rollout", json_integer((json_int_t)row.id));
     app_end(a, &(struct app_end){.data = data,
                                  .actor = r->created_by,
                                  .text = text,
                                  .release = r->number,
+                                 .row = &row,
                                  .note = code == REASON_BUILD ? "build-failed" : NULL});
     json_decref(data);
     r->status = RELEASE_FAILED;

@@ -33,32 +33,17 @@ struct written {
 void app_end(struct app *a, const struct app_end *end)
 {
     struct ending *e = xcalloc(1, sizeof *e);
-    const struct rollout_start *s = &a->start;
     e->data = json_incref(end->data);
     e->actor = xstrdup(end->actor);
     e->text = xstrdup(end->text);
     e->release = end->release;
     e->note = end->note;
-    if (end->rollout != 0) {
-        e->reason = xstrdup(end->reason_text);
-        e->judge = xstrdup(end->judge_json);
-        e->row = (struct store_rollout){
-            .id = end->rollout,
-            .kind = rollout_kind_word(s->kind),
-            .strategy = strategy_name(s->strategy),
-            .release = s->release,
-            .from_release = s->from_release,
-            .started_ms = s->began_ms,
-            .ended_ms = control_now(),
-            .result = end->result,
-            .reason_code = end->reason_code,
-            .reason_text = e->reason,
-            .actor = e->actor,
-            .requests_stable = end->counts.stable,
-            .requests_candidate = end->counts.candidate,
-            .failed = end->counts.failed,
-            .judge_json = e->judge,
-        };
+    if (end->row != NULL) {
+        e->row = *end->row;
+        e->row.ended_ms = control_now();
+        e->row.actor = e->actor;
+        e->row.reason_text = e->reason = xstrdup(end->row->reason_text);
+        e->row.judge_json = e->judge = xstrdup(end->row->judge_json);
     }
     *vec_push(&a->endings) = e;
 }
@@ -146,8 +131,10 @@ static void put_ending(struct app *a, struct ending *e, struct store_batch *batc
     if (e->note != NULL)
         event_add(a->control, batch, a, e->note, NULL, e->release, e->text, NULL);
     const char *result = json_string_value(json_object_get(e->data, "result"));
-    cleanup_free char *line =
-        e->text[0] != '\0' ? xasprintf("%s: %s", result, e->text) : xstrdup(result);
+    bool says_it = strncmp(e->text, result, strlen(result)) == 0; /* "aborted by alice" */
+    cleanup_free char *line = says_it              ? xstrdup(e->text)
+                              : e->text[0] != '\0' ? xasprintf("%s: %s", result, e->text)
+                                                   : xstrdup(result);
     event_add(a->control, batch, a, "ended", e->actor, e->release, line, e->data);
 }
 

@@ -41,6 +41,16 @@ static void a_build_that_fails_ends_the_deploy_once(void **state)
     RIG_UNTIL(&r, rig_quiet(&r));
     assert_int_equal(r.ends, 1);
     assert_int_equal(rig_started(&r, "shop-1-1"), 0);
+    struct error err = ERROR_INIT;
+    const struct app_name name = {"shop", "production"};
+    json_t *history = control_history(r.c, &name, 10, &err);
+    assert_int_equal(json_array_size(history), 1);
+    const json_t *row = json_array_get(history, 0);
+    assert_string_equal(json_string_value(json_object_get(row, "result")), "rolled-back");
+    assert_true(json_equal(json_object_get(row, "reason"), reason));
+    assert_true(json_is_null(json_object_get(row, "from")));
+    assert_true(json_is_string(json_object_get(row, "ended")));
+    json_decref(history);
     rig_end(&r);
 }
 
