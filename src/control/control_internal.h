@@ -152,6 +152,8 @@ struct slot {
     /* What the judge has seen of it. Above what there is: it is owed the difference (marks.c). */
     uint64_t judged[REQUEST_METRICS];
     uint64_t judged_buckets[METRICS_BUCKETS];
+    bool has_marks; /* stable's: what is slow for this route, chosen once it has history enough */
+    uint32_t marks[JUDGE_MARKS];
     /* Of the rollout under way. */
     uint64_t rollout_requests, rollout_errors;
 };

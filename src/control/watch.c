@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EDGES_NEED_REQUESTS = 200, SAVE_MS = 2000 };
+enum { MARKS_NEED_REQUESTS = 200, SAVE_MS = 2000 };
 
 /* Two releases that never fail cannot be compared: where the file has no slo, a candidate that is
  * shown to fail less often than that is fine. It says nothing about rolling back. */
@@ -55,6 +55,7 @@ void watch_begin(struct app *a)
         struct slot *s = a->slots.items[i];
         remember(a, s);
         s->rollout_requests = s->rollout_errors = 0;
+        s->has_marks = false;
     }
 }
 
@@ -102,25 +103,47 @@ static uint32_t least_mark(struct app *a)
     return metrics_bucket((uint64_t)ms * 1000);
 }
 
-/* The latency edges come from stable's history, once there is enough of it; batches before that
- * have no part in the latency test, so the choice cannot favour a result. */
+static bool choose_marks(struct app *a, const uint64_t buckets[METRICS_BUCKETS],
+                         uint32_t marks[JUDGE_MARKS])
+{
+    uint64_t total = 0;
+    for (int b = 0; b < METRICS_BUCKETS; b++)
+        total += buckets[b];
+    if (total < MARKS_NEED_REQUESTS)
+        return false;
+    judge_choose_marks(buckets, METRICS_BUCKETS, least_mark(a), marks);
+    return true;
+}
+
+/* The marks come from stable's history, once there is enough of it; batches before that have no
+ * part in the latency test, so the choice cannot favour a result. */
 static void choose_edges(struct app *a)
 {
     if (a->judge.edges_len != 0 || a->state.stable == 0)
         return;
-    uint64_t buckets[METRICS_BUCKETS], total = 0;
-    uint32_t edges[JUDGE_EDGES - 1];
+    uint64_t buckets[METRICS_BUCKETS];
+    uint32_t marks[JUDGE_MARKS];
     pool_buckets(a, a->state.stable, buckets);
-    for (int b = 0; b < METRICS_BUCKETS; b++)
-        total += buckets[b];
-    if (total < EDGES_NEED_REQUESTS)
-        return;
-    size_t n = judge_choose_edges(buckets, METRICS_BUCKETS, least_mark(a), edges);
-    judge_set_edges(&a->judge, edges, (uint32_t)n);
+    if (choose_marks(a, buckets, marks))
+        judge_set_edges(&a->judge, marks, JUDGE_MARKS);
+}
+
+/* Those of the route, so that a quick one is not measured by a slow one's; until stable has
+ * answered enough there, those of the whole app. */
+static const uint32_t *marks_of(struct app *a, struct slot *stable)
+{
+    uint64_t buckets[METRICS_BUCKETS];
+    if (stable == NULL || a->judge.edges_len != JUDGE_MARKS)
+        return a->judge.edges;
+    if (!stable->has_marks) {
+        slot_buckets(a->control, stable, buckets);
+        stable->has_marks = choose_marks(a, buckets, stable->marks);
+    }
+    return stable->has_marks ? stable->marks : a->judge.edges;
 }
 
 /* What one slot brought since the last batch. */
-static void take(struct app *a, struct slot *s, struct judge_arm *arm)
+static void take(struct app *a, struct slot *s, const uint32_t *marks, struct judge_arm *arm)
 {
     uint64_t now[REQUEST_METRICS], buckets[METRICS_BUCKETS];
     for (int m = 0; m < REQUEST_METRICS; m++)
@@ -135,7 +158,7 @@ static void take(struct app *a, struct slot *s, struct judge_arm *arm)
     for (uint32_t b = 0; b < METRICS_BUCKETS; b++) {
         uint64_t n = counted_since(buckets[b], s->judged_buckets[b]);
         for (uint32_t e = 0; e < a->judge.edges_len && e < JUDGE_EDGES; e++)
-            if (b >= a->judge.edges[e])
+            if (b >= marks[e])
                 arm->above[e] += n;
     }
     /* A request is in the histogram when its head is answered, and counted when it is over. */
@@ -177,13 +200,14 @@ void watch_tick(struct app *a)
         if (s->pool == a->state.stable) {
             /* Nobody to compare with: what it brought meanwhile must not come in one lump later. */
             if (slot_of(a, s->route, a->state.candidate) == NULL)
-                take(a, s, &stable);
+                take(a, s, a->judge.edges, &stable);
             continue;
         }
         struct slot *other = a->state.stable != 0 ? slot_of(a, s->route, a->state.stable) : NULL;
-        take(a, s, &candidate);
+        const uint32_t *marks = marks_of(a, other);
+        take(a, s, marks, &candidate);
         if (other != NULL)
-            take(a, other, &stable);
+            take(a, other, marks, &stable);
         if (candidate.requests + stable.requests > 0) {
             judge_batch(&a->judge, &candidate, &stable);
             a->judge_fed = true;

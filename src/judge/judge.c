@@ -25,25 +25,33 @@ bool judgement_rolls_back(enum judgement judgement)
     return judgement >= JUDGEMENT_ERRORS;
 }
 
-size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
-                          uint32_t edges[JUDGE_EDGES - 1])
+void judge_choose_marks(const uint64_t *counts, size_t len, uint32_t least,
+                        uint32_t marks[JUDGE_MARKS])
 {
-    static const double quantiles[JUDGE_EDGES - 1] = {.5, .9, .95, .99};
+    static const double quantiles[JUDGE_MARKS] = {.5, .9, .95, .99};
     double total = 0, below = 0;
-    size_t found = 0, quantile = 0;
+    size_t quantile = 0;
+    for (size_t i = 0; i < JUDGE_MARKS; i++)
+        marks[i] = (uint32_t)len;
     for (size_t i = 0; i < len; i++)
         total += (double)counts[i];
     for (size_t i = 0; i + 1 < len && total > 0; i++) {
         below += (double)counts[i];
-        bool reached = false;
-        while (quantile < JUDGE_EDGES - 1 && below >= quantiles[quantile] * total) {
-            reached = true;
-            quantile++;
-        }
-        uint32_t edge = (uint32_t)i + 1 > least ? (uint32_t)i + 1 : least;
-        if (reached && edge < len && (found == 0 || edges[found - 1] < edge))
-            edges[found++] = edge;
+        uint32_t mark = (uint32_t)i + 1 > least ? (uint32_t)i + 1 : least;
+        for (; quantile < JUDGE_MARKS && below >= quantiles[quantile] * total; quantile++)
+            marks[quantile] = mark < len ? mark : (uint32_t)len;
     }
+}
+
+size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
+                          uint32_t edges[JUDGE_MARKS])
+{
+    uint32_t marks[JUDGE_MARKS];
+    size_t found = 0;
+    judge_choose_marks(counts, len, least, marks);
+    for (size_t i = 0; i < JUDGE_MARKS; i++)
+        if (marks[i] < len && (found == 0 || edges[found - 1] < marks[i]))
+            edges[found++] = marks[i];
     return found;
 }
 

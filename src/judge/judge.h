@@ -18,7 +18,7 @@
 
 #include "judge/evidence.h"
 
-enum { JUDGE_EDGES = 5, JUDGE_EXTRAS = 8, JUDGE_NAME_MAX = 48 };
+enum { JUDGE_MARKS = 4, JUDGE_EDGES = 5, JUDGE_EXTRAS = 8, JUDGE_NAME_MAX = 48 };
 
 /* Slow answers are a fault only beyond twice as many as stable's at the same mark. Two arms of one
  * release differ a little for good reasons (fewer instances, cold caches), and a test that never
@@ -33,12 +33,17 @@ enum { JUDGE_EDGES = 5, JUDGE_EXTRAS = 8, JUDGE_NAME_MAX = 48 };
 /* What is shown to people is sure to 99 %, at any time. */
 #define JUDGE_SHOWN_ALPHA 0.01
 
-/* Bucket edges for the latency test, chosen before the batches that they judge from stable's
- * history: the bucket bounds nearest above p50, p90, p95, p99, none under `least` (differences that
- * nobody feels are no fault). counts: a histogram of `len` buckets. Gives how many distinct ones;
- * edges[i] is a bucket index: requests in buckets >= edges[i] are events. */
+/* What is slow: the bucket bounds nearest above p50, p90, p95, p99 of stable's history, none under
+ * `least` (differences that nobody feels are no fault). counts: a histogram of `len` buckets.
+ * marks[i] is a bucket index, requests in buckets >= marks[i] are events; `len` where nothing lies
+ * above. What is slow for one route is usual for another, so each may have its own: the null, "no
+ * more events than stable has in this batch", knows of no mark, and a choice made before the batch
+ * cannot favour a result. */
+void judge_choose_marks(const uint64_t *counts, size_t len, uint32_t least,
+                        uint32_t marks[JUDGE_MARKS]);
+/* The same, each once and rising, without those that nothing lies above. Gives how many. */
 size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
-                          uint32_t edges[JUDGE_EDGES - 1]);
+                          uint32_t edges[JUDGE_MARKS]);
 
 /* A number from elsewhere that is compared with stable's: see struct pair_test. */
 struct judge_extra {
@@ -82,7 +87,8 @@ struct judge_config {
 void judge_init(struct judge *j, const struct judge_config *config);
 
 /* The edges, where judge_init() was given none: once stable has history enough. Only batches after
- * that enter the latency test. Copied; len <= JUDGE_EDGES. */
+ * that enter the latency test. Copied; len <= JUDGE_EDGES. They are kept for the caller, who counts
+ * what is above. */
 void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len);
 
 /* What one tick brought, per route: errors = the instance's 5xx + the gateway's 502/504 + cut. */

@@ -127,6 +127,14 @@ def test_one_path_is_slow(app):
                  requests=MIX)
 
 
+def test_one_route_is_as_slow_as_another_is(app):
+    """A quick route takes as long as one that always did: no quantile of the whole is new."""
+    app.spec["routes"] = [{"path": "/"}, {"path": "/bytes"}]
+    app.deploy(1, BASE, ok=True)
+    assert_found(app, "latency", {"latency": "60ms", "fault_path": "/bytes"},
+                 requests=("GET /slow?ms=60 weight=2", "GET /bytes?n=100 weight=1"))
+
+
 def test_one_instance_of_three_fails(app):
     """A fifth of its answers: 7 % of the release's, a canary of three instances beside three."""
     app.spec["replicas"] = 3

@@ -220,6 +220,25 @@ static void edges_lie_above_the_quantiles(void **state)
     assert_int_equal(judge_choose_edges(counts, 0, 0, edges), 0);
 }
 
+static void marks_keep_their_quantile(void **state)
+{
+    (void)state;
+    uint64_t counts[100] = {[7] = 940, [40] = 50, [99] = 10};
+    uint32_t marks[JUDGE_MARKS];
+    judge_choose_marks(counts, 100, 10, marks);
+    assert_int_equal(marks[0], 10); /* the least one, more than once */
+    assert_int_equal(marks[1], 10);
+    assert_int_equal(marks[2], 41);
+    assert_int_equal(marks[3], 41);
+    counts[99] = 11;
+    judge_choose_marks(counts, 100, 0, marks);
+    assert_int_equal(marks[0], 8);
+    assert_int_equal(marks[3], 100); /* nothing lies above */
+    memset(counts, 0, sizeof counts);
+    judge_choose_marks(counts, 100, 0, marks);
+    assert_int_equal(marks[0], 100); /* no history */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +253,7 @@ int main(void)
         cmocka_unit_test(exact_false_alarms),
         cmocka_unit_test(exact_power),
         cmocka_unit_test(edges_lie_above_the_quantiles),
+        cmocka_unit_test(marks_keep_their_quantile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
