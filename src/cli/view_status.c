@@ -289,6 +289,10 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         put_clean(out, json_text(rollout, "verdict"));
         buf_putc(out, '\n');
     }
+    const json_t *measured = json_object_get(rollout, "metrics");
+    if (json_array_size(measured) > 0)
+        buf_putc(out, '\n');
+    view_measured(measured, t, "", out);
     put_instances(json_object_get(status, "instances"), t, out);
     put_disk(json_object_get(status, "disk"), out);
 }

@@ -186,22 +186,6 @@ static void put_metric(const json_t *j, const json_t *m, const struct term *term
                  real(j, "ln_pass_bar"));
 }
 
-/* What was measured besides: queries, commands, webhooks. */
-static void put_measured(const json_t *list, const struct term *t, struct buf *out)
-{
-    size_t i;
-    json_t *m;
-    if (json_array_size(list) > 0)
-        buf_putc(out, '\n');
-    json_array_foreach((json_t *)list, i, m)
-    {
-        put_clean_in(out, t, STYLE_BOLD, json_text(m, "name"));
-        buf_puts(out, "  ");
-        put_clean(out, json_text(m, "text"));
-        buf_putc(out, '\n');
-    }
-}
-
 /* ---- routes, history
  * ---------------------------------------------------------------------------------- */
 
@@ -274,7 +258,10 @@ void view_verdict(const json_t *j, const struct term *t, struct buf *out)
     {
         put_metric(j, m, t, out);
     }
-    put_measured(json_object_get(j, "measured"), t, out);
+    const json_t *measured = json_object_get(j, "measured");
+    if (json_array_size(measured) > 0)
+        buf_putc(out, '\n');
+    view_measured(measured, t, "", out);
     put_routes(json_object_get(j, "routes"), t, out);
     put_history(j, t, out);
 }

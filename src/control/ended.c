@@ -117,6 +117,8 @@ static json_t *result_json(const struct app *a, const struct release *r, const c
     }
     if (r != NULL)
         put_origin(out, r);
+    bool measured = r != NULL && has_evidence(a, r->number);
+    json_object_set_new(out, "metrics", measured ? metrics_json(a) : json_array());
     bool promoted = strcmp(result, rollout_result_word(RESULT_PROMOTED)) == 0;
     bool told = r != NULL && has_evidence(a, r->number) && (!promoted || n.failed > 0);
     json_object_set_new(out, "failed_requests", told ? evidence_requests(a) : json_array());

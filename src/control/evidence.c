@@ -177,13 +177,14 @@ static json_t *request_json(const struct failed_request *f)
 {
     const struct sample *s = &f->sample;
     char at[WALL_TEXT_SIZE], path[SAMPLE_PATH_MAX + 8];
+    const uint64_t tenths = s->took_us / 100;
     snprintf(path, sizeof path, "%s%s", s->path_len > 0 ? s->path : "/",
              s->path_cut ? "\xe2\x80\xa6" : "");
     return json_pack("{s:s,s:s?,s:s,s:i,s:s,s:s,s:f}", "at", clock_format_wall(f->at_ms, at),
                      "instance", f->instance[0] != '\0' ? f->instance : NULL, "fault",
                      sample_fault_word((enum sample_fault)s->fault), "status", (int)s->status,
                      "method", sample_method_word(s->method), "path", path, "ms",
-                     (double)(s->took_us / 100) / 10);
+                     (double)tenths / 10);
 }
 
 json_t *evidence_requests(const struct app *a)

@@ -181,11 +181,11 @@ static json_t *minute_json(const struct store_traffic *row)
     if (!read_buckets(row->latency, buckets))
         memset(buckets, 0, sizeof buckets); /* no quantiles, then */
     return json_pack("{s:I,s:i,s:b,s:I,s:I,s:o,s:o,s:o,s:o}", "at",
-                     (json_int_t)(row->minute * MINUTE_MS), "release", (int)row->release,
-                     "candidate", (int)row->candidate, "requests", (json_int_t)row->requests,
-                     "errors", (json_int_t)row->errors, "p50_ms", quantile_json(buckets, .5),
-                     "p90_ms", quantile_json(buckets, .9), "p95_ms", quantile_json(buckets, .95),
-                     "p99_ms", quantile_json(buckets, .99));
+                     (json_int_t)row->minute * MINUTE_MS, "release", (int)row->release, "candidate",
+                     (int)row->candidate, "requests", (json_int_t)row->requests, "errors",
+                     (json_int_t)row->errors, "p50_ms", quantile_json(buckets, .5), "p90_ms",
+                     quantile_json(buckets, .9), "p95_ms", quantile_json(buckets, .95), "p99_ms",
+                     quantile_json(buckets, .99));
 }
 
 json_t *control_traffic(struct control *c, const struct app_name *name, uint32_t minutes,

@@ -67,7 +67,6 @@ static json_t *rollout_json(struct app *a)
     const struct rollout_state *s = &a->state.rollout;
     if (s->id == 0)
         return json_null();
-    static const char *const kinds[] = {"deploy", "rollback", "restart"};
     const struct app_spec *spec = pool_spec(a, a->state.candidate);
     const struct pool_state *candidate =
         a->state.candidate != 0 ? app_pool(&a->state, a->state.candidate) : NULL;
@@ -80,14 +79,13 @@ static json_t *rollout_json(struct app *a)
     size_t at = s->cursor < s->plan.len ? s->cursor : s->plan.len;
     const char *name = at < s->plan.len ? step_kind_word(s->plan.steps[at].kind) : "finish";
     const char *verdict = a->judge_text.len > 0 ? buf_str(&a->judge_text) : "";
-    static const char *const phases[] = {"none", "forward", "back", "paused"};
-    json_t *out = json_pack("{s:I,s:s,s:s,s:s,s:i,s:i,s:s,s:f,s:s,s:o,s:{s:s,s:s}}", "id",
-                            (json_int_t)s->id, "kind", kinds[s->kind], "phase", phases[s->phase],
-                            "strategy", spec != NULL ? strategy_name(spec->strategy.kind) : "",
-                            "step", (int)(at + 1), "steps", (int)s->plan.len, "name", name,
-                            "weight", candidate != NULL ? candidate->weight_ppm / 10000.0 : 0.0,
-                            "verdict", verdict, "steps_text", texts, "reason", "code",
-                            reason_code_word(s->reason.code), "text", s->reason.text);
+    json_t *out = json_pack(
+        "{s:I,s:s,s:s,s:s,s:i,s:i,s:s,s:f,s:s,s:o,s:{s:s,s:s}}", "id", (json_int_t)s->id, "kind",
+        rollout_kind_word(s->kind), "phase", rollout_phase_word(s->phase), "strategy",
+        spec != NULL ? strategy_name(spec->strategy.kind) : "", "step", (int)(at + 1), "steps",
+        (int)s->plan.len, "name", name, "weight",
+        candidate != NULL ? candidate->weight_ppm / 10000.0 : 0.0, "verdict", verdict, "steps_text",
+        texts, "reason", "code", reason_code_word(s->reason.code), "text", s->reason.text);
     json_object_set_new(out, "metrics", metrics_json(a));
     json_object_set_new(out, "since", time_json(a->start.at_ms));
     json_object_set_new(out, "step_since", time_json(s->step_since_ms));

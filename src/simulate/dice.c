@@ -68,8 +68,10 @@ uint64_t dice_poisson(struct dice *d, double mean)
         return n > 0 ? (uint64_t)llround(n) : 0;
     }
     uint64_t n = 0;
-    for (; mean > POISSON_PIECE; mean -= POISSON_PIECE)
+    while (mean > POISSON_PIECE) {
         n += poisson_piece(d, POISSON_PIECE);
+        mean -= POISSON_PIECE;
+    }
     return mean > 0 ? n + poisson_piece(d, mean) : n;
 }
 

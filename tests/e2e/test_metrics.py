@@ -275,6 +275,10 @@ def test_a_webhook_is_told_all_and_its_word_counts(app, page):
     with app.load():
         done = app.deploy(2, strategy=STEPS, metrics=[{"name": "orders", "webhook": url, "interval": "1s"}])
     assert_rolled_back(app, done, "metric", "metric orders: orders are  [31mdown (1 failure, limit 0)")
+    measured, = done.result["metrics"]
+    assert (measured["name"], measured["last"], measured["failures"]) == ("orders", "bad", 1), measured
+    shown = app.server.run("events", "hello", "--json").stdout
+    assert '"last":"bad"' in shown.replace(" ", ""), "the result is kept with its metrics"
     path, headers, body = hook.asked[0]
     told = json.loads(body)
     assert path == "/hook/s3cret?key=s3cret" and headers["Authorization"].startswith("Basic "), (path, headers)

@@ -40,7 +40,8 @@ static void kill_frozen(const struct process_engine *e, struct run *r)
         cleanup_close int folder = run_folder_open(e, r->id);
         if (folder >= 0)
             run_pids_read(r, folder);
-        fd = found = pidfd_open_checked(r->sweep.shim_pid, r->sweep.shim_start);
+        found = pidfd_open_checked(r->sweep.shim_pid, r->sweep.shim_start);
+        fd = found;
     }
     log_error(
         "run %s: its shim (pid %d) was told to end it and does not answer: it is killed, with "

@@ -83,15 +83,18 @@ static void routes_and_history(void **state)
          "\"stable\":{\"requests\":4000,\"errors\":1}},"
          "{\"route\":\"/pay\",\"candidate\":{\"requests\":11,\"errors\":12},"
          "\"stable\":{\"requests\":123,\"errors\":40}}],"
-         "\"measured\":[{\"name\":\"queue\",\"text\":\"12 is within 20\"}],"
+         "\"measured\":[{\"name\":\"queue\",\"last\":\"bad\",\"value\":22.5,\"stable_value\":null,"
+         "\"measurements\":6,\"failures\":2,\"errors\":1,\"inconclusive\":0,"
+         "\"text\":\"22.5 > max 20\"}],"
          "\"history\":[{\"at\":\"soon\",\"weight\":5.0,\"candidate\":{\"requests\":10,"
          "\"errors\":1},\"stable\":{\"requests\":190,\"errors\":0},\"ln_e\":3.45,\"ln_fine\":-1.0}"
          "]}",
          &out);
-    const char *tail = strstr(buf_str(&out), "\nqueue");
+    const char *tail = strstr(buf_str(&out), "\nMETRIC");
     assert_non_null(tail);
     assert_string_equal(
-        tail, "\nqueue  12 is within 20\n"
+        tail, "\nMETRIC  LAST  VALUE  STABLE  MEASURED           SAYS\n"
+              "queue   bad    22.5       -  6: 2 bad, 1 error  22.5 > max 20\n"
               "\n"
               "ROUTE  ERRORS OF CANDIDATE   OF STABLE\n"
               "/               0 of 1,000  1 of 4,000\n"
