@@ -39,8 +39,10 @@ static int cost(void)
         double start = now_us();
         for (int i = 0; i < ROLLOUTS; i++) {
             uint64_t n = 5 + (uint64_t)((i * 7 + tick * 13) % 11); /* the share is never the same */
-            struct judge_arm candidate = {
-                .requests = n, .errors = n == 9, .above = {n / 2, 1, n > 11, 0, 0}};
+            struct judge_arm candidate = {.requests = n,
+                                          .errors = n == 9,
+                                          .repeats = n == 9 && tick % 4 == 0,
+                                          .above = {n / 2, 1, n > 11, 0, 0}};
             struct judge_arm stable = {.requests = 95,
                                        .errors = (uint64_t)(tick % 3 == 0),
                                        .above = {47, 9, 4, 1, 1},

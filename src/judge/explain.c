@@ -40,31 +40,54 @@ static void fill_curve(struct metric_report *m, const struct curve *c)
     curve_interval(c, JUDGE_SHOWN_ALPHA, &m->ratio_low, &m->ratio_high, &m->ratio_moved);
 }
 
+/* The rates are those of all errors, the ratio is what either comparison leaves possible. */
+static void fill_errors(struct metric_report *m, const struct judge *j)
+{
+    double low, high;
+    bool moved;
+    fill_curve(m, &j->errors);
+    curve_interval(&j->errors_once, JUDGE_SHOWN_ALPHA, &low, &high, &moved);
+    m->ratio_low = fmin(m->ratio_low, low);
+    m->ratio_high = fmax(m->ratio_high, high);
+    m->ratio_moved = m->ratio_moved && moved;
+    m->candidate_repeats = j->errors.candidate_events - j->errors_once.candidate_events;
+    m->stable_repeats = j->errors.stable_events - j->errors_once.stable_events;
+}
+
 /* ---- how much more it needs
  * --------------------------------------------------------------------------------- */
 
-/* Growth of ln E per request of the candidate, of the comparison with stable. */
-static double growth_against_stable(const struct metric_report *m, double null)
+static double ratio_of(const struct curve *c)
 {
-    double nc = (double)m->candidate_requests, nb = (double)m->stable_requests;
-    double events = (double)m->candidate_events + (double)m->stable_events;
+    if (c->stable_events == 0)
+        return c->candidate_events != 0 ? INFINITY : 1;
+    return rate_of(c->candidate_events, c->candidate_requests) /
+           rate_of(c->stable_events, c->stable_requests);
+}
+
+/* Growth of ln E per request of the candidate, of the comparison with stable. */
+static double growth_against_stable(const struct curve *c, double null)
+{
+    double nc = (double)c->candidate_requests, nb = (double)c->stable_requests;
+    double events = (double)c->candidate_events + (double)c->stable_events;
     if (nc == 0 || nb == 0 || events == 0)
         return 0;
-    double ratio = m->stable_events != 0 ? m->ratio : INFINITY;
+    double ratio = c->stable_events != 0 ? ratio_of(c) : INFINITY;
     return growth_of_ratio(nc / (nc + nb), ratio, null) * events / nc;
 }
 
-static void needs_against_stable(struct metric_report *m, const struct judge_report *r,
+/* worse, fine: the evidence that m has against it and for it. */
+static void needs_against_stable(struct metric_report *m, const struct curve *worse,
+                                 const struct curve *fine, const struct judge_report *r,
                                  double null_worse, double null_fine, bool two_ways)
 {
-    double worse = m->stable_events != 0 ? m->ratio : m->candidate_events != 0 ? INFINITY : 1;
     m->needs_to_roll_back = m->needs_to_pass = INFINITY;
-    if (worse > null_worse)
+    if (ratio_of(worse) > null_worse)
         m->needs_to_roll_back = requests_for(r->log_bar - log(m->weight), m->log_e,
-                                             growth_against_stable(m, null_worse));
-    if (worse < null_fine)
+                                             growth_against_stable(worse, null_worse));
+    if (ratio_of(fine) < null_fine)
         m->needs_to_pass = requests_for(r->log_pass_bar + (two_ways ? log(2) : 0), m->log_fine,
-                                        growth_against_stable(m, null_fine));
+                                        growth_against_stable(fine, null_fine));
 }
 
 static double needs_to_keep(const struct metric_report *m, const struct judge_report *r,
@@ -110,9 +133,9 @@ static void add_errors(const struct judge *j, struct judge_report *r, const stru
     struct metric_report *m = add(r, METRIC_ERRORS, "errors", e, f);
     const struct ceiling *c = j->slo_errors.p_max > 0 ? &j->slo_errors : &j->negligible_errors;
     bool two_ways = j->has_stable && c->p_max > 0;
-    fill_curve(m, &j->errors);
+    fill_errors(m, j);
     if (j->has_stable)
-        needs_against_stable(m, r, 1, j->allowed, two_ways);
+        needs_against_stable(m, errors_worse(j), errors_no_worse(j), r, 1, j->allowed, two_ways);
     m->needs_to_pass = fmin(m->needs_to_pass, needs_to_keep(m, r, c, two_ways));
     settle(m, r);
 }
@@ -126,7 +149,8 @@ static void add_latency(const struct judge *j, struct judge_report *r, const str
     struct ceiling negligible;
     ceiling_init(&negligible, JUDGE_SLOWER_NEGLIGIBLE);
     fill_curve(m, &j->latency[edge]);
-    needs_against_stable(m, r, JUDGE_SLOWER_ALLOWED, judge_latency_allowed(j), true);
+    needs_against_stable(m, &j->latency[edge], &j->latency[edge], r, JUDGE_SLOWER_ALLOWED,
+                         judge_latency_allowed(j), true);
     m->needs_to_pass = fmin(m->needs_to_pass, needs_to_keep(m, r, &negligible, true));
     settle(m, r);
 }

@@ -77,6 +77,7 @@ void judge_init(struct judge *j, const struct judge_config *config)
     j->min_requests = config->min_requests;
     j->has_stable = config->has_stable;
     curve_init(&j->errors);
+    curve_init(&j->errors_once);
     for (size_t i = 0; i < JUDGE_EDGES; i++)
         curve_init(&j->latency[i]);
     ceiling_init(&j->slo_errors, config->slo_error_rate);
@@ -104,13 +105,13 @@ static uint64_t at_most(uint64_t events, uint64_t requests)
     return events < requests ? events : requests;
 }
 
-static void compare_errors(struct judge *j, uint64_t candidate, uint64_t stable,
+static void compare_errors(struct curve *errors, uint64_t candidate, uint64_t stable,
                            const struct shares *shares)
 {
     if (candidate + stable == 0)
         return;
-    curve_update(&j->errors, shares, candidate, stable);
-    curve_narrow(&j->errors, JUDGE_SHOWN_ALPHA);
+    curve_update(errors, shares, candidate, stable);
+    curve_narrow(errors, JUDGE_SHOWN_ALPHA);
 }
 
 static void compare_latency(struct judge *j, const struct judge_arm *candidate,
@@ -135,8 +136,10 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate, const struc
     if (nc == 0 && nb == 0)
         return;
     uint64_t c = at_most(candidate->errors, nc), b = at_most(stable->errors, nb);
+    uint64_t c_once = c - at_most(candidate->repeats, c), b_once = b - at_most(stable->repeats, b);
     j->silent_batches += nc == 0 || nb == 0;
     curve_count(&j->errors, c, nc, b, nb);
+    curve_count(&j->errors_once, c_once, nc, b_once, nb);
     for (uint32_t i = 0; i < j->edges_len; i++)
         curve_count(&j->latency[i], at_most(candidate->above[i], nc), nc,
                     at_most(stable->above[i], nb), nb);
@@ -149,7 +152,8 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate, const struc
         return;
     struct shares shares;
     shares_init(&shares, nc, nb, j->allowed);
-    compare_errors(j, c, b, &shares);
+    compare_errors(&j->errors, c, b, &shares);
+    compare_errors(&j->errors_once, c_once, b_once, &shares);
     if (!slow)
         return;
     shares_allow(&shares, judge_latency_allowed(j));
@@ -201,6 +205,26 @@ static bool ceiling_counts(const struct judge *j, const struct ceiling *c, uint6
     return stable > c->p_max && candidate >= stable;
 }
 
+/* Both curves are the same then, and one of them need not be looked at. */
+static bool nothing_repeats(const struct judge *j)
+{
+    return j->errors.candidate_events == j->errors_once.candidate_events &&
+           j->errors.stable_events == j->errors_once.stable_events;
+}
+
+const struct curve *errors_worse(const struct judge *j)
+{
+    bool all = nothing_repeats(j) || curve_worse_log(&j->errors) < curve_worse_log(&j->errors_once);
+    return all ? &j->errors : &j->errors_once;
+}
+
+const struct curve *errors_no_worse(const struct judge *j)
+{
+    bool all =
+        nothing_repeats(j) || curve_no_worse_log(&j->errors) < curve_no_worse_log(&j->errors_once);
+    return all ? &j->errors : &j->errors_once;
+}
+
 static double latency_log(const struct judge *j, uint32_t *strongest)
 {
     double logs[JUDGE_EDGES];
@@ -221,7 +245,7 @@ void evidence_gather(const struct judge *j, struct evidence *e)
     judge_weigh(j, e->weight);
     for (int i = 0; i < METRICS_COUNT; i++)
         counts[i] = e->weight[i] > 0;
-    e->log_e[METRIC_ERRORS] = curve_worse_log(&j->errors);
+    e->log_e[METRIC_ERRORS] = curve_worse_log(errors_worse(j));
     e->log_e[METRIC_LATENCY] = latency_log(j, &e->latency_edge);
     e->log_e[METRIC_SLO_ERRORS] = ceiling_over_log(&j->slo_errors, errors, requests);
     counts[METRIC_SLO_ERRORS] = ceiling_counts(j, &j->slo_errors, errors, j->errors.stable_events);
@@ -271,7 +295,7 @@ static enum judgement judge_by(const struct judge *j, const struct evidence *e)
  * is no more than its largest part, and E no more than the largest E_i. */
 static bool far_from_rolling_back(const struct judge *j)
 {
-    double most = fmax(curve_worse_most(&j->errors), 0);
+    double most = fmax(fmin(curve_worse_most(&j->errors), curve_worse_most(&j->errors_once)), 0);
     for (uint32_t i = 0; i < j->edges_len; i++)
         most = fmax(most, tail_worse_most(&j->tail[i]));
     for (uint32_t i = 0; i < j->extras_len; i++)

@@ -12,6 +12,12 @@
  * mean of the two e-processes serves that null. When all metrics have 1/alpha_pass: PASS; the
  * chance to pass a release of which one metric is that bad is at most alpha_pass, however many
  * there are.
+ *
+ * Errors are compared twice: all of them, and each client's once (retries make many errors out of
+ * one fault). The first is sound where requests fail independently of each other, the second where
+ * clients do; neither always is: a client that retries breaks the first, one that sends most of an
+ * arm's requests the second. The lesser of the two e-processes is one wherever either is, so that
+ * is what counts, to roll back and to pass. Ceilings are about requests: they take all errors.
  */
 #ifndef SLUICE_JUDGE_JUDGE_H
 #define SLUICE_JUDGE_JUDGE_H
@@ -53,8 +59,9 @@ struct judge_extra {
 
 struct judge {
     double alpha, alpha_pass;
-    double allowed; /* 1 + max_worse: the ratio of error rates to be ruled out */
-    struct curve errors;
+    double allowed;              /* 1 + max_worse: the ratio of error rates to be ruled out */
+    struct curve errors;         /* all of them */
+    struct curve errors_once;    /* without repeats; the same requests */
     uint32_t edges[JUDGE_EDGES]; /* bucket indices */
     uint32_t edges_len;
     struct curve latency[JUDGE_EDGES];
@@ -91,9 +98,10 @@ void judge_init(struct judge *j, const struct judge_config *config);
  * what is above. */
 void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len);
 
-/* What one tick brought, per route: errors = the instance's 5xx + the gateway's 502/504 + cut. */
+/* What one tick brought, per route: errors = the instance's 5xx + the gateway's 502/504 + cut;
+ * repeats: of the errors, those of a client that had one in either arm just before. */
 struct judge_arm {
-    uint64_t requests, errors;
+    uint64_t requests, errors, repeats;
     uint64_t above[JUDGE_EDGES]; /* per edge */
     uint64_t above_slo;
 };
@@ -145,6 +153,7 @@ struct metric_report {
         *name;    /* "errors", "latency", "slo-errors", "slo-latency" or the extra's; borrowed */
     bool is_pair; /* an extra: events are the pairs in which the candidate was worse */
     uint64_t candidate_events, candidate_requests, stable_events, stable_requests;
+    uint64_t candidate_repeats, stable_repeats; /* of the events; "errors" only */
     /* Rates and where they lie, at any time; a pair: the last values, no interval. */
     double candidate_rate, candidate_low, candidate_high;
     double stable_rate, stable_low, stable_high;

@@ -30,6 +30,9 @@ struct evidence {
 void judge_weigh(const struct judge *j, double weights[METRICS_COUNT]);
 void evidence_gather(const struct judge *j, struct evidence *e);
 bool judge_has_slo(const struct judge *j);
+/* All errors, or each client's once: those that say less about it. */
+const struct curve *errors_worse(const struct judge *j);
+const struct curve *errors_no_worse(const struct judge *j);
 
 /* promote.c: of the guarded metrics; METRIC_ERRORS and METRIC_LATENCY include their slo. */
 struct fineness {
@@ -53,8 +56,10 @@ void sentence_evidence(const struct judge *j, const struct evidence *e, enum met
                        struct buf *text);
 void sentence_pass(const struct judge *j, struct buf *text);
 void sentence_inconclusive(const struct judge *j, const struct fineness *f, struct buf *text);
-void words_count(struct buf *out, uint64_t n);                      /* 1,234,567 */
-void words_percent(struct buf *out, double share);                  /* 0.5% */
+void words_count(struct buf *out, uint64_t n);     /* 1,234,567 */
+void words_percent(struct buf *out, double share); /* 0.5% */
+/* "; 40 and 3 of these errors are repeats by the same clients"; nothing where there are none */
+void words_repeats(struct buf *out, uint64_t candidate, uint64_t stable, bool has_stable);
 void words_evidence(struct buf *out, double log_e, double log_bar); /* 14 of the 1,000 needed */
 
 /* words.c: one metric, and the whole, in a sentence each */

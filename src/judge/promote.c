@@ -23,7 +23,7 @@ static double errors_log(const struct judge *j)
     const struct ceiling *c = j->slo_errors.p_max > 0 ? &j->slo_errors : &j->negligible_errors;
     if (!j->has_stable)
         return ceiling_under_log(c, events, requests);
-    double against_stable = curve_no_worse_log(&j->errors);
+    double against_stable = curve_no_worse_log(errors_no_worse(j));
     return c->p_max > 0 ? mean_of_two(against_stable, ceiling_under_log(c, events, requests))
                         : against_stable;
 }

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { RECORD_VERSION = 2 };
+enum { RECORD_VERSION = 3 };
 
 /* ---- out
  * ---------------------------------------------------------------------------------------------- */
@@ -80,6 +80,8 @@ void judge_to_json(const struct judge *j, struct buf *out)
     put_latency(out, j);
     buf_puts(out, ",\"errors\":");
     put_curve(out, &j->errors);
+    buf_puts(out, ",\"errors_once\":");
+    put_curve(out, &j->errors_once);
     put_extras(out, j);
     buf_putc(out, '}');
 }
@@ -226,6 +228,17 @@ static bool get_ceilings(const json_t *root, struct judge *j)
            j->stable_above_slo <= j->errors.stable_requests;
 }
 
+static bool get_errors(const json_t *root, struct judge *j)
+{
+    const struct curve *all = &j->errors, *once = &j->errors_once;
+    return get_curve(json_object_get(root, "errors"), &j->errors) &&
+           get_curve(json_object_get(root, "errors_once"), &j->errors_once) &&
+           once->candidate_events <= all->candidate_events &&
+           once->stable_events <= all->stable_events &&
+           once->candidate_requests == all->candidate_requests &&
+           once->stable_requests == all->stable_requests;
+}
+
 static bool get_judge(const json_t *root, struct judge *j)
 {
     return get_bool(json_object_get(root, "has_stable"), &j->has_stable) &&
@@ -235,7 +248,7 @@ static bool get_judge(const json_t *root, struct judge *j)
            get_double(json_object_get(root, "allowed"), 1 + 1e-12, 1e300, &j->allowed) &&
            get_u64(json_object_get(root, "silent"), INT64_MAX, &j->silent_batches) &&
            get_edges(json_object_get(root, "edges"), json_object_get(root, "latency"), j) &&
-           get_curve(json_object_get(root, "errors"), &j->errors) && get_ceilings(root, j) &&
+           get_errors(root, j) && get_ceilings(root, j) &&
            get_extras(json_object_get(root, "extras"), j);
 }
 

@@ -39,6 +39,19 @@ static void rate(struct buf *out, uint64_t events, uint64_t requests, const char
     buf_printf(out, "%s)", unit);
 }
 
+void words_repeats(struct buf *out, uint64_t candidate, uint64_t stable, bool has_stable)
+{
+    if (candidate + stable == 0)
+        return;
+    buf_puts(out, "; ");
+    words_count(out, candidate);
+    if (has_stable) {
+        buf_puts(out, " and ");
+        words_count(out, stable);
+    }
+    buf_puts(out, " of these errors are repeats by the same clients");
+}
+
 /* How many times worse, rounded as one would say it; nothing where there is nothing to divide by.
  */
 static void factor(struct buf *out, const struct curve *e)
@@ -68,6 +81,8 @@ static void tell_errors(const struct judge *j, struct buf *out)
     rate(out, e->stable_events, e->stable_requests, "");
     buf_puts(out, " of stable");
     factor(out, e);
+    words_repeats(out, e->candidate_events - j->errors_once.candidate_events,
+                  e->stable_events - j->errors_once.stable_events, true);
 }
 
 static void tell_latency(const struct judge *j, uint32_t edge, struct buf *out)

@@ -66,11 +66,12 @@ static void tell_rates(const struct metric_report *m, struct buf *out)
     buf_printf(out, "the new version's %s is ", subject(m));
     words_percent(out, m->candidate_rate);
     tell_interval(out, m->candidate_low, m->candidate_high);
-    if (m->stable_requests == 0)
-        return;
-    buf_puts(out, ", stable's ");
-    words_percent(out, m->stable_rate);
-    tell_ratio(m, out);
+    if (m->stable_requests != 0) {
+        buf_puts(out, ", stable's ");
+        words_percent(out, m->stable_rate);
+        tell_ratio(m, out);
+    }
+    words_repeats(out, m->candidate_repeats, m->stable_repeats, m->stable_requests != 0);
 }
 
 static void tell_pairs(const struct judge_extra *extra, const struct metric_report *m,

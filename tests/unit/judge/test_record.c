@@ -15,6 +15,7 @@ static void expect_same(const struct judge *a, const struct judge *b)
     judge_to_json(b, &other);
     assert_string_equal(buf_str(&one), buf_str(&other));
     assert_memory_equal(&a->errors, &b->errors, sizeof a->errors.log_likelihood);
+    assert_memory_equal(&a->errors_once, &b->errors_once, sizeof a->errors_once.log_likelihood);
     for (uint32_t i = 0; i < a->edges_len; i++) {
         assert_memory_equal(&a->latency[i], &b->latency[i], sizeof a->latency[i].log_likelihood);
         assert_memory_equal(&a->tail[i], &b->tail[i], sizeof a->tail[i]);
@@ -47,6 +48,8 @@ static void the_record_is_exact(void **state)
             struct judge_arm stable = {.requests = (uint64_t)(dice_uniform(&dice) * 1000)};
             candidate.errors = dice_binomial(&dice, candidate.requests, .1);
             stable.errors = stable.above_slo = dice_binomial(&dice, stable.requests, .1);
+            candidate.repeats = dice_binomial(&dice, candidate.errors, .3);
+            stable.repeats = dice_binomial(&dice, stable.errors, .3);
             for (uint32_t k = 0; k < len; k++)
                 candidate.above[k] = dice_binomial(&dice, candidate.requests, .3);
             judge_batch(&j, &candidate, &stable);
@@ -99,9 +102,9 @@ static void a_wrong_record_is_refused(void **state)
     struct buf text = BUF_INIT;
     judge_to_json(&j, &text);
     static const char *const changes[][2] = {
-        {"\"v\":2", "\"v\":1"},
-        {"\"v\":2", "\"v\":3"},
-        {"\"v\":2", "\"v\":\"2\""},
+        {"\"v\":3", "\"v\":2"},
+        {"\"v\":3", "\"v\":4"},
+        {"\"v\":3", "\"v\":\"3\""},
         {"\"alpha\":0.5", "\"alpha\":1.5"},
         {"\"alpha\":0.5", "\"alpha\":0"},
         {"\"alpha_pass\":0.25", "\"alpha_pass\":1"},
@@ -120,6 +123,11 @@ static void a_wrong_record_is_refused(void **state)
         {"\"low\":0,\"high\":null", "\"low\":2,\"high\":1"},
         {"\"worse\":[0,", "\"worse\":["},
         {"\"no_worse\":[0,", "\"no_worse\":[0,0,"},
+        {"\"errors_once\":", "\"errors\":"},
+        {"\"errors_once\":", "\"errors_twice\":"},
+        {"\"errors_once\":{\"counts\":[0,0,0,0]", "\"errors_once\":{\"counts\":[0,1,0,0]"},
+        {"\"errors_once\":{\"counts\":[0,0,0,0]", "\"errors_once\":{\"counts\":[0,0,0,1]"},
+        {"\"errors\":{\"counts\":[0,0,0,0]", "\"errors\":{\"counts\":[0,7,0,0]"},
         {"\"above_slo\":[0,0]", "\"above_slo\":[1,0]"},
         {"\"above_slo\":[0,0]", "\"above_slo\":[0,1]"},
         {"\"ceilings\":[0.5,", "\"ceilings\":[1.01,"},
@@ -161,7 +169,7 @@ static void the_first_form_is_refused_by_name(void **state)
     struct error err = ERROR_INIT;
     assert_int_equal(judge_from_json(&j, "{\"v\":1,\"alpha\":0.001,\"has_stable\":true}", &err),
                      -1);
-    assert_non_null(strstr(err.text, "has form 1, this version reads form 2"));
+    assert_non_null(strstr(err.text, "has form 1, this version reads form 3"));
 }
 
 int main(void)
