@@ -91,34 +91,23 @@ ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len)
 /* ---- a client's life
  * ----------------------------------------------------------------------------------- */
 
-static bool is_trusted(const struct gateway *g, const uint8_t address[16])
-{
-    for (uint32_t i = 0; i < g->trusted_len; i++) {
-        const struct cidr *t = &g->trusted[i];
-        uint8_t whole = t->bits / 8, rest = t->bits % 8;
-        if (memcmp(address, t->address, whole) == 0 &&
-            (rest == 0 || ((address[whole] ^ t->address[whole]) >> (8 - rest)) == 0))
-            return true;
-    }
-    return false;
-}
-
 static void note_peer(struct client *c, const struct sockaddr_storage *peer)
 {
-    uint8_t address[16] = {[10] = 0xff, [11] = 0xff};
+    static const uint8_t ipv4_prefix[12] = {[10] = 0xff, [11] = 0xff};
     if (peer->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
-        memcpy(address + 12, &in->sin_addr, 4);
+        memcpy(c->peer, ipv4_prefix, sizeof ipv4_prefix);
+        memcpy(c->peer + 12, &in->sin_addr, 4);
         inet_ntop(AF_INET, &in->sin_addr, c->address, sizeof c->address);
     } else if (peer->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
-        memcpy(address, &in6->sin6_addr, 16);
+        memcpy(c->peer, &in6->sin6_addr, sizeof c->peer);
         inet_ntop(AF_INET6, &in6->sin6_addr, c->address, sizeof c->address);
     } else {
         memcpy(c->address, "unknown", 8);
     }
     c->address_len = (uint8_t)strlen(c->address);
-    c->trusted = is_trusted(c->worker->gateway, address);
+    c->trusted = address_in(c->worker->gateway->trusted, c->worker->gateway->trusted_len, c->peer);
 }
 
 static void client_timeout(struct timer *t);

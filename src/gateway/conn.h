@@ -36,11 +36,13 @@ struct client {
     bool in_head;      /* bytes of a head have come */
     uint8_t address_len;
     char address[ADDRESS_TEXT];
+    uint8_t peer[ADDRESS_BYTES];
     uint32_t lingered; /* bytes dropped */
     struct worker *worker;
     struct link link;  /* worker.clients */
     struct link ready; /* worker.ready: goes on in the next turn */
     struct timer timer;
+    uint64_t number;   /* of the connection, once it needs one; 0: not yet */
     size_t scanned;    /* of in, for the end of a head */
     struct chunk *in;  /* read, not yet consumed */
     struct chunk *out; /* heads and own answers to be sent, before what upstream.in has */
@@ -145,6 +147,7 @@ struct exchange {
     bool reusable;   /* the upstream connection, after this */
     bool head_taken; /* out of client.in, which starts with the body then */
     bool spilled, taken, was_held;
+    bool forwarded; /* for_whom is known */
     uint8_t attempts;
     bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
@@ -165,9 +168,10 @@ struct exchange {
     uint32_t down_ready; /* bytes at the front of upstream.in that belong to the answer's body */
     size_t scanned;      /* of upstream.in, for the end of a head */
     char cookie[48];     /* the name of the sticky cookie to set */
-    /* Last, and not cleared. The target's beginning: all else of it is gone by the time that an
-     * answer turns out to be a failure. */
+    /* Last, and not cleared. The target's beginning, and the client that a trusted proxy names: all
+     * else of the request is gone by the time that an answer turns out to be a failure. */
     char path[SAMPLE_PATH_MAX + 1];
+    uint8_t for_whom[ADDRESS_BYTES];
 };
 
 /* A request's head is complete at p (in c->in, already known to be h->len bytes). Takes it out of

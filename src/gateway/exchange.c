@@ -24,6 +24,10 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
     memset(x, 0, offsetof(struct exchange, path));
     x->path_len = (uint8_t)(h->path.len < sizeof x->path ? h->path.len : sizeof x->path);
     memcpy(x->path, http1_at(p, h->path), x->path_len);
+    if (c->trusted) {
+        const struct gateway *g = c->worker->gateway;
+        x->forwarded = address_forwarded(h, p, g->trusted, g->trusted_len, x->for_whom);
+    }
     x->worker = c->worker;
     x->client = c;
     link_init(&x->hold_link);
@@ -153,11 +157,32 @@ static void count_instance(struct exchange *x, bool error)
         stats_instance(x->worker, x->instance_slot, INSTANCE_ERRORS, 1);
 }
 
+static struct client_identity identify(const struct exchange *x)
+{
+    struct client *c = x->client;
+    const uint8_t *address =
+        address_of_client(x->forwarded ? x->for_whom : NULL, c->peer, c->trusted);
+    if (address != NULL)
+        return client_by_address(address);
+    if (c->number == 0)
+        c->number = ++c->worker->clients_numbered;
+    return client_by_connection(c->number);
+}
+
+static void count_error(struct exchange *x, enum request_metric m)
+{
+    struct worker *w = x->worker;
+    struct client_identity client = identify(x);
+    stats_request(w, x->share_slot, m, 1);
+    if (repeats_add(&w->repeats, &client, x->app_slot, w->now_ms))
+        stats_request(w, x->share_slot, REQUESTS_REPEATS, 1);
+}
+
 static void count_status(struct exchange *x)
 {
     struct worker *w = x->worker;
     if (x->status >= 500)
-        stats_request(w, x->share_slot, REQUESTS_5XX, 1);
+        count_error(x, REQUESTS_5XX);
     else if (x->status >= 400)
         stats_request(w, x->share_slot, REQUESTS_4XX, 1);
 }
@@ -185,8 +210,8 @@ static void count(struct exchange *x, enum outcome outcome)
         count_status(x);
     switch (outcome) {
     case OUTCOME_WHOLE: count_instance(x, x->status >= 500); break;
-    case OUTCOME_FAILED: stats_request(w, x->share_slot, REQUESTS_FAILED, 1); break;
-    case OUTCOME_CUT: stats_request(w, x->share_slot, REQUESTS_CUT, 1); break;
+    case OUTCOME_FAILED: count_error(x, REQUESTS_FAILED); break;
+    case OUTCOME_CUT: count_error(x, REQUESTS_CUT); break;
     case OUTCOME_CLIENT_LEFT:
         stats_request(w, x->share_slot, REQUESTS_CLIENT_LEFT, 1);
         if (x->upstream != NULL)

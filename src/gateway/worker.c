@@ -71,6 +71,8 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
         return error_errno(err, errno, "worker %u: epoll", index);
     if (getrandom(&w->random, sizeof w->random, 0) != sizeof w->random || w->random == 0)
         w->random = 88172645463325252u + index;
+    if (getrandom(&w->repeats.seed, sizeof w->repeats.seed, 0) != sizeof w->repeats.seed)
+        w->repeats.seed = w->random;
     w->now_ms = worker_now_us(w) / 1000;
     w->chunks.limit = g->limits.worker_memory;
     timers_init(&w->timers, w->now_ms);

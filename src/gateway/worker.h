@@ -2,8 +2,10 @@
 #ifndef SLUICE_GATEWAY_WORKER_H
 #define SLUICE_GATEWAY_WORKER_H
 
+#include "gateway/address.h"
 #include "gateway/chunk.h"
 #include "gateway/link.h"
+#include "gateway/repeats.h"
 #include "gateway/table.h"
 #include "gateway/timers.h"
 #include "os/boot.h"
@@ -26,11 +28,6 @@ struct gateway_limits {
 };
 
 enum { GATEWAY_MAX_TRUSTED = 64 };
-
-struct cidr {
-    uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
-    uint8_t bits;
-};
 
 /* Shared by all threads of the process. */
 struct gateway {
@@ -99,6 +96,8 @@ struct worker {
     struct endpoint *dead;
     struct instance *instances[METRICS_INSTANCE_SLOTS]; /* by slot; pages are touched when used */
     struct link instance_list;
+    struct repeats repeats;
+    uint64_t clients_numbered; /* so far: those that had an error and no address of their own */
 };
 
 /* Prepares a worker (descriptors, lists); worker_main is its thread. */

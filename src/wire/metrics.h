@@ -20,7 +20,7 @@
 
 enum {
     METRICS_MAGIC = 0x534c4d58, /* "SLMX" */
-    METRICS_FORMAT = 2,
+    METRICS_FORMAT = 3,
     METRICS_MAX_WORKERS = 16,
     METRICS_REQUEST_SLOTS = 4096, /* app slots and route x release slots share this range */
     METRICS_INSTANCE_SLOTS = 16384,
@@ -48,6 +48,9 @@ enum request_metric {
     REQUESTS_BYTES_IN,
     REQUESTS_BYTES_OUT,
     REQUESTS_ABOVE_SLO, /* answers with a head later than the pool's slo_us (snapshot.h), exactly */
+    /* Of 5XX + FAILED + CUT: those of a client that had one in this app just before, whichever
+     * release it was. What is left are errors that count each client once (gateway/repeats.h). */
+    REQUESTS_REPEATS,
     REQUEST_METRICS
 };
 

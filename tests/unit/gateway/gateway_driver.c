@@ -168,8 +168,8 @@ static void apply(int control)
 }
 
 static const char *const request_names[] = {
-    "requests", "5xx",      "4xx", "failed",  "cut",      "left",      "spilled",  "retried",
-    "held",     "unserved", "bad", "waiting", "bytes_in", "bytes_out", "above_slo"};
+    "requests", "5xx",      "4xx", "failed",  "cut",      "left",      "spilled",   "retried",
+    "held",     "unserved", "bad", "waiting", "bytes_in", "bytes_out", "above_slo", "repeats"};
 static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
                                              "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");
