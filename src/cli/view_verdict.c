@@ -120,11 +120,16 @@ static const char *title(const char *name)
 static void arm_row(struct table *t, const char *name, const json_t *arm)
 {
     char share[FORMAT_SIZE], low[FORMAT_SIZE], high[FORMAT_SIZE];
-    char events[FORMAT_SIZE], requests[FORMAT_SIZE];
+    char events[FORMAT_SIZE], requests[FORMAT_SIZE], repeats[FORMAT_SIZE];
     table_cell(t, STYLE_DIM, name);
     table_cell(t, STYLE_BOLD, format_share(real(arm, "rate"), share));
-    table_cellf(t, STYLE_NONE, "%s of %s", format_count(json_whole(arm, "events"), events),
-                format_count(json_whole(arm, "requests"), requests));
+    format_count(json_whole(arm, "events"), events);
+    format_count(json_whole(arm, "requests"), requests);
+    if (json_whole(arm, "repeats") > 0)
+        table_cellf(t, STYLE_NONE, "%s of %s (%s repeats)", events, requests,
+                    format_count(json_whole(arm, "repeats"), repeats));
+    else
+        table_cellf(t, STYLE_NONE, "%s of %s", events, requests);
     table_cellf(t, STYLE_DIM, "between %s and %s", format_share(real(arm, "low"), low),
                 format_share(real(arm, "high"), high));
 }

@@ -154,7 +154,7 @@ struct slot {
     uint64_t judged_buckets[METRICS_BUCKETS];
     bool has_marks; /* stable's: what is slow for this route, chosen once it has history enough */
     uint32_t marks[JUDGE_MARKS];
-    /* Of the rollout under way. */
+    /* Of the rollout under way; errors with repeats. */
     uint64_t rollout_requests, rollout_errors;
 };
 

@@ -26,6 +26,9 @@ void pool_traffic(const struct app *a, uint32_t pool, struct traffic_sum *out)
         uint64_t all = slot_value(a->control, s, REQUESTS);
         uint64_t buckets[METRICS_BUCKETS];
         out->requests += all > left ? all - left : 0;
+        /* All of them, also repeats: what is kept here are rates of requests, for people, for an
+         * slo's budget, and for the watch after a promotion, which holds a rate against the same
+         * one of the day before. Repeats matter where two releases share the clients: watch.c. */
         out->errors += slot_value(a->control, s, REQUESTS_5XX) +
                        slot_value(a->control, s, REQUESTS_FAILED) +
                        slot_value(a->control, s, REQUESTS_CUT);

@@ -80,6 +80,7 @@ static void expose_pool(struct exposition *e, struct app *a, const struct pool_s
         {FAMILY_RESPONSES_4XX, REQUESTS_4XX},
         {FAMILY_FAILED, REQUESTS_FAILED},
         {FAMILY_CUT, REQUESTS_CUT},
+        {FAMILY_REPEATS, REQUESTS_REPEATS},
         {FAMILY_CLIENT_LEFT, REQUESTS_CLIENT_LEFT},
         {FAMILY_SPILLED, REQUESTS_SPILLED},
         {FAMILY_RETRIED, REQUESTS_RETRIED},

@@ -24,10 +24,11 @@ static json_t *time_or_null(int64_t ms)
 /* ---- metrics
  * ------------------------------------------------------------------------------------------- */
 
-static json_t *arm_json(uint64_t events, uint64_t requests, double rate, double low, double high)
+static json_t *arm_json(uint64_t events, uint64_t repeats, uint64_t requests, double rate,
+                        double low, double high)
 {
-    json_t *out =
-        json_pack("{s:I,s:I}", "events", (json_int_t)events, "requests", (json_int_t)requests);
+    json_t *out = json_pack("{s:I,s:I,s:I}", "events", (json_int_t)events, "repeats",
+                            (json_int_t)repeats, "requests", (json_int_t)requests);
     json_object_set_new(out, "rate", finite_or_null(rate));
     json_object_set_new(out, "low", finite_or_null(low));
     json_object_set_new(out, "high", finite_or_null(high));
@@ -40,11 +41,11 @@ static json_t *metric_json(const struct metric_report *m)
                             m->is_pair ? "pair" : "rate", "text", m->text, "guarded", m->guarded,
                             "fine", m->fine, "ratio_moved", m->ratio_moved, "weight", m->weight);
     json_object_set_new(out, "candidate",
-                        arm_json(m->candidate_events, m->candidate_requests, m->candidate_rate,
-                                 m->candidate_low, m->candidate_high));
+                        arm_json(m->candidate_events, m->candidate_repeats, m->candidate_requests,
+                                 m->candidate_rate, m->candidate_low, m->candidate_high));
     json_object_set_new(out, "stable",
-                        arm_json(m->stable_events, m->stable_requests, m->stable_rate,
-                                 m->stable_low, m->stable_high));
+                        arm_json(m->stable_events, m->stable_repeats, m->stable_requests,
+                                 m->stable_rate, m->stable_low, m->stable_high));
     json_object_set_new(out, "ratio", finite_or_null(m->ratio));
     json_object_set_new(out, "ratio_low", finite_or_null(m->ratio_low));
     json_object_set_new(out, "ratio_high", finite_or_null(m->ratio_high));

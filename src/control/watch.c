@@ -153,6 +153,7 @@ static void take(struct app *a, struct slot *s, const uint32_t *marks, struct ju
     uint64_t left = SINCE(REQUESTS_CLIENT_LEFT);
     arm->requests = SINCE(REQUESTS) > left ? SINCE(REQUESTS) - left : 0;
     arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT);
+    arm->repeats = SINCE(REQUESTS_REPEATS);
     arm->above_slo = SINCE(REQUESTS_ABOVE_SLO);
 #undef SINCE
     for (uint32_t b = 0; b < METRICS_BUCKETS; b++) {

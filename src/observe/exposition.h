@@ -30,6 +30,8 @@
       "Requests answered 502 or 504 by the gateway after an instance was chosen.")                 \
     X(FAMILY_CUT, "sluice_responses_cut_total", "counter", "release,version",                      \
       "Answers that ended before their end, not by the client.")                                   \
+    X(FAMILY_REPEATS, "sluice_errors_repeated_total", "counter", "release,version",                \
+      "5xx, 502, 504 and cut answers to clients that had one in this app within a second before.") \
     X(FAMILY_CLIENT_LEFT, "sluice_requests_client_left_total", "counter", "release,version",       \
       "Requests whose client went away before the answer was over.")                               \
     X(FAMILY_SPILLED, "sluice_requests_spilled_total", "counter", "release,version",               \

@@ -1,10 +1,12 @@
 """What people and the judge do to a rollout: in every state, at run time."""
 
 import json
+import time
 
 import pytest
 from sluice_test import App, Client, wait_until
 from sluice_test.build import RATE
+from sluice_test.http import get
 
 HELD = {"canary": {"hold": "0s", "steps": [{"weight": 30, "hold": "0s", "approve": True}, {"weight": 60, "hold": "0s", "approve": True}]}}
 
@@ -155,6 +157,47 @@ def test_slow_canary_is_rolled_back_by_the_judge(app):
                           strategy={"canary": {"steps": [30, 60], "hold": "60s"}})
         assert done.word == "rolled-back" and done.reason["code"] in ("latency", "slo"), done
         load.wait_only(1)
+    load.assert_none_lost()
+
+
+def errors_of(app):
+    run = app.cli("verdict")
+    verdict = json.loads(run.stdout) if run.returncode == 0 else {"metrics": []}
+    return verdict, next((m for m in verdict["metrics"] if m["name"] == "errors"), None)
+
+
+def test_one_client_that_tries_again_and_again_is_no_verdict(app):
+    """A burst over one connection counts once a second; the same from many clients does roll back."""
+    app.deploy(1, ok=True)
+    deploy = app.deploy_in_background(2, strategy={"canary": {"steps": [30], "hold": "120s", "sticky": "cookie"}})
+    app.wait_candidate_traffic()
+    with app.load(connections=32) as load:
+        cookie = None
+        while not cookie:
+            answer = get(app.server.address)
+            cookie = answer.version == "2" and answer.headers["set-cookie"].split(";")[0]
+        wait_until(lambda: (m := errors_of(app)[1]) and m["stable"]["requests"] > 500, 30, "stable's requests")
+        with Client(app.server.address) as client:
+            began, tries = time.monotonic(), 0
+            while tries < 30 or (tries < 100 and time.monotonic() - began < 1):
+                assert client.get("/status?code=500", Cookie=cookie).status == 500
+                tries += 1
+
+        def seen():
+            assert deploy.poll() is None, "rolled back for one client"
+            verdict, errors = errors_of(app)
+            return errors and errors["candidate"]["events"] == tries and (verdict, errors)
+
+        verdict, errors = wait_until(seen, 20, "the judge has seen them")
+        assert errors["candidate"]["repeats"] >= tries - 1 - int(time.monotonic() - began)
+        assert errors["stable"]["repeats"] == 0
+        assert verdict["running"] and verdict["judgement"] in ("continue", "pass"), verdict
+        for _ in range(20):
+            get(app.server.address, "/status?code=500", Cookie=cookie)
+        status, out, err = app.server.end_cli(deploy)
+        result = json.loads(out.splitlines()[-1])
+        assert status == 1 and result["reason"]["code"] == "error-rate", out + err
+        assert "repeats by the same clients" in result["reason"]["text"], result
     load.assert_none_lost()
 
 

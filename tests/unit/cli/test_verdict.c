@@ -56,6 +56,16 @@ static void of_a_rollout_under_way(void **state)
         "  to promote    ############------------  4.2 of 20\n");
 }
 
+static void of_clients_that_try_again(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    show("{\"metrics\":[{\"name\":\"errors\",\"kind\":\"rate\",\"candidate\":{\"events\":1200,"
+         "\"repeats\":1100,\"requests\":5000,\"rate\":0.24,\"low\":0.2,\"high\":0.3}}]}",
+         &out);
+    assert_non_null(strstr(buf_str(&out), "  24%  1,200 of 5,000 (1,100 repeats)  between "));
+}
+
 static void of_one_that_ended(void **state)
 {
     (void)state;
@@ -140,9 +150,9 @@ static void no_json_breaks_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_a_rollout_under_way), cmocka_unit_test(of_one_that_ended),
-        cmocka_unit_test(routes_and_history),     cmocka_unit_test(a_long_history_is_thinned),
-        cmocka_unit_test(no_json_breaks_it),
+        cmocka_unit_test(of_a_rollout_under_way),    cmocka_unit_test(of_clients_that_try_again),
+        cmocka_unit_test(of_one_that_ended),         cmocka_unit_test(routes_and_history),
+        cmocka_unit_test(a_long_history_is_thinned), cmocka_unit_test(no_json_breaks_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,6 +161,37 @@ static void a_worse_one_is_said_to_be(void **state)
     scene_end(&x);
 }
 
+/* The same errors, but of few clients: shown whole, and no ground to roll back. */
+static void repeats_are_shown_and_not_compared(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x);
+    bring(&x, "/", 2, 200, 60);
+    bring(&x, "/", 1, 800, 5);
+    x.r.c->ended_requests[app_slot(x.app, "/", 2, false)->index]->counters[REQUESTS_REPEATS] = 59;
+    x.r.c->ended_requests[app_slot(x.app, "/", 1, false)->index]->counters[REQUESTS_REPEATS] = 3;
+    tick(&x);
+    tick(&x); /* nothing came: what was seen is not seen again */
+    json_t *j = ask(&x, false);
+    assert_string_equal(json_string_value(json_object_get(j, "judgement")), "continue");
+    const json_t *errors = json_array_get(json_object_get(j, "metrics"), 0);
+    assert_int_equal(whole(errors, "candidate", "events"), 60);
+    assert_int_equal(whole(errors, "candidate", "repeats"), 59);
+    assert_int_equal(whole(errors, "stable", "events"), 5);
+    assert_int_equal(whole(errors, "stable", "repeats"), 3);
+    const json_t *route = json_array_get(json_object_get(j, "routes"), 0);
+    assert_int_equal(whole(route, "candidate", "errors"), 60); /* people are told all of them */
+    json_decref(j);
+    bring(&x, "/", 2, 200, 60);
+    bring(&x, "/", 1, 800, 5);
+    tick(&x);
+    j = ask(&x, false);
+    assert_string_equal(json_string_value(json_object_get(j, "judgement")), "errors");
+    json_decref(j);
+    scene_end(&x);
+}
+
 static void of_the_last_one_when_none_runs(void **state)
 {
     (void)state;
@@ -258,6 +289,7 @@ int main(void)
         cmocka_unit_test(nothing_was_judged_yet),
         cmocka_unit_test(of_the_rollout_under_way),
         cmocka_unit_test(a_worse_one_is_said_to_be),
+        cmocka_unit_test(repeats_are_shown_and_not_compared),
         cmocka_unit_test(of_the_last_one_when_none_runs),
         cmocka_unit_test(a_long_rollout_keeps_bounded_rows),
     };
