@@ -270,7 +270,8 @@ void app_put_row(struct app *a, struct store_batch *batch)
 {
     cleanup_buf struct buf state = BUF_INIT;
     app_state_to_json(&a->state, &state);
-    json_t *extras = json_pack("{s:i}", "next_run", (int)a->next_run);
+    json_t *extras = json_pack("{s:i,s:o}", "next_run", (int)a->next_run, "clock",
+                               clock_jump_record(a->control));
     json_t *pending = deploy_pending_json(a);
     if (pending != NULL)
         json_object_set_new(extras, "pending", pending);

@@ -261,6 +261,15 @@ static void stand(struct app *a)
     app_write(a, batch, NULL, NULL);
 }
 
+void bake_clock_moved(struct app *a, int64_t by_ms)
+{
+    if (a->bake == NULL)
+        return;
+    a->bake->began_ms += by_ms;
+    a->bake->until_ms += by_ms;
+    a->bake->saved_ms += by_ms;
+}
+
 void bake_tick(struct app *a, int64_t now)
 {
     struct bake *b = a->bake;

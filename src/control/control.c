@@ -177,6 +177,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct control *c = prepare->data;
     if (c->leaving)
         return;
+    clock_jump_watch(c);
     pipeline_run_marked(c);
     tell_ready(c);
 }

@@ -19,6 +19,7 @@
  *                read answers, fetch_link.c has the helper that speaks HTTP
  *   writes.c     what an app owes the store      unreadable.c   apps whose row is damaged
  *   marks.c      a rollout's counts from one controller to the next
+ *   clock_jump.c the wall clock is set
  *
  * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
  * (pipeline.c, from the loop's prepare phase) looks at everything and acts.
@@ -333,7 +334,9 @@ struct control {
     uv_idle_t idle; /* while leaving */
     int open_handles;
     int64_t last_maintain_ms, store_tried_ms;
-    int64_t traffic_minute; /* the one that is under way, for traffic_log.c; 0: none yet */
+    bool clock_known;        /* clock_jump.c */
+    int64_t clock_offset_ms; /* wall clock - boot clock, when it was looked at */
+    int64_t traffic_minute;  /* the one that is under way, for traffic_log.c; 0: none yet */
 
     struct {
         struct app **items;
@@ -588,6 +591,13 @@ void traffic_log_tick(struct control *c, int64_t now_ms);
 int traffic_history(struct app *a, uint32_t without_release, struct traffic_sum *out,
                     struct error *err);
 
+/* clock_jump.c */
+void clock_jump_watch(struct control *c);                     /* before anything is decided */
+json_t *clock_jump_record(const struct control *c);           /* for an app's row */
+void clock_jump_restore(struct app *a, const json_t *record); /* behind all else of its row */
+void bake_clock_moved(struct app *a, int64_t by_ms);
+void metrics_clock_moved(struct app *a, int64_t by_ms);
+
 /* marks.c */
 json_t *marks_json(const struct app *a);                /* for the row; NULL: no rollout */
 void marks_restore(struct app *a, const json_t *marks); /* behind watch_begin() */
@@ -761,7 +771,7 @@ struct app_end {
     json_t *data; /* borrowed */
     const char *actor, *text;
     uint32_t release;
-    const char *note; /* literal: kind of one more event; NULL: none */
+    const char *note;                /* literal: kind of one more event; NULL: none */
     const struct store_rollout *row; /* borrowed; its words are literals. NULL: it goes on */
 };
 void app_end(struct app *a, const struct app_end *end);

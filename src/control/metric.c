@@ -283,6 +283,18 @@ void metrics_tick(struct app *a)
     }
 }
 
+void metrics_clock_moved(struct app *a, int64_t by_ms)
+{
+    struct metrics *m = a->metrics;
+    if (m == NULL || m->since_ms == 0)
+        return;
+    m->since_ms += by_ms;
+    for (size_t i = 0; i < m->len; i++) {
+        m->runs[i].due_ms += by_ms;
+        m->runs[i].began_ms += by_ms;
+    }
+}
+
 /* The first that failed; none: the first that could not be read; none: the first inconclusive. */
 static const struct metric_run *worst(const struct app *a)
 {

@@ -437,6 +437,7 @@ int control_restore(struct control *c, struct error *err)
         resume_watch(a, json_object_get(extras[i], "judge"), json_object_get(extras[i], "metrics"));
         marks_restore(a, json_object_get(extras[i], "marks"));
         bake_restore(a, json_object_get(extras[i], "bake"));
+        clock_jump_restore(a, json_object_get(extras[i], "clock"));
         if (rebooted)
             end_for_reboot(a);
         else if (c->rollback_ahead != NULL)

@@ -347,6 +347,8 @@ struct rollout_request {
 /* Begins a rollout; one under way is superseded: *superseded gets it (id 0: none was). */
 int core_begin(struct app_state *s, const struct rollout_request *request,
                const struct observations *obs, struct rollout_state *superseded, struct error *err);
+/* The wall clock was set, so many ms ahead or (negative) back: all moments move with it. */
+void core_clock_moved(struct app_state *s, int64_t by_ms);
 /* At an approval: passes that one. Else all that only waits is skipped from here on (holds,
  * approvals; readiness and smoke tests are not), and the judge is not asked any more. */
 int core_promote(struct app_state *s, int64_t now_ms, struct error *err);

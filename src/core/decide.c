@@ -299,7 +299,21 @@ static bool rollout_turn(struct turn *t)
     return r->id != 0 && r->phase != phase;
 }
 
-/* The wall clock may be set back: no step, no deadline may last longer for it. */
+void core_clock_moved(struct app_state *s, int64_t by_ms)
+{
+    struct rollout_state *r = &s->rollout;
+    if (r->id != 0) {
+        r->started_ms += by_ms;
+        r->step_since_ms += by_ms;
+        r->progress_ms += by_ms;
+    }
+    for (size_t i = 0; i < CORE_MAX_POOLS; i++)
+        if (s->pools[i].id != 0 && s->pools[i].keep_until_ms != 0)
+            s->pools[i].keep_until_ms += by_ms;
+}
+
+/* The wall clock may have been set back over a boot: no step, no deadline may last longer for it.
+ */
 static void fix_clock(struct turn *t)
 {
     struct rollout_state *r = &t->s->rollout;
