@@ -460,10 +460,11 @@ static void end_gateway(struct gateway_process *g)
     close(g->metrics_fd);
 }
 
-static void on_start(void *arg, uint64_t number)
+static void on_start(void *arg, uint64_t boot)
 {
-    (void)arg, (void)number;
-    start_gateway();
+    (void)arg;
+    if (boot == sim.reboots) /* else its guardian went with the host */
+        start_gateway();
 }
 
 static void on_down(void *arg, uint64_t generation)
@@ -481,7 +482,7 @@ void gateway_kill(void)
     sim_note("gateway %llu is killed", (unsigned long long)g->generation);
     end_gateway(g);
     sim_at(soon(), on_down, NULL, g->generation);
-    sim_at(sim_between(5, 200) * SIM_MS, on_start, NULL, 0);
+    sim_at(sim_between(5, 200) * SIM_MS, on_start, NULL, sim.reboots);
 }
 
 /* The old one ends when its last request is answered. */

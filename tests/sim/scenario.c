@@ -209,7 +209,8 @@ static void command(size_t app, enum control_command what)
     snprintf(key, sizeof key, "app%zu@production", app);
     struct app *a = app_by_key(sim.control, key);
     q->command = what;
-    q->rollout = a != NULL ? a->state.rollout.id : 0;
+    /* While a release is being built an abort is of that. */
+    q->rollout = a != NULL && a->deploy == NULL ? a->state.rollout.id : 0;
     json_decref(saying.arguments);
     saying.arguments = NULL;
     switch (what) {
