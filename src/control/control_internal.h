@@ -77,6 +77,7 @@ struct probe {
     uv_timer_t timer; /* the next attempt, or the time limit of the present one */
     struct probe_attempt *attempt; /* under way, or NULL */
     int64_t due_ms;                /* clock_boot_ms(): its time is up */
+    bool last_look;                /* it was up, and is waited for once more */
     uint32_t successes, failures;  /* in a row */
     int64_t fast_ms; /* pause before the next attempt while never ready: 20 ms, growing */
     bool passed;     /* startup: over; readiness: ready; liveness: alive */

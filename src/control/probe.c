@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FAST_FIRST_MS = 20, MIN_RUN_MS = 1000, LATE_MS = 250 };
+enum { FAST_FIRST_MS = 20, MIN_RUN_MS = 1000, LOOK_MS = 20 };
 
 /* Without a readiness probe: the port must accept, where there is one that gets traffic. */
 static const struct probe_spec port_probe = {
@@ -130,30 +130,39 @@ static void on_result(struct probe *p, bool ok, const char *error)
         control_mark(in->app);
 }
 
-static void set_timeout(struct probe *p)
+static void wait_for_answer(struct probe *p, int64_t ms)
 {
-    p->due_ms = clock_boot_ms() + p->spec->timeout_ms;
-    uv_timer_start(&p->timer, on_timer, (uint64_t)p->spec->timeout_ms, 0);
+    p->due_ms = clock_boot_ms() + ms;
+    uv_timer_start(&p->timer, on_timer, (uint64_t)ms, 0);
+}
+
+/* The answer's time is up. But this may have been late (the process was stopped, the machine
+ * slept): then an answer lies there that nobody has looked at, or was never asked for. So there is
+ * always one more look, and for so long as we were away. */
+static void on_time_up(struct probe *p)
+{
+    int64_t late = clock_boot_ms() - p->due_ms;
+    if (p->last_look && late < LOOK_MS) {
+        probe_attempt_timeout(p->attempt);
+        return;
+    }
+    p->last_look = true;
+    wait_for_answer(p, LOOK_MS + (late < p->spec->timeout_ms ? late : p->spec->timeout_ms));
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct probe *p = timer->data;
-    if (p->attempt != NULL && clock_boot_ms() >= p->due_ms + LATE_MS) {
-        /* We were away (the process was stopped, the machine slept): its answer may be there, or
-         * was never asked for. It gets its time once more. */
-        set_timeout(p);
-        return;
-    }
-    if (p->attempt != NULL) { /* its time is up */
-        probe_attempt_timeout(p->attempt);
+    if (p->attempt != NULL) {
+        on_time_up(p);
         return;
     }
     if (p->spec->kind == PROBE_NONE) { /* it has run for long enough */
         on_result(p, true, "");
         return;
     }
-    set_timeout(p);
+    p->last_look = false;
+    wait_for_answer(p, p->spec->timeout_ms);
     p->attempt = probe_attempt_start(p, on_result);
 }
 
