@@ -118,6 +118,7 @@ struct instance {
     int64_t created_ms, since_ms, started_ms, exited_ms;
     enum instance_state last_state;
     bool start_failed, port_taken, ever_ready;
+    bool out_of_memory; /* that ended its last run */
     pid_t pid;
     struct probe probes[PROBE_ROLES];
     int probes_open; /* uv handles that are not closed yet */

@@ -243,11 +243,15 @@ static void describe_end(struct instance *in, const struct run_status *st)
     char memory[32];
     const struct app_spec *spec;
     instance_process(in, &spec);
+    uint64_t limit = spec != NULL ? spec->memory_bytes : 0;
     if (st->start_failed)
         snprintf(in->detail, sizeof in->detail, "did not start: %s", st->reason);
+    else if (st->oom_killed && limit == 0)
+        snprintf(in->detail, sizeof in->detail,
+                 "killed: out of memory (of the machine: it has no limit of its own)");
     else if (st->oom_killed)
         snprintf(in->detail, sizeof in->detail, "killed: out of memory (limit %s)",
-                 format_size_bytes(spec != NULL ? spec->memory_bytes : 0, memory, sizeof memory));
+                 format_size_bytes(limit, memory, sizeof memory));
     else if (st->state == RUN_LOST)
         snprintf(in->detail, sizeof in->detail, "its shim was killed, so it was killed too");
     else if (st->exit_signal != 0)
@@ -294,6 +298,7 @@ static void on_end(struct instance *in, const struct run_status *st)
         in->started_ms = st->started_ms;
     in->pid = 0;
     in->start_failed = st->start_failed;
+    in->out_of_memory = st->oom_killed;
     in->adopted_ready = false;
     if (!in->restart_wanted || st->start_failed)
         describe_end(in, st);

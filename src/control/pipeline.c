@@ -52,6 +52,7 @@ static void observe_instance(struct instance *in, int64_t now, struct arena *are
         .since_ms = in->since_ms,
         .exited_ms = in->exited_ms,
         .start_failed = in->start_failed,
+        .out_of_memory = in->out_of_memory,
         .port_taken = in->port_taken,
         .detail = in->detail[0] != '\0' ? in->detail : NULL,
     };

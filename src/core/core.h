@@ -147,6 +147,7 @@ const char *rollout_result_word(enum rollout_result result); /* "rolled-back" */
     X(REASON_LATENCY, "latency")                                                                   \
     X(REASON_SLO, "slo")                                                                           \
     X(REASON_CRASH_LOOP, "crash-loop")                                                             \
+    X(REASON_OUT_OF_MEMORY, "out-of-memory") /* crashes, for want of memory */                     \
     X(REASON_START_FAILED, "start-failed")                                                         \
     X(REASON_NOT_READY, "not-ready")                                                               \
     X(REASON_DEADLINE, "deadline")                                                                 \
@@ -256,6 +257,7 @@ struct instance_obs {
     int64_t since_ms;      /* when it came into this state */
     int64_t exited_ms;     /* BACKING_OFF, EXITED: when */
     bool start_failed;     /* its last start could not exec: no point in many tries */
+    bool out_of_memory;    /* the kernel killed its last run for want of memory */
     bool port_taken;       /* a stranger holds its port */
     const char *detail;    /* the probe's last error or exit status in words, or NULL */
 };

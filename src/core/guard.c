@@ -65,7 +65,7 @@ static void check_candidate(struct turn *t)
     } else if (crashes >= CRASH_LIMIT) {
         ASSERT(worst != NULL);
         snprintf(text, sizeof text, "crashed (%u crashes of the new release in all)", crashes);
-        fail_with(t, REASON_CRASH_LOOP, worst, text);
+        fail_with(t, worst->out_of_memory ? REASON_OUT_OF_MEMORY : REASON_CRASH_LOOP, worst, text);
     }
 }
 

@@ -38,15 +38,22 @@ enum { RIG_WAIT_MS = 20000, RIG_RUNS = 400, RIG_RULES = 16 };
 /* ---- the engine ---- */
 
 /* What becomes of a run whose id contains `part`. */
-enum rig_fate { FATE_RUNS, FATE_DEAF /* runs, listens to nothing */, FATE_EXITS, FATE_STAYS };
+enum rig_fate {
+    FATE_RUNS,
+    FATE_DEAF /* runs, listens to nothing */,
+    FATE_EXITS,
+    FATE_STAYS,
+    FATE_OOM /* killed by the kernel */
+};
 
 struct rig_run {
     char id[RUN_ID_MAX + 1];
     struct run_status status;
     int listener, port;
-    unsigned started, stopped; /* how often it was told */
+    unsigned started, stopped, asked; /* how often: told to, for its usage */
     bool changed, forgotten;
-    char env[4096]; /* NAME=value lines */
+    uint64_t rss_bytes, cpu_us; /* that it uses */
+    char env[4096];             /* NAME=value lines */
     char argv[512];
 };
 
@@ -213,6 +220,9 @@ RIG int fake_start(struct engine *e, const struct run_spec *spec, struct error *
         run->listener = rig_listen(run->port);
     if (fate == FATE_EXITS)
         rig_end_run(r, run, code, 0);
+    run->status.oom_killed = fate == FATE_OOM;
+    if (fate == FATE_OOM)
+        rig_end_run(r, run, 0, SIGKILL);
     rig_wake(r);
     return 0;
 }
@@ -260,8 +270,13 @@ RIG uint16_t fake_other_port(struct engine *e, const char *id, uint16_t port)
 
 RIG int fake_usage(struct engine *e, const char *id, uint64_t *rss_bytes, uint64_t *cpu_us)
 {
-    (void)e, (void)id;
-    *rss_bytes = *cpu_us = 0;
+    struct rig *r = of(e);
+    struct rig_run *run = r != NULL ? rig_run(r, id) : NULL;
+    if (run == NULL || run->status.state != RUN_RUNNING)
+        return -1;
+    run->asked++;
+    *rss_bytes = run->rss_bytes;
+    *cpu_us = run->cpu_us;
     return 0;
 }
 

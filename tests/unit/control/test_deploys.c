@@ -233,6 +233,29 @@ static void delete_and_deploy_at_once(void **state)
     rig_end(&r);
 }
 
+static void want_of_memory_is_a_reason_of_its_own(void **state)
+{
+    (void)state;
+    static const char *const limits[][2] = {
+        {"{\"app\":\"shop\",\"run\":[\"./shop\"],\"resources\":{\"memory\":\"64Mi\"}}",
+         "killed: out of memory (limit 64Mi)"},
+        {"{\"app\":\"shop\",\"run\":[\"./shop\"]}",
+         "killed: out of memory (of the machine: it has no limit of its own)"},
+    };
+    for (size_t i = 0; i < COUNT_OF(limits); i++) {
+        struct rig r;
+        rig_begin(&r);
+        rig_rule(&r, "shop-1-1", FATE_OOM, 0);
+        assert_string_equal(rig_deploy_whole(&r, limits[i][0]), "rolled-back");
+        const json_t *reason = json_object_get(r.ended, "reason");
+        assert_string_equal(json_string_value(json_object_get(reason, "code")), "out-of-memory");
+        if (strstr(json_string_value(json_object_get(reason, "text")), limits[i][1]) == NULL)
+            fail_msg("%s", json_string_value(json_object_get(reason, "text")));
+        RIG_UNTIL(&r, rig_quiet(&r));
+        rig_end(&r);
+    }
+}
+
 static void a_crashing_first_release_ends_rolled_back(void **state)
 {
     (void)state;
@@ -390,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_later_deploy_supersedes_a_build),
         cmocka_unit_test(delete_and_deploy_at_once),
         cmocka_unit_test(a_crashing_first_release_ends_rolled_back),
+        cmocka_unit_test(want_of_memory_is_a_reason_of_its_own),
         cmocka_unit_test(leaving_and_deleting_with_a_hook_under_way),
         cmocka_unit_test(long_names_do_not_meet),
         cmocka_unit_test(commands_while_leaving_are_refused),

@@ -286,6 +286,7 @@ static void test_words(void **state)
     (void)state;
     assert_string_equal(rollout_result_word(RESULT_ROLLED_BACK), "rolled-back");
     assert_string_equal(reason_code_word(REASON_CRASH_LOOP), "crash-loop");
+    assert_string_equal(reason_code_word(REASON_OUT_OF_MEMORY), "out-of-memory");
     assert_string_equal(instance_state_word(INSTANCE_BACKING_OFF), "backing-off");
     assert_string_equal(step_kind_word(STEP_WAIT_READY), "wait-ready");
     cleanup_buf struct buf text = BUF_INIT;

@@ -157,6 +157,26 @@ static const struct {
                  "  remove r2.0-003\n"
                  "rolled-back: release 2 is rolled back: r2.0-003 crashed (3 crashes of the new "
                  "release in all): GET /ready: status 503; release 1 is live\n"},
+    {.name = "rolling: crashes for want of memory",
+     .strategy = STRATEGY_ROLLING,
+     .replicas = 2,
+     .how = {.crash_ms = 20, .out_of_memory = true},
+     .result = RESULT_ROLLED_BACK,
+     .reason = REASON_OUT_OF_MEMORY,
+     .expected = "step: scale candidate to 1\n"
+                 "step: wait until candidate is ready\n"
+                 "  create \n"
+                 "  start r2.0-003\n"
+                 "  start r2.0-003\n"
+                 "rolling-back: going back: r2.0-003 crashed (3 crashes of the new release in "
+                 "all): GET /ready: status 503\n"
+                 "  cancel-hook \n"
+                 "weight: all traffic is on release 1 (2/2 ready)\n"
+                 "step: scale candidate to 0\n"
+                 "step: drain candidate\n"
+                 "  remove r2.0-003\n"
+                 "rolled-back: release 2 is rolled back: r2.0-003 crashed (3 crashes of the new "
+                 "release in all): GET /ready: status 503; release 1 is live\n"},
     {.name = "rolling: never ready",
      .strategy = STRATEGY_ROLLING,
      .replicas = 2,

@@ -32,7 +32,7 @@ struct behaviour {
     int64_t liveness_ms; /* killed in order to be restarted, so long after each start */
     int64_t bad_ms;      /* the judge says roll back so long after it first has traffic */
     int64_t hook_ms;     /* release commands and smoke take so long; 0: 30 */
-    bool never_ready, start_fails, port_taken, hook_fails, smoke_fails;
+    bool never_ready, start_fails, port_taken, out_of_memory, hook_fails, smoke_fails;
     enum verdict verdict; /* until bad_ms; zero: nothing is clear */
 };
 
@@ -384,6 +384,7 @@ static inline void world_observe(struct world *w, struct observations *obs, stru
             .exited_ms = f->exited_ms,
             .start_failed = f->start_failed && !f->running,
             .port_taken = taken,
+            .out_of_memory = f->fast_crashes > 0 && w->how[f->release].out_of_memory,
             .detail = f->state == INSTANCE_READY ? NULL : "GET /ready: status 503",
         };
     }
