@@ -65,8 +65,10 @@ void view_measured(const json_t *list, const struct term *term, const char *inde
         const char *last = json_text(m, "last");
         table_cell(&t, STYLE_BOLD, json_text(m, "name"));
         table_cell(&t, style_of(last), *last != '\0' ? last : NULL);
-        value_cell(&t, json_object_get(m, "value"));
-        value_cell(&t, json_object_get(m, "stable_value"));
+        /* Bytes and microseconds are for programs; the text has them as people say them. */
+        bool raw = strcmp(json_text(m, "source"), "instances") == 0;
+        value_cell(&t, raw ? NULL : json_object_get(m, "value"));
+        value_cell(&t, raw ? NULL : json_object_get(m, "stable_value"));
         count_cell(&t, m);
         table_cell(&t, STYLE_NONE, json_text(m, "text"));
     }

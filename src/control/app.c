@@ -152,6 +152,7 @@ void app_forget(struct app *a)
         }
     deploy_cancel(a, NULL);
     metrics_end(a);
+    usage_end(a);
     hooks_release(a);
     pipeline_release(a);
     while (a->instances.len > 0)

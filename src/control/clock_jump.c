@@ -27,6 +27,7 @@ static void move_instance(struct instance *in, int64_t by_ms)
     move(&in->drain_deadline_ms, by_ms);
     move(&in->since_ms, by_ms);
     move(&in->exited_ms, by_ms);
+    move(&in->started_ms, by_ms); /* how long it has been up */
 }
 
 /* What is only shown stays: it was right when it happened. */
@@ -43,6 +44,7 @@ static void move_stored(struct app *a, int64_t by_ms)
 static void move_app(struct app *a, int64_t by_ms)
 {
     move_stored(a, by_ms);
+    usage_clock_moved(a, by_ms);
     move(&a->judged_ms, by_ms);
     move(&a->judge_saved_ms, by_ms);
     move(&a->retry_ms, by_ms);

@@ -17,6 +17,7 @@
  *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
  *   metric.c     what a spec measures; metric_ask.c asks, metric_answer.c and metric_prometheus.c
  *                read answers, fetch_link.c has the helper that speaks HTTP
+ *   usage.c      what instances use: memory, CPU per request
  *   writes.c     what an app owes the store      unreadable.c   apps whose row is damaged
  *   marks.c      a rollout's counts from one controller to the next
  *   clock_jump.c the wall clock is set
@@ -93,6 +94,16 @@ enum life {
     LIFE_EXITED   /* its last run is over */
 };
 
+/* What its run had used when it was last looked at (usage.c). */
+struct instance_use {
+    uint32_t round; /* of looks; 0: never */
+    uint32_t run;
+    bool known; /* the rest is; else it is not warm, or cannot be told */
+    int64_t at_ms;
+    uint64_t rss_bytes, cpu_us;
+    uint64_t requests, warm_requests; /* answered; from so many on it is warm */
+};
+
 struct instance {
     struct app *app; /* gone before it, while its handles close: use control then */
     struct control *control;
@@ -127,6 +138,7 @@ struct instance {
     char detail[REASON_TEXT_MAX];
     /* Totals when the slot was given to it. */
     uint64_t base[INSTANCE_METRICS];
+    struct instance_use use;
 };
 
 /* ---- releases and apps
@@ -260,6 +272,7 @@ struct app {
     enum judgement judgement;
     struct buf judge_text;
     struct metrics *metrics; /* of the rollout under way; NULL: it has none */
+    struct usage *usage;     /* usage.c; NULL: what instances use is not compared */
     char *rollout_actor;
     struct pending_deploy *deploy;
     struct {
@@ -599,6 +612,7 @@ json_t *clock_jump_record(const struct control *c);           /* for an app's ro
 void clock_jump_restore(struct app *a, const json_t *record); /* behind all else of its row */
 void bake_clock_moved(struct app *a, int64_t by_ms);
 void metrics_clock_moved(struct app *a, int64_t by_ms);
+void usage_clock_moved(struct app *a, int64_t by_ms);
 
 /* marks.c */
 json_t *marks_json(const struct app *a);                /* for the row; NULL: no rollout */
@@ -628,6 +642,15 @@ void metrics_verdict(const struct app *a, struct observations *obs); /* over the
 void metrics_end(struct app *a);
 json_t *metrics_json(const struct app *a);       /* for people; an empty list: none */
 json_t *metrics_state_json(const struct app *a); /* a->metrics is not NULL */
+
+/* usage.c: what instances use, as extras of the judge */
+/* Adds to the `len` that there are; gives how many are. */
+uint32_t usage_compared(const struct app_spec *spec, struct judge_extra extras[JUDGE_EXTRAS],
+                        uint32_t len);
+void usage_begin(struct app *a); /* as far as a->judge compares it */
+void usage_tick(struct app *a, int64_t now);
+void usage_end(struct app *a);
+void usage_add_json(const struct app *a, json_t *metrics); /* for people, as metrics_json() */
 
 /* verdict_log.c */
 void verdict_log_begin(struct app *a);

@@ -86,7 +86,9 @@ static json_t *rollout_json(struct app *a)
         (int)s->plan.len, "name", name, "weight",
         candidate != NULL ? candidate->weight_ppm / 10000.0 : 0.0, "verdict", verdict, "steps_text",
         texts, "reason", "code", reason_code_word(s->reason.code), "text", s->reason.text);
-    json_object_set_new(out, "metrics", metrics_json(a));
+    json_t *metrics = metrics_json(a);
+    usage_add_json(a, metrics);
+    json_object_set_new(out, "metrics", metrics);
     json_object_set_new(out, "since", time_json(a->start.at_ms));
     json_object_set_new(out, "step_since", time_json(s->step_since_ms));
     return out;

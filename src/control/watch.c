@@ -32,8 +32,9 @@ void watch_config(const struct app_spec *spec, bool has_stable,
         .min_requests = slo->min_requests,
         .has_stable = has_stable,
         .extras = extras,
-        .extras_len = has_stable ? metrics_compared(spec, extras) : 0,
     };
+    if (has_stable)
+        out->extras_len = usage_compared(spec, extras, metrics_compared(spec, extras));
 }
 
 void watch_begin(struct app *a)
@@ -46,6 +47,7 @@ void watch_begin(struct app *a)
     watch_config(spec, a->state.stable != 0, extras, &config);
     judge_init(&a->judge, &config);
     metrics_begin(a);
+    usage_begin(a);
     a->judging = true;
     a->judgement = JUDGEMENT_NO_DATA;
     a->judged_ms = control_now();
@@ -91,6 +93,7 @@ void watch_end(struct app *a)
     a->judgement = JUDGEMENT_NO_DATA;
     buf_clear(&a->judge_text);
     metrics_end(a);
+    usage_end(a);
 }
 
 /* Marks under 10 ms tell machines apart, not releases; an slo may ask for less. */
@@ -214,6 +217,7 @@ void watch_tick(struct app *a)
             a->judge_fed = true;
         }
     }
+    usage_tick(a, now);
     save(a, now);
     buf_clear(&a->judge_text);
     enum judgement before = a->judgement;

@@ -145,6 +145,9 @@ struct pair_test {
 };
 void pair_init(struct pair_test *p, double tolerance, bool less_is_worse);
 void pair_update(struct pair_test *p, double candidate, double stable); /* NaN, infinity: no data */
+/* The same, by one who knows more than the two values. */
+void pair_count(struct pair_test *p, bool worse, double candidate, double stable);
+void pair_note(struct pair_test *p, double candidate, double stable); /* to be shown: no evidence */
 double pair_worse_log(const struct pair_test *p);
 double pair_no_worse_log(const struct pair_test *p);
 

@@ -193,7 +193,7 @@ static void add_extra(const struct judge *j, struct judge_report *r, const struc
     if (pairs != 0 && share > .5)
         m->needs_to_roll_back = requests_for(r->log_bar - log(m->weight), m->log_e,
                                              growth_of_rate(fmin(share, .99), .5));
-    if (pairs != 0 && share < .5)
+    if (m->guarded && pairs != 0 && share < .5)
         m->needs_to_pass =
             requests_for(r->log_pass_bar, m->log_fine, growth_of_rate(fmax(share, .01), .5));
     settle(m, r);

@@ -8,6 +8,8 @@
 #include <string.h>
 
 static const double ALPHA_PASS = .05, MAX_WORSE = 1;
+/* What instances use is always watched: it must not cost the other metrics much of their alpha. */
+static const double WEIGHT_USED = .25;
 
 const char *judgement_word(enum judgement judgement)
 {
@@ -18,6 +20,17 @@ const char *judgement_word(enum judgement judgement)
     };
     ASSERT(judgement < JUDGEMENTS_COUNT);
     return words[judgement];
+}
+
+const char *judge_extra_word(enum judge_extra_kind kind)
+{
+    static const char *const words[EXTRA_KINDS] = {
+#define X(name, word, title) [name] = word,
+        JUDGE_EXTRA_KINDS(X)
+#undef X
+    };
+    ASSERT(kind < EXTRA_KINDS);
+    return words[kind];
 }
 
 bool judgement_rolls_back(enum judgement judgement)
@@ -62,6 +75,7 @@ static void init_extras(struct judge *j, const struct judge_config *config)
     for (uint32_t i = 0; i < j->extras_len; i++) {
         const struct judge_extra *from = &config->extras[i];
         snprintf(j->extras[i].name, JUDGE_NAME_MAX, "%s", from->name);
+        j->extras[i].kind = from->kind;
         pair_init(&j->extras[i].test, from->test.tolerance, from->test.less_is_worse);
     }
 }
@@ -166,6 +180,15 @@ void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable
     pair_update(&j->extras[extra].test, candidate, stable);
 }
 
+struct pair_test *judge_used(struct judge *j, enum judge_extra_kind kind)
+{
+    ASSERT(kind != EXTRA_ASKED);
+    for (uint32_t i = 0; i < j->extras_len; i++)
+        if (j->extras[i].kind == kind)
+            return &j->extras[i].test;
+    return NULL;
+}
+
 /* ---- looking
  * ------------------------------------------------------------------------------------------ */
 
@@ -184,7 +207,9 @@ void judge_weigh(const struct judge *j, double weights[METRICS_COUNT])
     weights[METRIC_SLO_ERRORS] = j->slo_errors.p_max > 0 ? 1 : 0;
     weights[METRIC_SLO_LATENCY] = j->slo_latency.p_max > 0 ? 1 : 0;
     for (uint32_t i = 0; i < JUDGE_EXTRAS; i++)
-        weights[METRIC_EXTRA + i] = i < j->extras_len ? 1 : 0;
+        weights[METRIC_EXTRA + i] = i >= j->extras_len                 ? 0
+                                    : j->extras[i].kind == EXTRA_ASKED ? 1
+                                                                       : WEIGHT_USED;
     for (int i = 0; i < METRICS_COUNT; i++)
         sum += weights[i];
     for (int i = 0; i < METRICS_COUNT && sum > 0; i++)
@@ -280,7 +305,8 @@ static bool has_data(const struct judge *j)
     bool comparable = j->errors.stable_requests != 0 || !j->has_stable || judge_has_slo(j);
     bool pairs = false;
     for (uint32_t i = 0; i < j->extras_len; i++)
-        pairs = pairs || j->extras[i].test.worse + j->extras[i].test.not_worse != 0;
+        pairs = pairs || (j->extras[i].kind == EXTRA_ASKED &&
+                          j->extras[i].test.worse + j->extras[i].test.not_worse != 0);
     return (j->errors.candidate_requests != 0 && comparable) || pairs;
 }
 
@@ -288,6 +314,8 @@ static enum judgement judge_by(const struct judge *j, const struct evidence *e)
 {
     if (e->total_log >= -log(j->alpha))
         return judgement_of(e->strongest);
+    if (!has_data(j))
+        return JUDGEMENT_NO_DATA;
     return fineness_reached(j) ? JUDGEMENT_PASS : JUDGEMENT_CONTINUE;
 }
 
@@ -308,12 +336,9 @@ static bool far_from_rolling_back(const struct judge *j)
 
 enum judgement judge_verdict(const struct judge *j)
 {
-    struct evidence e;
-    if (!has_data(j))
-        return JUDGEMENT_NO_DATA;
-    if (far_from_rolling_back(j))
-        return fineness_reached(j) ? JUDGEMENT_PASS : JUDGEMENT_CONTINUE;
-    evidence_gather(j, &e);
+    struct evidence e = {0}; /* nothing */
+    if (!far_from_rolling_back(j))
+        evidence_gather(j, &e);
     return judge_by(j, &e);
 }
 
@@ -331,12 +356,12 @@ static enum metric metric_to_tell(const struct judge *j, const struct evidence *
 enum judgement judge_look(const struct judge *j, struct buf *text)
 {
     struct evidence e;
-    if (!has_data(j)) {
-        sentence_no_data(j, text);
-        return JUDGEMENT_NO_DATA;
-    }
     evidence_gather(j, &e);
     enum judgement judgement = judge_by(j, &e);
+    if (judgement == JUDGEMENT_NO_DATA) {
+        sentence_no_data(j, text);
+        return judgement;
+    }
     sentence_evidence(j, &e, judgement_rolls_back(judgement) ? e.strongest : metric_to_tell(j, &e),
                       text);
     if (judgement == JUDGEMENT_PASS)

@@ -24,7 +24,7 @@
 
 #include "judge/evidence.h"
 
-enum { JUDGE_MARKS = 4, JUDGE_EDGES = 5, JUDGE_EXTRAS = 8, JUDGE_NAME_MAX = 48 };
+enum { JUDGE_MARKS = 4, JUDGE_EDGES = 5, JUDGE_EXTRAS = 10, JUDGE_NAME_MAX = 48 };
 
 /* Slow answers are a fault only beyond twice as many as stable's at the same mark. Two arms of one
  * release differ a little for good reasons (fewer instances, cold caches), and a test that never
@@ -51,9 +51,25 @@ void judge_choose_marks(const uint64_t *counts, size_t len, uint32_t least,
 size_t judge_choose_edges(const uint64_t *counts, size_t len, uint32_t least,
                           uint32_t edges[JUDGE_MARKS]);
 
+/* X(name, word, title): what a compared number is. All but the asked ones are what the instances
+ * themselves use: they can roll back, with a small part of alpha, but passing does not wait for
+ * them, and they say nothing of a candidate that nobody visited. */
+#define JUDGE_EXTRA_KINDS(X)                                                                       \
+    X(EXTRA_ASKED, "asked", "") /* a metric of the spec; it has a name of its own */               \
+    X(EXTRA_MEMORY, "memory", "memory per instance")   /* bytes */                                 \
+    X(EXTRA_CPU, "cpu-per-request", "CPU per request") /* microseconds */
+enum judge_extra_kind {
+#define X(name, word, title) name,
+    JUDGE_EXTRA_KINDS(X)
+#undef X
+        EXTRA_KINDS
+};
+const char *judge_extra_word(enum judge_extra_kind kind);
+
 /* A number from elsewhere that is compared with stable's: see struct pair_test. */
 struct judge_extra {
     char name[JUDGE_NAME_MAX];
+    enum judge_extra_kind kind;
     struct pair_test test;
 };
 
@@ -88,8 +104,9 @@ struct judge_config {
     double negligible_error_rate;
     uint32_t min_requests;
     bool has_stable;
-    const struct judge_extra *extras; /* name and test.tolerance, test.less_is_worse; copied */
-    uint32_t extras_len;              /* <= JUDGE_EXTRAS; none without a stable release */
+    /* Name, kind, test.tolerance and test.less_is_worse; copied. */
+    const struct judge_extra *extras;
+    uint32_t extras_len; /* <= JUDGE_EXTRAS; none without a stable release */
 };
 void judge_init(struct judge *j, const struct judge_config *config);
 
@@ -111,6 +128,8 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate,
 /* A pair of values of extra metric `extra` < extras_len, taken at about the same time; NaN: none.
  */
 void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable);
+/* Of what the instances use: its test, to count pairs by; NULL: it is not compared. */
+struct pair_test *judge_used(struct judge *j, enum judge_extra_kind kind);
 
 /* X(name, word) */
 #define JUDGEMENTS(X)                                                                              \

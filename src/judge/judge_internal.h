@@ -56,6 +56,11 @@ void sentence_evidence(const struct judge *j, const struct evidence *e, enum met
                        struct buf *text);
 void sentence_pass(const struct judge *j, struct buf *text);
 void sentence_inconclusive(const struct judge *j, const struct fineness *f, struct buf *text);
+const char *words_extra(const struct judge_extra *extra); /* what it is called in a sentence */
+void words_value(struct buf *out, enum judge_extra_kind kind, double value); /* 52.3 MiB */
+/* "higher by more than a factor of 2 in 17 of 19 comparisons" */
+void words_pairs(struct buf *out, const struct pair_test *p, enum judge_extra_kind kind,
+                 const char *higher);
 void words_count(struct buf *out, uint64_t n);     /* 1,234,567 */
 void words_percent(struct buf *out, double share); /* 0.5% */
 /* "; 40 and 3 of these errors are repeats by the same clients"; nothing where there are none */

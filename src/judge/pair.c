@@ -24,8 +24,19 @@ void pair_update(struct pair_test *p, double candidate, double stable)
         return;
     bool worse =
         p->less_is_worse ? candidate * p->tolerance < stable : candidate > stable * p->tolerance;
+    pair_count(p, worse, candidate, stable);
+}
+
+void pair_count(struct pair_test *p, bool worse, double candidate, double stable)
+{
     p->worse += worse;
     p->not_worse += !worse;
+    pair_note(p, candidate, stable);
+}
+
+void pair_note(struct pair_test *p, double candidate, double stable)
+{
+    ASSERT(isfinite(candidate) && isfinite(stable));
     p->candidate_last = candidate;
     p->stable_last = stable;
 }

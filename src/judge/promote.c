@@ -65,7 +65,9 @@ static bool is_guarded(const struct judge *j, enum metric metric)
     case METRIC_LATENCY: return j->has_stable || j->slo_latency.p_max > 0;
     case METRIC_SLO_ERRORS:
     case METRIC_SLO_LATENCY: return false; /* part of the two above */
-    default: return metric - METRIC_EXTRA < j->extras_len;
+    default:
+        return metric - METRIC_EXTRA < j->extras_len &&
+               j->extras[metric - METRIC_EXTRA].kind == EXTRA_ASKED;
     }
 }
 

@@ -57,10 +57,11 @@ static void put_extras(struct buf *out, const struct judge *j)
         buf_puts(out, i == 0 ? "{\"name\":\"" : ",{\"name\":\"");
         buf_json_escape(out, j->extras[i].name, strlen(j->extras[i].name));
         buf_printf(out,
-                   "\",\"tolerance\":%.17g,\"less\":%s,\"counts\":[%" PRIu64 ",%" PRIu64
-                   "],\"last\":[%.17g,%.17g]}",
-                   p->tolerance, p->less_is_worse ? "true" : "false", p->worse, p->not_worse,
-                   p->candidate_last, p->stable_last);
+                   "\",\"kind\":\"%s\",\"tolerance\":%.17g,\"less\":%s,\"counts\":[%" PRIu64
+                   ",%" PRIu64 "],\"last\":[%.17g,%.17g]}",
+                   judge_extra_word(j->extras[i].kind), p->tolerance,
+                   p->less_is_worse ? "true" : "false", p->worse, p->not_worse, p->candidate_last,
+                   p->stable_last);
     }
     buf_putc(out, ']');
 }
@@ -179,6 +180,17 @@ static bool get_edges(const json_t *edges, const json_t *latency, struct judge *
     return true;
 }
 
+static bool get_kind(const json_t *value, enum judge_extra_kind *out)
+{
+    const char *word = json_string_value(value);
+    for (int k = 0; word != NULL && k < EXTRA_KINDS; k++)
+        if (strcmp(word, judge_extra_word((enum judge_extra_kind)k)) == 0) {
+            *out = (enum judge_extra_kind)k;
+            return true;
+        }
+    return false;
+}
+
 static bool get_extra(const json_t *object, struct judge_extra *extra)
 {
     const char *name = json_string_value(json_object_get(object, "name"));
@@ -187,6 +199,7 @@ static bool get_extra(const json_t *object, struct judge_extra *extra)
     double last[2], tolerance;
     bool less;
     if (name == NULL || strlen(name) >= JUDGE_NAME_MAX ||
+        !get_kind(json_object_get(object, "kind"), &extra->kind) ||
         !get_double(json_object_get(object, "tolerance"), 1, 1e300, &tolerance) ||
         !get_bool(json_object_get(object, "less"), &less) ||
         !get_doubles(json_object_get(object, "last"), last, 2))

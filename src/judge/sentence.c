@@ -114,20 +114,48 @@ static void tell_ceiling(const struct judge *j, const struct ceiling *c, const c
     rate(out, stable_events, j->errors.stable_requests, "");
 }
 
-static void tell_pair(const struct judge_extra *extra, struct buf *out)
+const char *words_extra(const struct judge_extra *extra)
 {
-    const struct pair_test *p = &extra->test;
-    buf_printf(out, "%s %.4g against %.4g of stable, ", extra->name, p->candidate_last,
-               p->stable_last);
+    static const char *const titles[EXTRA_KINDS] = {
+#define X(name, word, title) [name] = title,
+        JUDGE_EXTRA_KINDS(X)
+#undef X
+    };
+    return extra->kind == EXTRA_ASKED ? extra->name : titles[extra->kind];
+}
+
+void words_value(struct buf *out, enum judge_extra_kind kind, double value)
+{
+    switch (kind) {
+    case EXTRA_MEMORY: buf_printf(out, "%.4g MiB", value / (1 << 20)); break;
+    case EXTRA_CPU: buf_printf(out, "%.3g ms", value / 1000); break;
+    case EXTRA_ASKED:
+    case EXTRA_KINDS: buf_printf(out, "%.4g", value); break;
+    }
+}
+
+void words_pairs(struct buf *out, const struct pair_test *p, enum judge_extra_kind kind,
+                 const char *higher)
+{
+    buf_puts(out, higher);
     if (p->tolerance > 1)
-        buf_printf(out, "%s by more than a factor of %.4g in ",
-                   p->less_is_worse ? "lower" : "higher", p->tolerance);
-    else
-        buf_printf(out, "%s in ", p->less_is_worse ? "lower" : "higher");
+        buf_printf(out, " by more than a factor of %.4g", p->tolerance);
+    buf_puts(out, kind == EXTRA_MEMORY ? " and still growing in " : " in ");
     words_count(out, p->worse);
     buf_puts(out, " of ");
     words_count(out, p->worse + p->not_worse);
     buf_puts(out, " comparisons");
+}
+
+static void tell_pair(const struct judge_extra *extra, struct buf *out)
+{
+    const struct pair_test *p = &extra->test;
+    buf_printf(out, "%s ", words_extra(extra));
+    words_value(out, extra->kind, p->candidate_last);
+    buf_puts(out, " against ");
+    words_value(out, extra->kind, p->stable_last);
+    buf_puts(out, " of stable, ");
+    words_pairs(out, p, extra->kind, p->less_is_worse ? "lower" : "higher");
 }
 
 void words_evidence(struct buf *out, double e_log, double log_bar)

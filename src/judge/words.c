@@ -74,19 +74,17 @@ static void tell_rates(const struct metric_report *m, struct buf *out)
     words_repeats(out, m->candidate_repeats, m->stable_repeats, m->stable_requests != 0);
 }
 
-static void tell_pairs(const struct judge_extra *extra, const struct metric_report *m,
-                       struct buf *out)
+static void tell_pairs(const struct judge_extra *extra, struct buf *out)
 {
     const struct pair_test *p = &extra->test;
-    buf_printf(out, "%s is %.4g, stable's %.4g; it was worse", m->name, m->candidate_rate,
-               m->stable_rate);
-    if (p->tolerance > 1)
-        buf_printf(out, " by more than a factor of %.3g", p->tolerance);
-    buf_puts(out, " in ");
-    words_count(out, m->candidate_events);
-    buf_puts(out, " of ");
-    words_count(out, m->candidate_requests);
-    buf_puts(out, " comparisons");
+    buf_printf(out, "%s is ", words_extra(extra));
+    words_value(out, extra->kind, p->candidate_last);
+    buf_puts(out, ", stable's ");
+    words_value(out, extra->kind, p->stable_last);
+    if (p->worse + p->not_worse == 0)
+        return;
+    buf_puts(out, "; it was ");
+    words_pairs(out, p, extra->kind, "worse");
 }
 
 static void tell_outlook(const struct judge_report *r, const struct metric_report *m,
@@ -116,21 +114,29 @@ static void tell_outlook(const struct judge_report *r, const struct metric_repor
         tell_needs(out, needs, rate);
 }
 
+static const struct judge_extra *extra_of(const struct judge *j, const struct metric_report *m)
+{
+    for (uint32_t i = 0; m->is_pair && i < j->extras_len; i++)
+        if (j->extras[i].name == m->name)
+            return &j->extras[i];
+    return NULL;
+}
+
 void words_metric(const struct judge *j, const struct judge_report *r, struct metric_report *m,
                   double requests_per_s)
 {
     cleanup_buf struct buf out = BUF_INIT;
-    if (m->candidate_requests == 0) {
+    const struct judge_extra *extra = extra_of(j, m);
+    bool seen = extra != NULL && (extra->test.candidate_last != 0 || extra->test.stable_last != 0);
+    if (m->candidate_requests == 0 && !seen) {
         buf_printf(&out, "%s: no data yet", m->name);
     } else {
-        if (m->is_pair)
-            for (uint32_t i = 0; i < j->extras_len; i++) {
-                if (j->extras[i].name == m->name)
-                    tell_pairs(&j->extras[i], m, &out);
-            }
+        if (extra != NULL)
+            tell_pairs(extra, &out);
         else
             tell_rates(m, &out);
-        tell_outlook(r, m, requests_per_s, &out);
+        if (m->candidate_requests != 0)
+            tell_outlook(r, m, requests_per_s, &out);
     }
     snprintf(m->text, sizeof m->text, "%s", buf_str(&out));
 }

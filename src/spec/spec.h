@@ -97,6 +97,8 @@ struct judge_spec {
     double alpha;                          /* chance of a false roll back per rollout, 0.001 */
     double max_worse;                      /* "no worse than (1 + this) x stable" to promote, 1.0 */
     enum inconclusive_policy inconclusive; /* at the end of what can be compared */
+    double more_memory, more_cpu; /* than stable's that is no fault, 1.0: twice as much; 0: off */
+    int64_t usage_interval_ms;    /* what instances use is looked at so often */
 };
 
 struct strategy_spec {

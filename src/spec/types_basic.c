@@ -199,6 +199,22 @@ static bool write_share(const struct key *key, const void *base, struct buf *out
                      (uint32_t)lround(*(const double *)const_field_at(base, key->offset) * 1e6));
 }
 
+/* 0: off. */
+static void read_more(struct reader *r, const struct key *key, const struct node *node, void *base)
+{
+    if (node->kind == NODE_SCALAR && strcmp(node->text, "off") == 0)
+        *(double *)field_at(base, key->offset) = 0;
+    else
+        read_share(r, key, node, base);
+}
+
+static bool write_more(const struct key *key, const void *base, struct buf *out)
+{
+    if (*(const double *)const_field_at(base, key->offset) == 0)
+        return write_quoted_word(out, "off");
+    return write_share(key, base, out);
+}
+
 static void read_error_rate(struct reader *r, const struct key *key, const struct node *node,
                             void *base)
 {
@@ -226,6 +242,13 @@ const struct value_type type_judge_worse = {.shape = "a percentage above 0%, suc
                                             .write = write_share,
                                             .min = 1,
                                             .max = 100000000};
+/* Less is what good releases differ by. */
+const struct value_type type_judge_more = {
+    .shape = "a percentage of at least 10%, such as 100%, or `off`",
+    .read = read_more,
+    .write = write_more,
+    .min = 100000,
+    .max = 100000000};
 const struct value_type type_error_rate = {.shape = "a percentage from 0% to 100%",
                                            .read = read_error_rate,
                                            .write = write_error_rate,

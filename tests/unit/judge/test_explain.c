@@ -89,6 +89,33 @@ static void each_guarded_metric_has_to_be_fine(void **state)
     expect_verdict(&j, JUDGEMENT_CONTINUE, JUDGEMENT_INCONCLUSIVE, "the latency is not shown");
 }
 
+/* It has a small part of alpha, rolls back also where nobody visits, and nothing waits for it. */
+static void what_instances_use_only_condemns(void **state)
+{
+    (void)state;
+    static const struct judge_extra extras[] = {
+        {.name = "memory", .kind = EXTRA_MEMORY, .test = {.tolerance = 2}},
+        {.name = "cpu-per-request", .kind = EXTRA_CPU, .test = {.tolerance = 2}}};
+    struct judge_config config = {.alpha = .001, .has_stable = true};
+    double alone = judge_errors_alpha(&config);
+    config.extras = extras;
+    config.extras_len = 2;
+    assert_true(judge_errors_alpha(&config) > .9 * alone);
+    struct judge j = made(&config);
+    feed(&j, 10000, 50, 90000, 450);
+    expect_verdict(&j, JUDGEMENT_CONTINUE, JUDGEMENT_INCONCLUSIVE, "the latency is not shown");
+    assert_null(judge_used(&(struct judge){0}, EXTRA_CPU));
+    j = made(&config);
+    struct pair_test *memory = judge_used(&j, EXTRA_MEMORY);
+    int pairs = 0;
+    for (; judge_verdict(&j) == JUDGEMENT_NO_DATA; pairs++)
+        pair_count(memory, true, 300 << 20, 100 << 20);
+    assert_in_range(pairs, 16, 19);
+    expect_verdict(&j, JUDGEMENT_METRIC, JUDGEMENT_METRIC,
+                   "memory per instance 300 MiB against 100 MiB of stable, higher by more than a "
+                   "factor of 2 and still growing in ");
+}
+
 static void without_errors_a_ceiling_lets_it_pass(void **state)
 {
     (void)state;
@@ -219,6 +246,31 @@ static void extra_metrics_are_told_by_comparisons(void **state)
     assert_true(r.metrics[1].needs_to_roll_back > 5 && r.metrics[1].needs_to_roll_back < 30);
 }
 
+static void what_instances_use_is_told_in_units(void **state)
+{
+    (void)state;
+    static const struct judge_extra extras[] = {
+        {.name = "memory", .kind = EXTRA_MEMORY, .test = {.tolerance = 2}},
+        {.name = "cpu-per-request", .kind = EXTRA_CPU, .test = {.tolerance = 1.5}}};
+    struct judge j = made(&(struct judge_config){
+        .alpha = .001, .has_stable = true, .extras = extras, .extras_len = 2});
+    struct judge_report r;
+    pair_note(judge_used(&j, EXTRA_MEMORY), 53.5 * (1 << 20), 52 * (1 << 20));
+    for (int i = 0; i < 4; i++)
+        pair_count(judge_used(&j, EXTRA_CPU), i > 0, 3100, 1020);
+    judge_explain(&j, 10, &r);
+    assert_int_equal(r.len, 3);
+    assert_string_equal(r.metrics[1].name, "memory");
+    assert_string_equal(r.metrics[1].text, "memory per instance is 53.5 MiB, stable's 52 MiB");
+    assert_false(r.metrics[1].guarded);
+    expect_sentence(r.metrics[2].text,
+                    "CPU per request is 3.1 ms, stable's 1.02 ms; it was worse by "
+                    "more than a factor of 1.5 in 3 of 4 comparisons");
+    pair_count(judge_used(&j, EXTRA_MEMORY), true, 200 << 20, 52 << 20);
+    judge_explain(&j, 10, &r);
+    expect_sentence(r.metrics[1].text, "and still growing in 1 of 1 comparisons");
+}
+
 /* The estimate of what it takes is about what it takes. */
 static void the_outlook_is_about_right(void **state)
 {
@@ -279,11 +331,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_end_of_a_hold_makes_inconclusive_of_continue),
         cmocka_unit_test(each_guarded_metric_has_to_be_fine),
+        cmocka_unit_test(what_instances_use_only_condemns),
         cmocka_unit_test(without_errors_a_ceiling_lets_it_pass),
         cmocka_unit_test(one_slow_mark_does_not_pass),
         cmocka_unit_test(a_metric_is_told_with_what_it_still_takes),
         cmocka_unit_test(a_decided_metric_says_so),
         cmocka_unit_test(extra_metrics_are_told_by_comparisons),
+        cmocka_unit_test(what_instances_use_is_told_in_units),
         cmocka_unit_test(the_outlook_is_about_right),
         cmocka_unit_test(plans_know_their_limits),
     };

@@ -30,7 +30,7 @@ static void the_record_is_exact(void **state)
     static const uint32_t edges[] = {3, 5, 8, 13, UINT32_MAX};
     static const struct judge_extra extras[] = {
         {.name = "p\"95 µs", .test = {.tolerance = 1.1}},
-        {.name = "memory", .test = {.tolerance = 3, .less_is_worse = true}}};
+        {.name = "memory", .kind = EXTRA_MEMORY, .test = {.tolerance = 3, .less_is_worse = true}}};
     struct dice dice = {11};
     for (uint32_t len = 0; len <= 5; len++) {
         struct judge j = made(&(struct judge_config){.alpha = .001 / 3,
@@ -136,6 +136,8 @@ static void a_wrong_record_is_refused(void **state)
         {"\"name\":\"cpu\"", "\"name\":7"},
         {"\"name\":\"cpu\"",
          "\"name\":\"a name that is longer than any name that was ever written there\""},
+        {"\"kind\":\"asked\"", "\"kind\":\"heard\""},
+        {"\"kind\":\"asked\"", "\"kind\":0"},
         {"\"tolerance\":1.5", "\"tolerance\":0.5"},
         {"\"less\":false", "\"less\":0"},
         {"\"last\":[0,0]", "\"last\":[0]"},

@@ -90,7 +90,8 @@ static const char *const lines[][8] = {
      "strategy: {canary: {steps: [0.0001, 33.3%, {weight: 50, hold: 0, approve: true, smoke: "
      "[x]}], "
      "hold: 5s, instances: 4, match: {cookie: {a: b}}, sticky: cookie, judge: {alpha: 0.0001%, "
-     "max-worse: 33.3333%, inconclusive: rollback}}}\n",
+     "max-worse: 33.3333%, inconclusive: rollback, memory: off, cpu: 10%, usage-interval: 90s}}}\n",
+     "strategy: {canary: {judge: {memory: 1000%, cpu: off}}}\n",
      "strategy: {canary: {steps: []}}\n", "strategy: {canary: {steps: [100]}}\n"},
     {"slo: {error-rate: 0%}\n", "slo: {error-rate: 0.01%, latency: {p99.9: 1ms}, window: 5m}\n",
      "slo: {latency: {p50: 30d}, min-requests: 1}\n"},

@@ -65,6 +65,8 @@ static void the_four_lines_get_every_default(void **state)
     assert_int_equal(s->bake.time_ms, 0);
     assert_false(s->bake.keep);
     assert_int_equal(s->strategy.judge.inconclusive, INCONCLUSIVE_CONTINUE);
+    assert_true(s->strategy.judge.more_memory == 1.0 && s->strategy.judge.more_cpu == 1.0);
+    assert_int_equal(s->strategy.judge.usage_interval_ms, 5000);
     assert_int_equal(s->deadline_ms, 600000);
     assert_int_equal(s->history, 10);
     assert_false(s->pause_on_failure);
@@ -161,7 +163,7 @@ static void all_that_traffic_can_say(void **state)
         "strategy:\n  canary:\n    steps: [0.5, 5%, {weight: 20, hold: 2m, approve: true, smoke: "
         "[[./s, $SLUICE_PREVIEW_URL]]}]\n    hold: 10s\n    instances: 2\n"
         "    match: {header: {canary: \"true\"}}\n    sticky: cookie\n"
-        "    judge: {alpha: 1%, max-worse: 50%}\n",
+        "    judge: {alpha: 1%, max-worse: 50%, memory: 'off', cpu: 250%, usage-interval: 1m}\n",
         NULL);
     assert_string_equal(s->routes[0].host, "shop.example");
     assert_int_equal(s->routes[0].timeout_ms, 300000);
@@ -193,6 +195,8 @@ static void all_that_traffic_can_say(void **state)
     assert_int_equal(c->instances, 2);
     assert_true(c->sticky);
     assert_true(c->judge.alpha == 0.01 && c->judge.max_worse == 0.5);
+    assert_true(c->judge.more_memory == 0 && c->judge.more_cpu == 2.5);
+    assert_int_equal(c->judge.usage_interval_ms, 60000);
     spec_free(s);
 }
 
@@ -538,6 +542,12 @@ static const struct fault strategy_faults[] = {
     {"routes: [{}]\nstrategy: {canary: {judge: {max-worse: 0%}}}\n",
      "4:40 `strategy.canary.judge.max-worse`: expected a percentage above 0%, such as 100%, got "
      "`0%`"},
+    {"routes: [{}]\nstrategy: {canary: {judge: {memory: 5%}}}\n",
+     "4:37 `strategy.canary.judge.memory`: expected a percentage of at least 10%, such as 100%, or "
+     "`off`, got `5%`"},
+    {"routes: [{}]\nstrategy: {canary: {judge: {cpu: none}}}\n",
+     "4:34 `strategy.canary.judge.cpu`: expected a percentage of at least 10%, such as 100%, or "
+     "`off`, got `none`"},
 };
 
 static void bad_strategies(void **state)
