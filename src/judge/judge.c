@@ -119,6 +119,31 @@ static uint64_t at_most(uint64_t events, uint64_t requests)
     return events < requests ? events : requests;
 }
 
+/* What a pair of counts makes of the grid is some hundred logarithms, and little else of a batch
+ * costs anything. Where there are few requests the same pairs come again and again. */
+struct known_shares {
+    uint64_t candidate_requests, stable_requests; /* 0 and 0: none */
+    struct shares shares;
+    struct tail_shares tail; /* once it was asked for */
+    bool has_tail;
+};
+enum { KNOWN_SHARES = 64 };
+static _Thread_local struct known_shares known[KNOWN_SHARES];
+
+static struct known_shares *shares_of(uint64_t nc, uint64_t nb, double allowed)
+{
+    struct known_shares *k = &known[(nc * 11 + nb) % KNOWN_SHARES];
+    if (k->candidate_requests == nc && k->stable_requests == nb) {
+        shares_allow(&k->shares, allowed);
+        return k;
+    }
+    k->candidate_requests = nc;
+    k->stable_requests = nb;
+    k->has_tail = false;
+    shares_init(&k->shares, nc, nb, allowed);
+    return k;
+}
+
 static void compare_errors(struct curve *errors, uint64_t candidate, uint64_t stable,
                            const struct shares *shares)
 {
@@ -129,18 +154,19 @@ static void compare_errors(struct curve *errors, uint64_t candidate, uint64_t st
 }
 
 static void compare_latency(struct judge *j, const struct judge_arm *candidate,
-                            const struct judge_arm *stable, const struct shares *shares)
+                            const struct judge_arm *stable, struct known_shares *k)
 {
-    struct tail_shares tail_shares;
-    tail_shares_init(&tail_shares, shares, JUDGE_SLOWER_ALLOWED);
+    if (!k->has_tail)
+        tail_shares_init(&k->tail, &k->shares, JUDGE_SLOWER_ALLOWED);
+    k->has_tail = true;
     for (uint32_t i = 0; i < j->edges_len; i++) {
         uint64_t c = at_most(candidate->above[i], candidate->requests),
                  b = at_most(stable->above[i], stable->requests);
         if (c + b == 0)
             continue;
-        curve_update(&j->latency[i], shares, c, b);
+        curve_update(&j->latency[i], &k->shares, c, b);
         curve_narrow(&j->latency[i], JUDGE_SHOWN_ALPHA);
-        tail_update(&j->tail[i], &tail_shares, shares, c, b);
+        tail_update(&j->tail[i], &k->tail, &k->shares, c, b);
     }
 }
 
@@ -164,14 +190,13 @@ void judge_batch(struct judge *j, const struct judge_arm *candidate, const struc
         slow = slow || candidate->above[i] + stable->above[i] != 0;
     if (nc == 0 || nb == 0 || (c + b == 0 && !slow))
         return;
-    struct shares shares;
-    shares_init(&shares, nc, nb, j->allowed);
-    compare_errors(&j->errors, c, b, &shares);
-    compare_errors(&j->errors_once, c_once, b_once, &shares);
+    struct known_shares *k = shares_of(nc, nb, j->allowed);
+    compare_errors(&j->errors, c, b, &k->shares);
+    compare_errors(&j->errors_once, c_once, b_once, &k->shares);
     if (!slow)
         return;
-    shares_allow(&shares, judge_latency_allowed(j));
-    compare_latency(j, candidate, stable, &shares);
+    shares_allow(&k->shares, judge_latency_allowed(j));
+    compare_latency(j, candidate, stable, k);
 }
 
 void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable)
