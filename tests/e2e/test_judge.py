@@ -135,13 +135,16 @@ def test_one_route_is_as_slow_as_another_is(app):
                  requests=("GET /slow?ms=60 weight=2", "GET /bytes?n=100 weight=1"))
 
 
-def test_one_instance_of_three_fails(app):
-    """A fifth of its answers: 7 % of the release's, a canary of three instances beside three."""
+@pytest.mark.parametrize("code, fault", [("error-rate", "HELLO_ERROR_RATE=20%"),
+                                         ("latency", "HELLO_LATENCY=200ms")])
+def test_one_instance_of_three_is_bad(app, code, fault):
+    """The same release, on a machine that is not: a canary of three instances beside three."""
     app.spec["replicas"] = 3
     app.deploy(1, BASE, ok=True)
-    one_fails = "case $SLUICE_INSTANCE in *-2) HELLO_ERROR_RATE=20% ;; esac; exec ./hello"
-    assert_found(app, "error-rate", {}, run=["sh", "-c", one_fails],
-                 strategy=canary([25], "120s", instances=3))
+    one_is_bad = f"case $SLUICE_INSTANCE in *-2) export {fault} ;; esac; exec ./hello"
+    done = assert_found(app, code, {}, run=["sh", "-c", one_is_bad],
+                        strategy=canary([25], "120s", instances=3))
+    assert done.result["log_instance"] == "hello-2-2" or code == "latency", done
 
 
 @pytest.mark.parametrize("metric, faults", [("errors", {"error_rate": "50%"}),
