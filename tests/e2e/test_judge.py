@@ -22,9 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from sluice_test import SANITIZER, App, wait_until
+from sluice_test import PATIENCE, SANITIZER, App, wait_until
 
 SOAK = bool(os.environ.get("SLUICE_SOAK"))
+LONG = f"{120 * PATIENCE:.0f}s"  # nobody waits for it but where the judge fails
 BASE = {"error_rate": "0.5%", "seed": 0}
 
 
@@ -83,7 +84,7 @@ def test_releases_as_good_as_stable_stay(server):
 def test_a_release_with_more_errors_goes_back_soon(server):
     count, rounds, rate, errors = ((10, 6, 100, "5%") if SOAK else
                                    (3, 1, 30, "20%") if SANITIZER else (8, 1, 60, "10%"))
-    apps = make_apps(server, count, strategy=canary([10], "120s"))
+    apps = make_apps(server, count, strategy=canary([10], LONG))
     side_by_side(apps, lambda app: app.deploy(1, BASE, ok=True))
     bad = {**BASE, "error_rate": errors}
     with visited(apps, rate):
@@ -98,8 +99,8 @@ def test_a_release_with_more_errors_goes_back_soon(server):
 
 def assert_found(app, code, faults, rate=200, requests=("GET /",), **changes):
     """A canary with these faults is rolled back for that reason."""
-    with visited([app], rate / (4 if SANITIZER else 1), requests=requests):
-        done = app.deploy(2, {**BASE, **faults}, **{"strategy": canary([25], "120s"), **changes})
+    with visited([app], rate / (2 if SANITIZER else 1), requests=requests):
+        done = app.deploy(2, {**BASE, **faults}, **{"strategy": canary([25], LONG), **changes})
     assert done.word == "rolled-back" and done.reason["code"] == code, done
     return done
 
@@ -142,9 +143,8 @@ def test_one_instance_of_three_is_bad(app, code, fault):
     app.spec["replicas"] = 3
     app.deploy(1, BASE, ok=True)
     one_is_bad = f"case $SLUICE_INSTANCE in *-2) export {fault} ;; esac; exec ./hello"
-    done = assert_found(app, code, {}, run=["sh", "-c", one_is_bad],
-                        strategy=canary([25], "120s", instances=3))
-    assert done.result["log_instance"] == "hello-2-2" or code == "latency", done
+    assert_found(app, code, {}, run=["sh", "-c", one_is_bad],
+                 strategy=canary([25], LONG, instances=3))
 
 
 @pytest.mark.parametrize("metric, faults", [("errors", {"error_rate": "50%"}),
@@ -161,7 +161,7 @@ def test_an_incident_of_both_is_nobodys_fault(app, metric, faults):
 
     app.deploy(1, faults, ok=True)
     with visited([app], 150 / (3 if SANITIZER else 1)) as (load,):
-        deploy = app.deploy_in_background(2, faults, strategy=canary([20], "300s"))
+        deploy = app.deploy_in_background(2, faults, strategy=canary([20], LONG))
         app.wait_candidate_traffic()
         wait_until(lambda: app.documents("verdict")["metrics"][0]["candidate"]["requests"] > 50, 30,
                    "it is judged")
