@@ -92,8 +92,9 @@ def test_a_release_with_more_errors_goes_back_soon(server):
     done = [one for of_app in done for one in of_app]
     assert all(one.word == "rolled-back" and one.reason["code"] == "error-rate" for one in done), done
     served = sorted(one.result["requests"]["candidate"] for one in done)
+    slowest = max(done, key=lambda one: one.result["requests"]["candidate"])
     print(f"{len(done)} of {len(done)} bad canaries rolled back, having served {served}: "
-          f"median {statistics.median(served):.0f}")
+          f"median {statistics.median(served):.0f}; the last: {slowest.reason['text']}")
     assert statistics.median(served) < 200, served
 
 
