@@ -159,24 +159,39 @@ static void check_ready(const struct snapshot *s)
     }
 }
 
+/* NULL: of this app's capacity nothing is promised now. */
+static struct expectation *judged_by_capacity(size_t i)
+{
+    struct expectation *x = &expectations[i];
+    const struct app *a = x->app[0] != '\0' ? app_of(x->app) : NULL;
+    bool promised = a != NULL && a->state.stable != 0 && !x->disturbed && !x->recreate;
+    return promised && !sim.faults.instances ? x : NULL;
+}
+
 /* While nothing of the instances' own goes wrong, our actions take no capacity away. */
 static void check_capacity(const struct snapshot *s)
 {
     for (size_t i = 0; i < SIM_APPS; i++) {
-        struct expectation *x = &expectations[i];
+        const struct expectation *x = judged_by_capacity(i);
         bool empty = false;
-        if (x->app[0] == '\0' || x->disturbed || x->recreate || sim.faults.instances)
+        uint32_t n = x != NULL ? routed_of(s, x->app, &empty) : 0;
+        if (x == NULL || !x->available)
             continue;
-        const struct app *a = app_of(x->app);
-        uint32_t n = routed_of(s, x->app, &empty);
-        if (a == NULL || a->state.stable == 0)
-            continue;
-        if (n >= x->floor && (!empty || x->available))
-            x->available = true;
-        else if (x->available)
+        if (n < x->floor)
             sim_fail("%s: %u instances get traffic, the least is %u", x->app, n, x->floor);
-        if (x->available && empty && x->floor > 0)
+        if (empty && x->floor > 0)
             sim_fail("%s: a release gets traffic and has no instance", x->app);
+    }
+}
+
+/* A gateway has these routes: what is there by now has to stay. */
+void check_served(const struct snapshot *s)
+{
+    for (size_t i = 0; sim.control != NULL && i < SIM_APPS; i++) {
+        struct expectation *x = judged_by_capacity(i);
+        bool empty = false;
+        if (x != NULL && routed_of(s, x->app, &empty) >= x->floor && !empty)
+            x->available = true;
     }
 }
 

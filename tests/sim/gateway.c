@@ -210,6 +210,7 @@ static void on_seen(void *arg, uint64_t number)
 static void serve(struct gateway_process *g, struct snapshot *s)
 {
     g->current = s;
+    check_served(s);
     atomic_store(&g->header->applied_version, s->version);
     for (uint32_t w = 0; w < SIM_WORKERS; w++) {
         bool offline = atomic_load(&g->workers[w].seen_version) == METRICS_OFFLINE;

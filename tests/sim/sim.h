@@ -201,6 +201,7 @@ void check_step(void);
 void check_start(const struct sim_run *run);              /* the engine is told to start it */
 void check_stop(const struct sim_run *run, bool at_once); /* or to stop it */
 void check_published(const struct snapshot *s);
+void check_served(const struct snapshot *s);
 void check_request(const struct sim_run *run, const char *id, uint16_t port);
 void check_event(const struct control_event *event); /* told to people */
 bool check_is_steady(char *why, size_t size);
