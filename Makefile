@@ -235,7 +235,7 @@ $(O)/fuzz_%: fuzz/fuzz_%.c $(foreach r,$(FUZZ_ROOMS),$(call lib,$r))
 # Simulated rollouts with faults, from seeds: the whole controller in a simulated world (tests/sim), the
 # core's random test, the judge's gates. The mutants show that the simulator can fail.
 SEEDS     ?= 1000000
-SIM_RUNS  := $(O)/unit/core/test_random $(O)/unit/judge/test_simulation $(O)/unit/judge/test_promotion
+SIM_RUNS  := $(O)/unit/core/test_random $(addprefix $(O)/unit/judge/,test_simulation test_promotion test_repeats)
 sim: $(O)/sim/sim $(SIM_RUNS) sim-mutants ## simulated rollouts with faults, SEEDS=1000000 of them; build/sim/sim --seed K only that one
 	@$(O)/sim/sim --seeds 1-$(SEEDS) --jobs $(JOBS)
 	@SLUICE_SEEDS=$(SEEDS) $(O)/unit/core/test_random
