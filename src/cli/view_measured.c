@@ -52,6 +52,13 @@ static void count_cell(struct table *t, const json_t *m)
     table_cell(t, STYLE_NONE, buf_str(&out));
 }
 
+/* The column beside it has it. */
+static const char *without_name(const char *text, const char *name)
+{
+    size_t n = strlen(name);
+    return strncmp(text, name, n) == 0 && strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text;
+}
+
 void view_measured(const json_t *list, const struct term *term, const char *indent, struct buf *out)
 {
     size_t i;
@@ -70,7 +77,7 @@ void view_measured(const json_t *list, const struct term *term, const char *inde
         value_cell(&t, raw ? NULL : json_object_get(m, "value"));
         value_cell(&t, raw ? NULL : json_object_get(m, "stable_value"));
         count_cell(&t, m);
-        table_cell(&t, STYLE_NONE, json_text(m, "text"));
+        table_cell(&t, STYLE_NONE, without_name(json_text(m, "text"), json_text(m, "name")));
     }
     table_finish(&t, indent, out);
 }

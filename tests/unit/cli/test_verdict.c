@@ -95,7 +95,7 @@ static void routes_and_history(void **state)
          "\"stable\":{\"requests\":123,\"errors\":40}}],"
          "\"measured\":[{\"name\":\"queue\",\"last\":\"bad\",\"value\":22.5,\"stable_value\":null,"
          "\"measurements\":6,\"failures\":2,\"errors\":1,\"inconclusive\":0,"
-         "\"text\":\"22.5 > max 20\"}],"
+         "\"text\":\"queue: 22.5 > max 20\"}],"
          "\"history\":[{\"at\":\"soon\",\"weight\":5.0,\"candidate\":{\"requests\":10,"
          "\"errors\":1},\"stable\":{\"requests\":190,\"errors\":0},\"ln_e\":3.45,\"ln_fine\":-1.0}"
          "]}",
