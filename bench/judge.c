@@ -2,7 +2,8 @@
  * the same simulated traffic, as a table; [--runs N] [--csv FILE] [--svg FILE].
  *
  * The cost: batches and verdicts of 1,000 rollouts with 8 metrics each
- * (errors, five marks of the latency, both ceilings of the slo), in CPU time. */
+ * (errors, five marks of the latency, both ceilings of the slo) and what instances use, in CPU
+ * time. */
 #include "compare/compare.h"
 
 #include "judge/judge.h"
@@ -23,6 +24,9 @@ static double now_us(void)
 static int cost(void)
 {
     static const uint32_t edges[5] = {10, 20, 30, 40, 50};
+    static const struct judge_extra used[] = {
+        {.name = "memory", .kind = EXTRA_MEMORY, .test = {.tolerance = 2}},
+        {.name = "cpu-per-request", .kind = EXTRA_CPU, .test = {.tolerance = 2}}};
     struct judge *all = calloc(ROLLOUTS, sizeof *all);
     if (all == NULL)
         return 1;
@@ -32,7 +36,9 @@ static int cost(void)
                                                    .edges_len = 5,
                                                    .slo_error_rate = .01,
                                                    .slo_latency_share = .05,
-                                                   .has_stable = true});
+                                                   .has_stable = true,
+                                                   .extras = used,
+                                                   .extras_len = 2});
     double batch_us = 0, verdict_us = 0, look_us = 0, json_us = 0, explain_us = 0;
     struct buf text = BUF_INIT;
     for (int tick = 0; tick < TICKS; tick++) {
@@ -48,6 +54,8 @@ static int cost(void)
                                        .above = {47, 9, 4, 1, 1},
                                        .above_slo = 1};
             judge_batch(&all[i], &candidate, &stable);
+            for (uint32_t k = 0; k < all[i].extras_len && tick % 50 == 0; k++)
+                pair_count(&all[i].extras[k].test, i % 7 == 0, 2, 1);
         }
         double batch = now_us();
         int passed = 0;

@@ -24,6 +24,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -59,6 +60,7 @@ enum { HEAD_MAX = 32 * 1024, ECHO_MAX = 8 * 1024 * 1024, IDLE_MS = 75 * 1000, PI
     X(ignore_term, FLAG, 0, "do not stop on SIGTERM")                                              \
     X(stop_delay, DURATION, 0, "wait so long after SIGTERM before ending")                         \
     X(leak, SIZE, 0, "leak so many bytes per request")                                             \
+    X(burn, DURATION, 0, "use so much CPU time for each request, in a thread of its own")          \
     X(listen_on, NUMBER, 0, "listen on this port instead of $PORT (1: on any other)")              \
     X(worker, FLAG, 0, "do not listen: a background process that prints a line each second")       \
     X(log_requests, FLAG, 0, "print a line per request")                                           \
@@ -98,6 +100,7 @@ static struct {
     atomic_uint_fast64_t requests;
     atomic_int connections;
     atomic_bool stopping;
+    sem_t to_burn; /* requests */
 } app;
 
 static int64_t now_ms(void)
@@ -862,6 +865,26 @@ static bool faults_apply(const char *path)
            (!opt.fault_file || access(opt.fault_file, F_OK) == 0);
 }
 
+/* Beside the answers, as collecting garbage is: they need not wait for it. */
+static void *burn_for_each_request(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        struct timespec until, now;
+        while (sem_wait(&app.to_burn) < 0)
+            continue;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &until);
+        until.tv_nsec += (long)(opt.burn % 1000 * 1000000);
+        until.tv_sec += (time_t)(opt.burn / 1000) + until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        do
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        while (now.tv_sec < until.tv_sec ||
+               (now.tv_sec == until.tv_sec && now.tv_nsec < until.tv_nsec));
+    }
+    return NULL;
+}
+
 static bool serve(struct connection *c)
 {
     const struct endpoint *e = endpoints;
@@ -879,6 +902,8 @@ static bool serve(struct connection *c)
         if (leaked)
             memset(leaked, (int)n, opt.leak); /* touched, or it would cost nothing */
     }
+    if (opt.burn)
+        sem_post(&app.to_burn);
     if (opt.crash_after_requests && n >= opt.crash_after_requests) {
         fprintf(stderr, "hello: crashing at request %" PRIu64 "\n", n);
         abort();
@@ -1024,6 +1049,10 @@ int main(int argc, char **argv)
               stderr);
         return 1;
     }
+    pthread_t burner;
+    if (opt.burn && (sem_init(&app.to_burn, 0, 0) < 0 ||
+                     pthread_create(&burner, NULL, burn_for_each_request, NULL) != 0))
+        die("--burn: %s", strerror(errno));
     struct pollfd stop = {.fd = app.stop_fd, .events = POLLIN};
     if (opt.start_delay)
         poll(&stop, 1, (int)opt.start_delay);
