@@ -1,7 +1,7 @@
 """Canaries under real traffic: good releases are left alone, bad ones are found, and soon.
 
 hello fails and dawdles at random here (seed 0). SLUICE_SOAK=1 (`make soak`) is the full form: 200
-canaries that are as good as stable, 30 that are not. The short form has fewer, with more errors each
+canaries that are as good as stable, 120 that are not. The short form has fewer, with more errors each
 (there are as many in its 15 s as the full form sees in minutes); its bounds are so chosen that a
 correct product hardly ever fails them:
 
@@ -12,8 +12,8 @@ correct product hardly ever fails them:
          0.84^20 + 20 * 0.16 * 0.84^19 = 15 % at best.
   bad    The candidate requests until 0.5 % and 10 % errors at a share of 10 % are told apart:
          median 60, 200 or more in 0.6 % (simulated). The median of 8 is 200 only when 4 of them
-         are: C(8,4) * 0.006^4 = 9e-8. With 5 % (full form): median 155, 200 or more in 25 %; half
-         of 60: 2e-5, so the full form has 60 runs rather than 30.
+         are: C(8,4) * 0.006^4 = 9e-8. With 5 % (full form): median 155, 200 or more in a third.
+         Half of 30 are in 4 %, half of 120 in 1e-4: so the full form has 120 runs.
 """
 
 import os
@@ -65,7 +65,8 @@ def test_releases_as_good_as_stable_stay(server):
                                          (4, 1, 25, "5s", "5%") if SANITIZER else
                                          (10, 2, 50, "5s", "5%"))
     good = {"error_rate": errors, "seed": 0}
-    apps = make_apps(server, count, strategy=canary([10, 50], hold))
+    steps = canary([10, 50], hold, judge={"usage-interval": "1s"})  # memory and CPU are judged too
+    apps = make_apps(server, count, strategy=steps)
     side_by_side(apps, lambda app: app.deploy(1, good, ok=True))
     with visited(apps, rate) as loads:
         done = side_by_side(apps, lambda app: [app.deploy(2 + i, good) for i in range(rounds)])
@@ -82,7 +83,7 @@ def test_releases_as_good_as_stable_stay(server):
 
 
 def test_a_release_with_more_errors_goes_back_soon(server):
-    count, rounds, rate, errors = ((10, 6, 100, "5%") if SOAK else
+    count, rounds, rate, errors = ((10, 12, 100, "5%") if SOAK else
                                    (3, 1, 30, "20%") if SANITIZER else (8, 1, 60, "10%"))
     apps = make_apps(server, count, strategy=canary([10], LONG))
     side_by_side(apps, lambda app: app.deploy(1, BASE, ok=True))
