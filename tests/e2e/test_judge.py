@@ -173,7 +173,8 @@ def test_an_incident_of_both_is_nobodys_fault(app, metric, faults):
         incident.unlink()
         load.wait_flowing(3)
         after = arms()
-        assert app.status()["candidate"]["weight"] == 20, app.documents("verdict")
+        candidate = app.status()["candidate"]
+        assert candidate and candidate["weight"] == 20, app.documents("verdict")
         app.command("abort")
         app.server.end_cli(deploy)
     print(f"{metric}, candidate and stable: {before} before, {after} after")
