@@ -118,10 +118,11 @@ void life_after_turn(void)
     sim_start_controller(sim_between(10, 500) * SIM_MS);
 }
 
-static void on_booted(void *arg, uint64_t number)
+static void on_booted(void *arg, uint64_t boot)
 {
-    (void)arg, (void)number;
-    guardian_begin();
+    (void)arg;
+    if (boot == sim.reboots) /* else it went down again at once */
+        guardian_begin();
 }
 
 void life_reboot(void)
@@ -143,5 +144,5 @@ void life_reboot(void)
         else if (sim_chance(10))
             unlink(path);
     }
-    sim_at(5 * SIM_MS, on_booted, NULL, 0); /* before any controller */
+    sim_at(5 * SIM_MS, on_booted, NULL, sim.reboots); /* before any controller */
 }

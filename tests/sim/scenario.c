@@ -131,6 +131,14 @@ static struct {
     json_t *arguments;
 } saying;
 
+/* What was promised before is over, whatever comes of this. */
+static enum promise ask_for(struct expectation *x, enum promise promise)
+{
+    x->run = PROMISE_NONE;
+    x->run_asked = promise;
+    return promise;
+}
+
 static void on_answer(void *arg, const struct error *err, json_t *body)
 {
     struct ask *q = arg;
@@ -194,7 +202,7 @@ static void deploy(size_t app)
     x->floor = x->least > x->unavailable ? x->least - x->unavailable : 0;
     snprintf(x->app, sizeof x->app, "app%zu", app);
     x->recreate = plan.recreate[app];
-    x->run_asked = PROMISE_NONE; /* a deploy may start what was stopped */
+    ask_for(x, PROMISE_NONE); /* a deploy may start what was stopped */
     x->scaled_asked = -1;
     sim_as_controller(say_now);
     free(saying.spec);
@@ -214,9 +222,9 @@ static void command(size_t app, enum control_command what)
     json_decref(saying.arguments);
     saying.arguments = NULL;
     switch (what) {
-    case COMMAND_STOP: q->promise = x->run_asked = PROMISE_STOPPED; break;
-    case COMMAND_START: q->promise = x->run_asked = PROMISE_STARTED; break;
-    case COMMAND_DELETE: q->promise = x->run_asked = PROMISE_GONE; break;
+    case COMMAND_STOP: q->promise = ask_for(x, PROMISE_STOPPED); break;
+    case COMMAND_START: q->promise = ask_for(x, PROMISE_STARTED); break;
+    case COMMAND_DELETE: q->promise = ask_for(x, PROMISE_GONE); break;
     case COMMAND_SCALE:
         x->scaled = -1;
         x->scaled_asked = (int)sim_pick(4);
@@ -231,7 +239,7 @@ static void command(size_t app, enum control_command what)
                 "{s:i}", "to", (int)a->releases.items[sim_pick((uint32_t)a->releases.len)].number);
         /* fall through */
     case COMMAND_RESTART:
-        x->run_asked = PROMISE_NONE;
+        ask_for(x, PROMISE_NONE);
         x->scaled_asked = -1;
         break;
     default: break;
