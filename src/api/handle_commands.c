@@ -2,6 +2,7 @@
 #include "api/connection.h"
 #include "base/alloc.h"
 #include "base/vec.h"
+#include "spec/spec.h"
 
 #include <string.h>
 
@@ -68,8 +69,8 @@ static int deploy(struct connection *c, const struct request *r, struct error *e
         return -1;
     if (d.source != NULL && d.source[0] != '/')
         return error_set(err, ERROR_USAGE, "`source` must be an absolute path");
-    if (d.version != NULL && (*d.version == '\0' || strlen(d.version) > 200))
-        return error_set(err, ERROR_USAGE, "`version` must have 1 to 200 characters");
+    if (d.version != NULL && !spec_is_version(d.version))
+        return error_set(err, ERROR_USAGE, "`version`: expected " SPEC_VERSION_SHAPE);
     if (d.idempotency_key != NULL &&
         (*d.idempotency_key == '\0' || strlen(d.idempotency_key) > IDEMPOTENCY_KEY_MAX))
         return error_set(err, ERROR_USAGE, "Idempotency-Key must have 1 to %d characters",

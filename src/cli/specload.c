@@ -43,11 +43,15 @@ static int fill_order(struct spec_order *o, const struct session *s, const struc
     const char *version = s->options.value[OPTION_VERSION];
     if (source == NULL)
         return -1;
+    if (version != NULL && !spec_is_version(version)) {
+        fprintf(stderr, "sluice: --version: expected " SPEC_VERSION_SHAPE "\n");
+        return -1;
+    }
     spec_to_json(spec, &text);
     json_t *document = json_loadb(buf_str(&text), text.len, 0, NULL);
     o->body = json_pack("{s:o, s:s, s:s?}", "spec", document, "source", source, "version", version);
     if (o->body == NULL) {
-        fprintf(stderr, "sluice: the %s is not UTF-8\n", document == NULL ? "spec" : "version");
+        fprintf(stderr, "sluice: the spec is not UTF-8\n");
         return -1;
     }
     o->deploy_path = api_path(spec, "deploy");

@@ -248,6 +248,10 @@ void spec_diff(const struct app_spec *old, const struct app_spec *new, struct bu
  * these tables (a test compares). */
 void spec_reference(struct buf *out);
 
+/* What a release may be called, in the file and by `deploy --version`. */
+#define SPEC_VERSION_SHAPE "a version: letters, digits and ._+-/@:, at most 128"
+bool spec_is_version(const char *text);
+
 const char *strategy_name(enum strategy_kind kind); /* "rolling", ... */
 
 /* ---- metrics --------------------------------------------------------------------------------- */

@@ -58,16 +58,21 @@ static bool write_text(const struct key *key, const void *base, struct buf *out)
     return text != NULL;
 }
 
+bool spec_is_version(const char *text)
+{
+    bool good = isalnum((unsigned char)text[0]) && strlen(text) <= 128;
+    for (const char *p = text; *p != '\0'; p++)
+        good &= isalnum((unsigned char)*p) || strchr("._+-/@:", *p) != NULL;
+    return good;
+}
+
 static void read_version(struct reader *r, const struct key *key, const struct node *node,
                          void *base)
 {
     const char *text = read_text(r, key, node, EXPAND_VALUE);
     if (text == NULL)
         return;
-    bool good = isalnum((unsigned char)text[0]) && strlen(text) <= 128;
-    for (const char *p = text; *p != '\0'; p++)
-        good &= isalnum((unsigned char)*p) || strchr("._+-/@:", *p) != NULL;
-    if (good)
+    if (spec_is_version(text))
         ((struct app_spec *)base)->version = text;
     else
         reader_expected(r, node, key->type->shape, NULL);
@@ -100,10 +105,8 @@ const struct value_type type_metric_name = {
     .shape = "a name: a letter, then letters, digits and dashes, all lower case, at most 63",
     .read = read_name,
     .write = write_text};
-const struct value_type type_version = {.shape =
-                                            "a version: letters, digits and ._+-/@:, at most 128",
-                                        .read = read_version,
-                                        .write = write_text};
+const struct value_type type_version = {
+    .shape = SPEC_VERSION_SHAPE, .read = read_version, .write = write_text};
 const struct value_type type_user = {
     .shape = "the name of a system user", .read = read_user, .write = write_text};
 

@@ -75,6 +75,15 @@ def test_usage_errors(server, words):
     assert run.stderr.strip() and not run.stdout.strip().startswith("{")
 
 
+@pytest.mark.parametrize("version", ["a b", 'x"\ny', "v" * 129, "-1"])
+def test_a_version_is_checked_before_anything_is_sent(app, version):
+    """A label, a variable, a field of each answer: what stands in the file's `version` holds for the option too."""
+    app.write()
+    run = app.server.run("deploy", "-f", app.file, "--version=" + version)
+    assert run.returncode == 2 and "--version: expected" in run.stderr, (run.stdout, run.stderr)
+    assert json.loads(app.server.run("status", "--json").stdout) == []
+
+
 def test_help_and_version(server):
     for words in (["help"], ["--help"], ["help", "deploy"], ["deploy", "--help"]):
         run = server.run(*words)

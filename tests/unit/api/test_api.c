@@ -252,6 +252,12 @@ static void bodies_are_checked(void **state)
     post("/v1/apps/shop/deploy", "{\"spec\":{\"app\":\"shop\"},\"sauce\":1}", "400", "sauce");
     post("/v1/apps/shop/deploy", "{\"spec\":{\"app\":\"shop\"},\"source\":\"here\"}", "400",
          "absolute");
+    post("/v1/apps/shop/deploy", "{\"spec\":{\"app\":\"shop\"},\"version\":\"\"}", "400",
+         "version");
+    post("/v1/apps/shop/deploy", "{\"spec\":{\"app\":\"shop\"},\"version\":\"1\\n2\"}", "400",
+         "version");
+    post("/v1/apps/shop/deploy", "{\"spec\":{\"app\":\"shop\"},\"version\":\"a b\"}", "400",
+         "version");
     post("/v1/apps/shop/deploy", "{\"spec\":{\"app\":\"shop\"},\"source\":7}", "400", "string");
     post("/v1/apps/shop/scale", "{\"replicas\":-1}", "400", "replicas");
     post("/v1/apps/shop/scale", "{\"replicas\":\"3\"}", "400", "replicas");
