@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* POST /v1/apps/APP/VERB; body's reference is taken. done: what is said when the server says no
  * more. */
@@ -121,34 +120,4 @@ int cmd_rollback(int argc, char **argv)
 int cmd_restart(int argc, char **argv)
 {
     return begin(VERB_restart, argc, argv);
-}
-
-/* Asked at a terminal only: a script says --yes. */
-static bool confirmed(const struct options *o)
-{
-    char line[16] = "";
-    if (o->given[OPTION_YES])
-        return true;
-    if (isatty(STDIN_FILENO) != 1) {
-        fprintf(stderr, "sluice: delete stops %s and forgets its releases: say --yes\n",
-                o->arguments[0]);
-        return false;
-    }
-    fprintf(stderr, "This stops %s and forgets its releases, state and logs. Type yes to go on: ",
-            o->arguments[0]);
-    if (fgets(line, sizeof line, stdin) != NULL && strcmp(line, "yes\n") == 0)
-        return true;
-    fprintf(stderr, "sluice: nothing was changed\n");
-    return false;
-}
-
-int cmd_delete(int argc, char **argv)
-{
-    struct options o;
-    struct error err = ERROR_INIT;
-    if (options_parse(&o, verb_get(VERB_delete), argc, argv, &err) != 0)
-        return cli_fail(&err);
-    if (!confirmed(&o))
-        return EXIT_USAGE;
-    return command(VERB_delete, argc, argv, NULL, "deleted");
 }

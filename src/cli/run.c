@@ -32,22 +32,6 @@ static char *instance_of(const char *log)
     return xstrndup(name, len);
 }
 
-static struct client *open_events(struct job *j, struct error *err)
-{
-    struct buf path = BUF_INIT;
-    buf_printf(&path, "/v1/events?after=%lld&app=", (long long)j->last_event);
-    put_encoded(&path, j->s->app);
-    if (j->s->environment != NULL) {
-        buf_puts(&path, "&environment=");
-        put_encoded(&path, j->s->environment);
-    }
-    struct client_request request = {
-        .method = "GET", .path = buf_str(&path), .accept = "text/event-stream", .impatient = true};
-    struct client *c = client_open(&j->s->place, &request, err);
-    buf_release(&path);
-    return c;
-}
-
 static struct client *open_log(struct job *j, bool follow, struct error *err)
 {
     cleanup_buf struct buf query = BUF_INIT;
@@ -115,7 +99,7 @@ static int watch_job(struct job *j)
     int64_t away_ms = 0;
     while (j->ended == NULL) {
         struct error why = ERROR_INIT;
-        struct client *events = open_events(j, &why);
+        struct client *events = session_events(j->s, j->last_event, &why);
         struct client *log = events != NULL ? open_log(j, true, &why) : NULL;
         if (log != NULL) {
             away_ms = 0;

@@ -80,6 +80,22 @@ json_t *session_post(const struct session *s, const char *path, json_t *body, st
     return answer;
 }
 
+struct client *session_events(const struct session *s, int64_t after, struct error *err)
+{
+    struct buf path = BUF_INIT;
+    buf_printf(&path, "/v1/events?after=%lld&app=", (long long)after);
+    put_encoded(&path, s->app);
+    if (s->environment != NULL) {
+        buf_puts(&path, "&environment=");
+        put_encoded(&path, s->environment);
+    }
+    struct client_request request = {
+        .method = "GET", .path = buf_str(&path), .accept = "text/event-stream", .impatient = true};
+    struct client *c = client_open(&s->place, &request, err);
+    buf_release(&path);
+    return c;
+}
+
 void print_json(const json_t *document)
 {
     json_dumpf(document, stdout, JSON_COMPACT | JSON_ENCODE_ANY);

@@ -29,6 +29,8 @@ char *session_path(const struct session *s, const char *tail, const char *query)
 json_t *session_get(const struct session *s, const char *path, struct error *err);
 /* POST; body's reference is taken (NULL: none). */
 json_t *session_post(const struct session *s, const char *path, json_t *body, struct error *err);
+/* The stream of the app's events after that one (text/event-stream); NULL with *err. */
+struct client *session_events(const struct session *s, int64_t after, struct error *err);
 
 /* One JSON document and a newline to stdout. */
 void print_json(const json_t *document);

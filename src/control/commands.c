@@ -226,7 +226,7 @@ static int do_delete(struct order *o, struct error *err)
         deploy_cancel(a, "aborted by a delete");
     core_stop(&a->state, NULL);
     a->deleting = true;
-    o->event = "deleted";
+    o->event = "deleting";
     snprintf(o->text, sizeof o->text, "app %s is being deleted", a->key);
     return 0;
 }

@@ -584,6 +584,19 @@ def test_delete_takes_everything_away(app):
     assert app.server.get("/").version == "1"
 
 
+def test_deleted_means_gone(app):
+    """Its name is free when the command ends, however long the instances take to stop; also over the controller's death."""
+    app.spec["stop"] = {"grace": "10s"}
+    app.deploy(1, faults={"stop_delay": "1500ms"}, ok=True)
+    app.command("delete", "--yes")
+    app.deploy(2, faults={"stop_delay": "1500ms"}, ok=True)
+    deleting = app.server.start_cli("delete", "hello", "--yes")
+    wait_until(lambda: "deleting" in app.server.run("events", "-n", "5").stdout, 10, "it has begun")
+    app.server.kill("controller")
+    assert app.server.end_cli(deleting)[0] == 0
+    assert json.loads(app.server.run("status", "--json").stdout) == []
+
+
 def test_source_folder_elsewhere_and_history_is_bounded(app):
     """Releases are collected; the stable one and the one before it never."""
     app.spec["history"] = 2

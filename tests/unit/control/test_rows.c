@@ -47,7 +47,8 @@ static void a_delete_that_cannot_be_stored_is_tried_again(void **state)
     RIG_UNTIL(&r, rig_app(&r, "shop@production") == NULL);
     RIG_UNTIL(&r, store_pending(r.c->store) == 0);
     assert_int_equal(rig_count(&r, "SELECT count(*) FROM app"), 0);
-    assert_int_equal(rig_count(&r, "SELECT count(*) FROM event WHERE kind = 'deleted'"), 2);
+    assert_int_equal(rig_count(&r, "SELECT count(*) FROM event WHERE kind = 'deleting'"), 1);
+    assert_int_equal(rig_count(&r, "SELECT count(*) FROM event WHERE kind = 'deleted'"), 1);
     rig_end(&r);
 }
 
