@@ -26,8 +26,12 @@ static int command(enum verb_id verb, int argc, char **argv, json_t *body, const
         return cli_fail(&err);
     if (s.json)
         print_json(answer);
-    else
-        printf("%s: %s\n", s.app, done);
+    else {
+        const char *said = json_text(answer, "text");
+        cleanup_buf struct buf line = BUF_INIT;
+        put_clean(&line, *said != '\0' ? said : done);
+        printf("%s: %s\n", s.app, buf_str(&line));
+    }
     json_decref(answer);
     return EXIT_DONE;
 }
@@ -35,7 +39,7 @@ static int command(enum verb_id verb, int argc, char **argv, json_t *body, const
 int cmd_promote(int argc, char **argv)
 {
     return command(VERB_promote, argc, argv, NULL,
-                   "the rollout waits for nothing and nobody any more");
+                   "the rollout skips whatever it would still wait for");
 }
 
 int cmd_abort(int argc, char **argv)

@@ -92,7 +92,8 @@ void view_plan(const json_t *plan, const struct term *t, struct buf *out)
     if (json_array_size(changes) == 0 && from > 0)
         buf_puts(out, "the spec does not change\n");
     put_list(changes, from > 0 ? "changes" : "the spec", t, STYLE_NONE, out);
-    buf_putc(out, '\n');
+    if (json_array_size(changes) > 0 || from > 0)
+        buf_putc(out, '\n');
     put_styled(out, t, STYLE_BOLD, "steps");
     buf_putc(out, '\n');
     for (size_t i = 0; i < json_array_size(steps); i++) {

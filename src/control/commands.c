@@ -277,6 +277,8 @@ void control_command(struct control *c, enum control_command command, const stru
     if (o.body == NULL)
         o.body = json_pack("{s:s,s:s,s:I}", "app", a->name, "environment", a->environment, "event",
                            (json_int_t)event);
+    if (command == COMMAND_PROMOTE && !a->state.rollout.promote_all)
+        json_object_set_new(o.body, "text", json_string("approved; the rollout goes on"));
     event_add(c, o.batch, a, o.event, caller->name, app_stable_release(a), o.text, NULL);
     app_put_row(a, o.batch);
     a->traffic_version = 0;
@@ -318,7 +320,8 @@ static void on_one_off(void *arg, struct hook *hook, bool ok, const char *text)
         data = json_pack("{s:s,s:i,s:i}", "run", x->run, "code", code, "signal", last->exit_signal);
     hook_spend(a, x->run, 1);
     struct store_batch *batch = store_batch_new(a->control->store);
-    event_add(a->control, batch, a, "run-ended", NULL, 0, text, data);
+    cleanup_free char *well = ok ? xasprintf("%s ended well", x->run) : NULL;
+    event_add(a->control, batch, a, "run-ended", NULL, 0, ok ? well : text, data);
     app_write(a, batch, NULL, NULL);
     json_decref(data);
     one_off_free(x);

@@ -570,6 +570,8 @@ def test_one_shot_run_and_its_exit_status(app):
     assert run.returncode != 0
     run = app.server.run("run", "hello", "--", "true")
     assert run.returncode == 0, run.stderr
+    ended = [e["text"] for e in app.documents("events") if e["kind"] == "run-ended"]
+    assert "exited with status 5" in ended[0] and ended[1].endswith("ended well"), ended
 
 
 def test_delete_takes_everything_away(app):

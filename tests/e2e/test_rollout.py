@@ -32,7 +32,7 @@ def test_promote_passes_each_approval(app):
         load.wait_flowing(2)
         assert 0.25 < share(load, 2, mark + 1) < 0.35, load.seconds()
         assert app.status()["candidate"]["weight"] == 30, app.status()
-        app.command("promote")
+        assert "approved; the rollout goes on" in app.server.run("promote", "hello").stdout
         wait_until(lambda: app.status()["candidate"]["weight"] == 60, 20, "60 %")
         app.command("promote")
         status, out, err = app.server.end_cli(deploy)
