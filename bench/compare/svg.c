@@ -67,7 +67,7 @@ void svg_write(FILE *out, const struct scenario *good, const struct scenario *ba
 {
     const struct panel panels[] = {
         {"Good releases rolled back (fewer is better)", good, 58, 200, 50, .4, .1},
-        {"Releases with 5 % errors rolled back (sooner is better)", bad, 486, 60, 10, 1, .25}};
+        {"5 % errors: rolled back (sooner is better)", bad, 486, 60, 10, 1, .25}};
     fprintf(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
             "aria-label=\"Share of releases rolled back over time, by rule\">\n"
