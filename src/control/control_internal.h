@@ -167,6 +167,7 @@ struct slot {
     /* What the judge has seen of it. Above what there is: it is owed the difference (marks.c). */
     uint64_t judged[REQUEST_METRICS];
     uint64_t judged_buckets[METRICS_BUCKETS];
+    struct judge_gathering gathering; /* of the candidate's: taken, not compared yet */
     bool has_marks; /* stable's: what is slow for this route, chosen once it has history enough */
     uint32_t marks[JUDGE_MARKS];
     /* Of the rollout under way; errors with repeats. */
@@ -293,11 +294,12 @@ struct app {
     struct evidence evidence;
     struct bake *bake; /* the watch after its promotion; NULL: none */
     int64_t judged_ms, judge_saved_ms;
-    bool judge_fed;         /* since it was saved */
-    uint32_t verdicts;      /* rows that the rollout has had in the verdict log */
-    uint64_t failed_before; /* app_failed() of slots that were given back */
-    bool paused_told;       /* "ended" with "paused" was told for this rollout */
-    bool collect_due;       /* old releases, behind the next write: it may name one of them */
+    uint32_t judged_weight_ppm; /* then */
+    bool judge_fed;             /* since it was saved */
+    uint32_t verdicts;          /* rows that the rollout has had in the verdict log */
+    uint64_t failed_before;     /* app_failed() of slots that were given back */
+    bool paused_told;           /* "ended" with "paused" was told for this rollout */
+    bool collect_due;           /* old releases, behind the next write: it may name one of them */
     bool deleting;
     bool rows_going; /* the batch that deletes its rows is under way: nothing may put one */
     bool draining;   /* an instance may be */

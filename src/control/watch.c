@@ -58,6 +58,7 @@ void watch_begin(struct app *a)
         remember(a, s);
         s->rollout_requests = s->rollout_errors = 0;
         s->has_marks = false;
+        memset(&s->gathering, 0, sizeof s->gathering);
     }
 }
 
@@ -194,7 +195,10 @@ void watch_tick(struct app *a)
     int64_t now = control_now();
     if (!a->judging || now - a->judged_ms < TICK_ROLLOUT_MS || a->state.candidate == 0)
         return;
+    uint32_t weight_ppm = app_pool(&a->state, a->state.candidate)->weight_ppm;
+    bool shares_change = weight_ppm != a->judged_weight_ppm;
     a->judged_ms = now;
+    a->judged_weight_ppm = weight_ppm;
     choose_edges(a);
     for (size_t i = 0; i < a->slots.len; i++) {
         struct slot *s = a->slots.items[i];
@@ -212,10 +216,8 @@ void watch_tick(struct app *a)
         take(a, s, marks, &candidate);
         if (other != NULL)
             take(a, other, marks, &stable);
-        if (candidate.requests + stable.requests > 0) {
-            judge_batch(&a->judge, &candidate, &stable);
-            a->judge_fed = true;
-        }
+        judge_gather(&a->judge, &s->gathering, &candidate, &stable, shares_change, now);
+        a->judge_fed = a->judge_fed || candidate.requests + stable.requests > 0;
     }
     usage_tick(a, now);
     save(a, now);

@@ -125,6 +125,27 @@ struct judge_arm {
 /* candidate and stable of one route. With no stable at all: stable is all zeros. */
 void judge_batch(struct judge *j, const struct judge_arm *candidate,
                  const struct judge_arm *stable);
+
+/* What one route brought that is not compared yet; all zeros at first.
+ *
+ * A comparison goes by the candidate's share of the batch's requests. In a batch of one request
+ * there is nothing to compare, and in one of very few the share is far above the traffic's, so that
+ * an error says next to nothing. So a batch is as long as it takes until both arms have enough.
+ * When it ends depends on requests and on time, never on which of them failed: else the evidence
+ * would be none. */
+struct judge_gathering {
+    struct judge_arm candidate, stable;
+    int64_t since_ms; /* of the first request in it */
+};
+enum {
+    JUDGE_BATCH_REQUESTS = 5,    /* of each arm: it is compared at once */
+    JUDGE_BATCH_FEW_MS = 10000,  /* then one of each is enough */
+    JUDGE_BATCH_MOST_MS = 60000, /* then it is over; an arm without any: nothing is compared */
+};
+/* What a tick brought: it is counted now, and compared when its batch ends; to be called at each
+ * tick. ends: now (the shares of the traffic change). now_ms: any clock. */
+void judge_gather(struct judge *j, struct judge_gathering *g, const struct judge_arm *candidate,
+                  const struct judge_arm *stable, bool ends, int64_t now_ms);
 /* A pair of values of extra metric `extra` < extras_len, taken at about the same time; NaN: none.
  */
 void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable);

@@ -20,7 +20,9 @@ struct run {
     size_t first_minute;
     uint32_t weight_ppm;
     uint64_t split;                     /* of the last request */
-    struct judge_arm candidate, stable; /* of the batch under way */
+    struct judge_arm candidate, stable; /* of the tick under way */
+    struct judge_gathering gathering;
+    bool shares_change; /* in it */
     /* Instances of a process are ready start_ms after this; by side. */
     int64_t started[SIDES_COUNT][SPEC_MAX_PROCESSES];
     uint32_t count[SIDES_COUNT][SPEC_MAX_PROCESSES];
@@ -161,9 +163,10 @@ static void tick(struct run *r)
     memset(&r->candidate, 0, sizeof r->candidate);
     memset(&r->stable, 0, sizeof r->stable);
     r->next_tick += SIMULATE_TICK_MS;
-    if (r->over || candidate.requests + stable.requests == 0)
+    if (r->over)
         return;
-    judge_batch(&r->judge, &candidate, &stable);
+    judge_gather(&r->judge, &r->gathering, &candidate, &stable, r->shares_change, r->now);
+    r->shares_change = false;
     if (!verdict_may_condemn(&r->judge))
         return;
     enum reason_code reason = REASON_NONE;
@@ -237,6 +240,7 @@ static void look_at_end_of_hold(struct run *r, const struct step *step)
 static void weigh(struct run *r, uint32_t weight_ppm)
 {
     r->weight_ppm = weight_ppm;
+    r->shares_change = true;
     if (weight_ppm > 0 && r->exposed_at < 0)
         r->exposed_at = r->now;
 }
