@@ -321,7 +321,8 @@ struct gateway {
     bool adopted;             /* it was there before this controller */
     uint64_t suspect_version; /* gateways died of this snapshot: only later ones are sent; 0 none */
     pid_t pid;
-    uint64_t applied; /* version */
+    uint64_t applied;  /* version */
+    char refusal[300]; /* why it took the last routes not; "": it has them */
     uint64_t samples_seen[METRICS_MAX_WORKERS];
 };
 
@@ -386,8 +387,7 @@ struct control {
         struct unreadable **items;
         size_t len, cap;
     } unreadable;
-    struct fetch *fetch;     /* fetch_link.c; NULL: nothing was ever asked */
-    char gateway_error[300]; /* the last refusal */
+    struct fetch *fetch; /* fetch_link.c; NULL: nothing was ever asked */
     uint32_t request_slots_used,
         request_slot_next;   /* given out in a ring, so that none is reused soon */
     bool publishing_allowed; /* false until all was adopted */

@@ -220,6 +220,7 @@ static void on_applied(void *arg, struct gateway_link *l, uint64_t version)
     struct gateway *g = arg;
     (void)l;
     g->applied = version;
+    g->refusal[0] = '\0';
     mark_all(g->control);
 }
 
@@ -231,8 +232,8 @@ static void on_refused(void *arg, struct gateway_link *l, uint64_t version, cons
         return;
     log_error("gateway %llu refused routes %llu: %s", (unsigned long long)g->generation,
               (unsigned long long)version, why);
-    snprintf(g->control->gateway_error, sizeof g->control->gateway_error,
-             "gateway %llu refused the routes: %s", (unsigned long long)g->generation, why);
+    snprintf(g->refusal, sizeof g->refusal, "gateway %llu refused the routes: %s",
+             (unsigned long long)g->generation, why);
 }
 
 static void on_gone(void *arg, struct gateway_link *l, const char *why)

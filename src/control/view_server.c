@@ -37,8 +37,8 @@ json_t *control_server(struct control *c)
     const char *why = c->degraded;
     if (why[0] == '\0' && c->store_failing)
         why = c->store_error;
-    else if (why[0] == '\0' && c->gateway_error[0] != '\0')
-        why = c->gateway_error;
+    for (size_t i = 0; why[0] == '\0' && i < c->gateways.len; i++)
+        why = c->gateways.items[i]->dead ? why : c->gateways.items[i]->refusal;
     struct disk_space disk;
     json_t *space = disk_look(c, &disk, NULL) < 0
                         ? json_null()

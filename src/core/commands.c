@@ -145,9 +145,55 @@ static bool plan_scales(const struct app_state *s, size_t process)
     return false;
 }
 
+static bool scales_candidate(const struct step *step, size_t process)
+{
+    return step->kind == STEP_SCALE && step->side == SIDE_CANDIDATE && step->process == process;
+}
+
+/* The weights for which the candidate has the instances of step i: up to where it is scaled again.
+ */
+static void weights_of(const struct plan *plan, size_t i, uint32_t *first, uint32_t *last)
+{
+    *first = *last = 0;
+    for (size_t k = i + 1;
+         k < plan->len && !scales_candidate(&plan->steps[k], plan->steps[i].process); k++)
+        if (plan->steps[k].kind == STEP_WEIGHT) {
+            *first = *first != 0 ? *first : plan->steps[k].weight_ppm;
+            *last = plan->steps[k].weight_ppm;
+        }
+    if (*first == 0)
+        *first = *last = WHOLE_PPM;
+}
+
+/* What has a share of the replicas gets the same share of the new ones; what the file says as a
+ * number stays. */
+static void scale_candidate(struct app_state *s, struct pool_state *candidate, size_t process,
+                            uint32_t count)
+{
+    struct rollout_state *r = &s->rollout;
+    struct arena memory = ARENA_INIT;
+    struct step *steps = arena_alloc(&memory, (r->plan.len + 1) * sizeof *steps);
+    uint32_t whole = 0;
+    memcpy(steps, r->plan.steps, r->plan.len * sizeof *steps);
+    for (size_t i = 0; i < r->plan.len; i++)
+        whole = scales_candidate(&steps[i], process) ? steps[i].count : whole;
+    for (size_t i = 0; i < r->plan.len; i++) {
+        uint32_t first, last;
+        weights_of(&r->plan, i, &first, &last);
+        if (!scales_candidate(&steps[i], process) || steps[i].count != canary_share(whole, first))
+            continue;
+        steps[i].count = canary_share(count, last);
+        if (i < r->cursor && candidate->wanted[process] == r->plan.steps[i].count)
+            candidate->wanted[process] = steps[i].count;
+    }
+    struct plan plan = {steps, r->plan.len};
+    plan_store(s, &plan);
+    arena_release(&memory);
+}
+
 /* In a rollout whose plan leaves stable alone, stable follows at once, since the load is there now,
- * and the candidate gets as many before it gets all of the traffic. Where stable is taken down by
- * and by (rolling, recreate) the plan's counts stand; the new one holds from the end on. */
+ * and the candidate with its share of it. Where stable is taken down by and by (rolling, recreate)
+ * the plan's counts stand; the new one holds from the end on. */
 static void scale_rollout(struct app_state *s, struct pool_state *stable, size_t process,
                           uint32_t before, uint32_t count)
 {
@@ -158,20 +204,7 @@ static void scale_rollout(struct app_state *s, struct pool_state *stable, size_t
         return;
     stable->wanted[process] = count;
     bool routed = stable->routed == process + 1 && candidate->routed > 0;
-    size_t other = routed ? candidate->routed - 1u : process;
-    struct arena memory = ARENA_INIT;
-    struct step *steps = arena_alloc(&memory, (r->plan.len + 1) * sizeof *steps);
-    memcpy(steps, r->plan.steps, r->plan.len * sizeof *steps);
-    for (size_t i = 0; i < r->plan.len; i++)
-        if (steps[i].kind == STEP_SCALE && steps[i].side == SIDE_CANDIDATE &&
-            steps[i].process == other && steps[i].count == before) {
-            steps[i].count = count;
-            if (i < r->cursor && candidate->wanted[other] == before)
-                candidate->wanted[other] = count;
-        }
-    struct plan plan = {steps, r->plan.len};
-    plan_store(s, &plan);
-    arena_release(&memory);
+    scale_candidate(s, candidate, routed ? candidate->routed - 1u : process, count);
 }
 
 int core_scale(struct app_state *s, const struct app_spec *stable, uint8_t process, uint32_t count,

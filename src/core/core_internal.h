@@ -193,4 +193,7 @@ void guard_progress_reset(struct turn *t);
 /* reconcile.c */
 void reconcile(struct turn *t);
 
+/* strategy_canary.c: the instances for a weight, at least 1 (0 of 0). */
+uint32_t canary_share(uint32_t replicas, uint32_t weight_ppm);
+
 #endif

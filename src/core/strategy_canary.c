@@ -5,6 +5,12 @@
  * is one change of weights. */
 #include "core/core_internal.h"
 
+uint32_t canary_share(uint32_t replicas, uint32_t weight_ppm)
+{
+    uint32_t share = (uint32_t)(((uint64_t)replicas * weight_ppm + WHOLE_PPM - 1) / WHOLE_PPM);
+    return share > 0 || replicas == 0 ? share : 1;
+}
+
 static uint32_t instances_for(const struct planner *p, uint32_t weight_ppm)
 {
     uint32_t n = planned_routed(p);
@@ -13,8 +19,7 @@ static uint32_t instances_for(const struct planner *p, uint32_t weight_ppm)
         return n;
     if (fixed != 0)
         return fixed;
-    uint32_t share = (uint32_t)(((uint64_t)n * weight_ppm + WHOLE_PPM - 1) / WHOLE_PPM);
-    return share > 0 ? share : 1;
+    return canary_share(n, weight_ppm);
 }
 
 static void add_step(struct planner *p, size_t index, size_t routed)

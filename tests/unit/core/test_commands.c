@@ -847,6 +847,26 @@ static void test_scale(void **state)
     world_release(&s.w);
 }
 
+/* A small weight has its share of the instances, also where that is as many as stable had. */
+static void test_scale_keeps_a_canary_small(void **state)
+{
+    (void)state;
+    struct setup s;
+    struct error err = ERROR_INIT;
+    setup(&s, STRATEGY_CANARY, 1);
+    begin(&s.w, 2);
+    world_run(&s.w, 300);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 1);
+    assert_int_equal(world_weight(&s.w, 2), 250000);
+    assert_int_equal(core_scale(&s.w.state, s.w.spec[1], 0, 5, &err), 0);
+    world_run(&s.w, 200);
+    assert_int_equal(world_count(&s.w, 1, INSTANCE_READY), 5);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 2); /* a quarter of 5 */
+    world_until_ended(&s.w, 10000);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 5);
+    world_release(&s.w);
+}
+
 /* The load is there now: stable does not wait for the end of a long canary. */
 static void test_scale_in_a_canary(void **state)
 {
@@ -859,7 +879,7 @@ static void test_scale_in_a_canary(void **state)
     assert_int_equal(core_scale(&s.w.state, s.w.spec[1], 0, 5, &err), 0);
     world_run(&s.w, 200);
     assert_int_equal(world_count(&s.w, 1, INSTANCE_READY), 5);
-    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 1);
+    assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 2); /* its share */
     world_run(&s.w, 1000);
     assert_int_equal(world_weight(&s.w, 2), 1000000);
     assert_int_equal(world_count(&s.w, 2, INSTANCE_READY), 5); /* before it had all */
@@ -1084,6 +1104,7 @@ int main(void)
         cmocka_unit_test(test_stop_in_a_rollout),
         cmocka_unit_test(test_scale),
         cmocka_unit_test(test_scale_in_a_canary),
+        cmocka_unit_test(test_scale_keeps_a_canary_small),
         cmocka_unit_test(test_back_off_in_steady),
         cmocka_unit_test(test_clock_set_back),
         cmocka_unit_test(test_who_goes_first),
