@@ -150,43 +150,57 @@ static bool scales_candidate(const struct step *step, size_t process)
     return step->kind == STEP_SCALE && step->side == SIDE_CANDIDATE && step->process == process;
 }
 
-/* The weights for which the candidate has the instances of step i: up to where it is scaled again.
- */
-static void weights_of(const struct plan *plan, size_t i, uint32_t *first, uint32_t *last)
+/* The weight for which the candidate has the instances of step i: of those up to the next such step
+ * the last one that it was given already, else the first one. */
+static uint32_t weight_of(const struct rollout_state *r, size_t i, bool given)
 {
-    *first = *last = 0;
-    for (size_t k = i + 1;
-         k < plan->len && !scales_candidate(&plan->steps[k], plan->steps[i].process); k++)
-        if (plan->steps[k].kind == STEP_WEIGHT) {
-            *first = *first != 0 ? *first : plan->steps[k].weight_ppm;
-            *last = plan->steps[k].weight_ppm;
-        }
-    if (*first == 0)
-        *first = *last = WHOLE_PPM;
+    uint32_t weight = 0;
+    for (size_t k = i + 1; k < r->plan.len; k++) {
+        const struct step *step = &r->plan.steps[k];
+        if (scales_candidate(step, r->plan.steps[i].process))
+            break;
+        if (step->kind == STEP_WEIGHT && (weight == 0 || (given && k < r->cursor)))
+            weight = step->weight_ppm;
+    }
+    return weight != 0 ? weight : WHOLE_PPM;
 }
 
-/* What has a share of the replicas gets the same share of the new ones; what the file says as a
- * number stays. */
+/* What has a share of the replicas gets the same share of the new ones, also before a weight for
+ * which the old ones had been enough. What the file says as a number stays. */
 static void scale_candidate(struct app_state *s, struct pool_state *candidate, size_t process,
                             uint32_t count)
 {
     struct rollout_state *r = &s->rollout;
     struct arena memory = ARENA_INIT;
-    struct step *steps = arena_alloc(&memory, (r->plan.len + 1) * sizeof *steps);
-    uint32_t whole = 0;
-    memcpy(steps, r->plan.steps, r->plan.len * sizeof *steps);
+    struct step *steps = arena_alloc(&memory, 3 * (r->plan.len + 1) * sizeof *steps);
+    uint32_t whole = 0, have = 0;
+    size_t len = 0;
+    bool share = false;
     for (size_t i = 0; i < r->plan.len; i++)
-        whole = scales_candidate(&steps[i], process) ? steps[i].count : whole;
+        whole = scales_candidate(&r->plan.steps[i], process) ? r->plan.steps[i].count : whole;
     for (size_t i = 0; i < r->plan.len; i++) {
-        uint32_t first, last;
-        weights_of(&r->plan, i, &first, &last);
-        if (!scales_candidate(&steps[i], process) || steps[i].count != canary_share(whole, first))
-            continue;
-        steps[i].count = canary_share(count, last);
-        if (i < r->cursor && candidate->wanted[process] == r->plan.steps[i].count)
-            candidate->wanted[process] = steps[i].count;
+        struct step step = r->plan.steps[i];
+        if (scales_candidate(&step, process)) {
+            uint32_t old = step.count;
+            share = old == canary_share(whole, weight_of(r, i, false));
+            if (share)
+                step.count = canary_share(count, weight_of(r, i, true));
+            if (i < r->cursor && candidate->wanted[process] == old)
+                candidate->wanted[process] = step.count;
+            have = step.count;
+        }
+        uint32_t need = share ? canary_share(count, step.weight_ppm) : have;
+        if (step.kind == STEP_WEIGHT && i >= r->cursor && need > have) {
+            struct step scale = {.kind = STEP_SCALE, .side = SIDE_CANDIDATE, .count = need};
+            struct step wait = {.kind = STEP_WAIT_READY, .side = SIDE_CANDIDATE};
+            scale.process = wait.process = (uint8_t)process;
+            steps[len++] = scale;
+            steps[len++] = wait;
+            have = need;
+        }
+        steps[len++] = step;
     }
-    struct plan plan = {steps, r->plan.len};
+    struct plan plan = {steps, len};
     plan_store(s, &plan);
     arena_release(&memory);
 }
