@@ -162,9 +162,10 @@ static void left_behind(struct app *a, struct store_batch *batch)
     batch_set_release_status(batch, a->key, r->number, RELEASE_REJECTED);
 }
 
-static struct store_rollout row_of(const struct app *a)
+static struct store_rollout row_of(struct app *a)
 {
     const struct rollout_start *s = &a->start;
+    const struct release *r = app_release(a, s->release);
     return (struct store_rollout){
         .id = s->id,
         .app = a->key,
@@ -172,6 +173,7 @@ static struct store_rollout row_of(const struct app *a)
         .strategy = strategy_name(s->strategy),
         .release = s->release,
         .from_release = s->from_release,
+        .version = r != NULL ? r->version : "",
         .started_ms = s->began_ms,
         .actor = a->rollout_actor,
     };
@@ -269,6 +271,7 @@ void deploy_failed(struct app *a, struct release *r, enum reason_code code, cons
         .strategy = spec != NULL ? strategy_name(spec->strategy.kind) : "",
         .release = r->number,
         .from_release = app_stable_release(a),
+        .version = r->version,
         .started_ms = started_ms,
         .result = rollout_result_word(result),
         .reason_code = reason_code_word(code),

@@ -212,13 +212,13 @@ json_t *control_history(struct control *c, const struct app_name *name, uint32_t
     for (size_t i = 0; i < rows.len; i++) {
         const struct store_rollout *r = &rows.items[i];
         const struct release *release = app_release(a, r->release);
-        json_t *one = json_pack(
-            "{s:I,s:s,s:s,s:i,s:s,s:s,s:s,s:{s:s,s:s},s:{s:I,s:I},s:I}", "rollout",
-            (json_int_t)r->id, "kind", r->kind, "strategy", r->strategy, "release", (int)r->release,
-            "version", release != NULL ? release->version : "", "actor", r->actor, "result",
-            r->result, "reason", "code", r->reason_code, "text", r->reason_text, "requests",
-            "stable", (json_int_t)r->requests_stable, "candidate",
-            (json_int_t)r->requests_candidate, "failed", (json_int_t)r->failed);
+        json_t *one =
+            json_pack("{s:I,s:s,s:s,s:i,s:s,s:s,s:s,s:{s:s,s:s},s:{s:I,s:I},s:I}", "rollout",
+                      (json_int_t)r->id, "kind", r->kind, "strategy", r->strategy, "release",
+                      (int)r->release, "version", r->version, "actor", r->actor, "result",
+                      r->result, "reason", "code", r->reason_code, "text", r->reason_text,
+                      "requests", "stable", (json_int_t)r->requests_stable, "candidate",
+                      (json_int_t)r->requests_candidate, "failed", (json_int_t)r->failed);
         if (one == NULL)
             continue;
         json_object_set_new(one, "bytes", bytes_json(release != NULL ? release->bytes : -1));

@@ -9,7 +9,7 @@
 struct ending {
     uint64_t write; /* the batch that holds it; 0: none yet */
     json_t *data;   /* of the event "ended" */
-    char *actor, *text, *reason, *judge;
+    char *actor, *text, *reason, *version, *judge;
     uint32_t release;
     const char *note;         /* kind of an event before it; NULL: none */
     bool told;                /* its events are in a batch, or owed as such */
@@ -42,6 +42,7 @@ void app_end(struct app *a, const struct app_end *end)
         e->row = *end->row;
         e->row.ended_ms = control_now();
         e->row.actor = e->actor;
+        e->row.version = e->version = xstrdup(end->row->version);
         e->row.reason_text = e->reason = xstrdup(end->row->reason_text);
         e->row.judge_json = e->judge = xstrdup(end->row->judge_json);
     }
@@ -54,6 +55,7 @@ static void ending_free(struct ending *e)
     free(e->actor);
     free(e->text);
     free(e->reason);
+    free(e->version);
     free(e->judge);
     free(e);
 }

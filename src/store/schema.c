@@ -68,6 +68,11 @@ static const char *const steps[] = {
     " stable_requests INTEGER NOT NULL, stable_errors INTEGER NOT NULL,"
     " worse_milli INTEGER NOT NULL, fine_milli INTEGER NOT NULL, judgement TEXT NOT NULL,"
     " PRIMARY KEY (app, rollout, number)) WITHOUT ROWID, STRICT;",
+
+    /* A release is forgotten before the rollout that made it. */
+    "ALTER TABLE rollout ADD COLUMN version TEXT NOT NULL DEFAULT '';"
+    "UPDATE rollout SET version = coalesce((SELECT version FROM release"
+    " WHERE release.app = rollout.app AND release.number = rollout.release), '');",
 };
 
 struct migrations schema_migrations(void)

@@ -122,6 +122,7 @@ struct store_rollout {
     const char *kind;               /* "deploy" "rollback" "restart" */
     const char *strategy;           /* word */
     uint32_t release, from_release; /* from 0: there was none */
+    const char *version;            /* of the release */
     int64_t started_ms, ended_ms;   /* ended 0: open */
     const char *result;             /* rollout_result_word; "" while open */
     const char *reason_code, *reason_text;

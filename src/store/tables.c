@@ -40,6 +40,7 @@ static const struct column rollout_columns[] = {
     FIELD(store_rollout, strategy, COLUMN_TEXT),
     FIELD(store_rollout, release, COLUMN_U32),
     FIELD(store_rollout, from_release, COLUMN_U32),
+    FIELD(store_rollout, version, COLUMN_TEXT),
     FIELD(store_rollout, started_ms, COLUMN_I64),
     FIELD(store_rollout, ended_ms, COLUMN_I64),
     FIELD(store_rollout, result, COLUMN_TEXT),

@@ -49,6 +49,7 @@ static void a_build_that_fails_ends_the_deploy_once(void **state)
     assert_string_equal(json_string_value(json_object_get(row, "result")), "rolled-back");
     assert_true(json_equal(json_object_get(row, "reason"), reason));
     assert_true(json_is_null(json_object_get(row, "from")));
+    assert_string_equal(json_string_value(json_object_get(row, "version")), "1");
     assert_true(json_is_string(json_object_get(row, "ended")));
     json_decref(history);
     rig_end(&r);

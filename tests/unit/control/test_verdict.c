@@ -207,6 +207,7 @@ static void of_the_last_one_when_none_runs(void **state)
     struct store_rollout row = {.id = 9,
                                 .app = x.app->key,
                                 .kind = "deploy",
+                                .version = "2",
                                 .strategy = "canary",
                                 .release = 2,
                                 .from_release = 1,

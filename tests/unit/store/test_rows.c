@@ -29,6 +29,7 @@ static void every_row_comes_back_as_it_was_put(void **state)
     batch_put_rollout(batch, &(struct store_rollout){.id = store_next_rollout_id(store),
                                                      .app = "shop@production",
                                                      .kind = "deploy",
+                                                     .version = "2.0",
                                                      .strategy = "canary",
                                                      .release = 7,
                                                      .started_ms = 10,
@@ -199,6 +200,7 @@ static void rollouts_end_and_make_history(void **state)
         batch_put_rollout(batch, &(struct store_rollout){.id = store_next_rollout_id(store),
                                                          .app = "shop@production",
                                                          .kind = "deploy",
+                                                         .version = "2.0",
                                                          .started_ms = (int64_t)id});
     for (uint64_t id = 1; id <= 4; id++)
         batch_end_rollout(batch, &(struct store_rollout){.id = id,
