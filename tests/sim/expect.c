@@ -63,6 +63,8 @@ void expect_restored(void)
             sim_fail("app %s was scaled to %d, the store has %d", x->app, x->scaled,
                      (int)a->state.replicas_override[0] - 1);
         const struct rollout_state *r = &a->state.rollout;
+        if (x->paused != 0 && r->id == x->paused && r->phase == PHASE_FORWARD)
+            sim_fail("rollout %llu was paused, and goes forward", (unsigned long long)r->id);
         if (x->aborted != 0 && r->id == x->aborted && r->phase == PHASE_FORWARD)
             sim_fail("rollout %llu was aborted, and goes forward again", (unsigned long long)r->id);
     }

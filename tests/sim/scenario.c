@@ -136,6 +136,7 @@ static enum promise ask_for(struct expectation *x, enum promise promise)
 {
     x->run = PROMISE_NONE;
     x->run_asked = promise;
+    x->paused = x->paused_asked = 0;
     return promise;
 }
 
@@ -156,6 +157,8 @@ static void on_answer(void *arg, const struct error *err, json_t *body)
             x->scaled = q->scale;
         if (q->command == COMMAND_ABORT && !q->deploy)
             x->aborted = q->rollout;
+        if (q->command == COMMAND_PAUSE && !q->deploy && x->paused_asked == q->rollout)
+            x->paused = q->rollout;
     }
     free(q);
 }
@@ -219,6 +222,8 @@ static void command(size_t app, enum control_command what)
     q->command = what;
     /* While a release is being built an abort is of that. */
     q->rollout = a != NULL && a->deploy == NULL ? a->state.rollout.id : 0;
+    x->paused = 0;
+    x->paused_asked = what == COMMAND_PAUSE ? q->rollout : 0;
     json_decref(saying.arguments);
     saying.arguments = NULL;
     switch (what) {

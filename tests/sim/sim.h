@@ -74,7 +74,6 @@ struct faults {
     bool clock;     /* jumps */
     bool reboots;
     bool stalls; /* of the controller's loop */
-    bool people; /* say the wrong thing at the worst moment */
 };
 
 struct sim {
@@ -219,10 +218,10 @@ struct expectation {
     uint32_t accepted[SIM_RELEASES]; /* numbers of releases whose deploy was acknowledged */
     size_t accepted_len;
     enum promise run, run_asked;
-    int scaled, scaled_asked; /* -1: nothing is known of it */
-    uint64_t aborted, paused; /* rollouts */
-    bool disturbed;           /* capacity is not held to the floor: stopped, scaled, deleted */
-    bool available;           /* it reached its floor once */
+    int scaled, scaled_asked;               /* -1: nothing is known of it */
+    uint64_t aborted, paused, paused_asked; /* rollouts */
+    bool disturbed; /* capacity is not held to the floor: stopped, scaled, deleted */
+    bool available; /* it reached its floor once */
     uint32_t least, unavailable, floor; /* over all of its releases */
     bool recreate;
     uint64_t deletions;
