@@ -171,8 +171,8 @@ static void on_timer(uv_timer_t *timer)
 static void schedule(struct probe *p, int64_t in_ms)
 {
     struct instance *in = p->instance;
-    if (p->role == PROBE_READINESS && !in->ever_ready) {
-        in_ms = p->fast_ms < in_ms ? p->fast_ms : in_ms;
+    if (p->role == PROBE_READINESS && !in->ever_ready && p->fast_ms < in_ms) {
+        in_ms = p->fast_ms;
         p->fast_ms += p->fast_ms / 4 + 1;
     }
     if (p->spec->kind == PROBE_NONE && p->passed)
