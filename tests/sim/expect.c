@@ -33,6 +33,32 @@ static void check_releases(struct app *a, const struct expectation *x)
                      x->accepted[i]);
 }
 
+/* What came of a roll back or restart may be over; that it was is in its row. */
+static void check_begun(const struct app *a, const struct expectation *x)
+{
+    cleanup_arena struct arena memory = ARENA_INIT;
+    struct store_rollouts rows = {0};
+    struct error err = ERROR_INIT;
+    if (x->begun == 0)
+        return;
+    if (store_read_rollouts(sim.control->store, a->key, 1, &memory, &rows, &err) < 0)
+        sim_fail("its rollouts cannot be read: %s", err.text);
+    if (rows.len == 0 || rows.items[0].id < x->begun)
+        sim_fail("rollout %llu of %s was begun, and is not in the store",
+                 (unsigned long long)x->begun, x->app);
+}
+
+static void check_promoted(const struct rollout_state *r, const struct expectation *x)
+{
+    if (x->promoted.rollout == 0 || r->id != x->promoted.rollout || r->phase != PHASE_FORWARD)
+        return;
+    if (x->promoted.all && !r->promote_all)
+        sim_fail("rollout %llu was promoted, and waits again", (unsigned long long)r->id);
+    if (r->cursor < x->promoted.cursor)
+        sim_fail("rollout %llu was promoted past step %u, and is back at %u",
+                 (unsigned long long)r->id, x->promoted.cursor, r->cursor);
+}
+
 void expect_restored(void)
 {
     struct control *c = sim.control;
@@ -63,6 +89,8 @@ void expect_restored(void)
             sim_fail("app %s was scaled to %d, the store has %d", x->app, x->scaled,
                      (int)a->state.replicas_override[0] - 1);
         const struct rollout_state *r = &a->state.rollout;
+        check_begun(a, x);
+        check_promoted(r, x);
         if (x->paused != 0 && r->id == x->paused && r->phase == PHASE_FORWARD)
             sim_fail("rollout %llu was paused, and goes forward", (unsigned long long)r->id);
         if (x->aborted != 0 && r->id == x->aborted && r->phase == PHASE_FORWARD)

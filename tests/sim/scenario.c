@@ -140,6 +140,23 @@ static enum promise ask_for(struct expectation *x, enum promise promise)
     return promise;
 }
 
+static void note_promise(struct expectation *x, enum control_command command)
+{
+    char key[32];
+    snprintf(key, sizeof key, "%s@production", x->app);
+    const struct app *a = app_by_key(sim.control, key);
+    const struct rollout_state *r = a != NULL ? &a->state.rollout : NULL;
+    if (r == NULL || r->id == 0)
+        return;
+    if (command == COMMAND_PROMOTE && r->phase == PHASE_FORWARD) {
+        x->promoted.rollout = r->id;
+        x->promoted.cursor = r->cursor;
+        x->promoted.all = r->promote_all;
+    }
+    if (command == COMMAND_ROLLBACK || command == COMMAND_RESTART)
+        x->begun = r->id;
+}
+
 static void on_answer(void *arg, const struct error *err, json_t *body)
 {
     struct ask *q = arg;
@@ -155,6 +172,8 @@ static void on_answer(void *arg, const struct error *err, json_t *body)
             x->run = q->promise;
         if (q->scale >= 0)
             x->scaled = q->scale;
+        if (!q->deploy)
+            note_promise(x, q->command);
         if (q->command == COMMAND_ABORT && !q->deploy)
             x->aborted = q->rollout;
         if (q->command == COMMAND_PAUSE && !q->deploy && x->paused_asked == q->rollout)
@@ -254,6 +273,7 @@ static void command(size_t app, enum control_command what)
         x->disturbed = true;
     if (what == COMMAND_DELETE) {
         q->deletions = ++x->deletions;
+        x->begun = x->promoted.rollout = 0;
         x->accepted_len = 0;
     }
     sim_note("say %s %d", key, (int)what);

@@ -220,6 +220,12 @@ struct expectation {
     enum promise run, run_asked;
     int scaled, scaled_asked;               /* -1: nothing is known of it */
     uint64_t aborted, paused, paused_asked; /* rollouts */
+    struct {
+        uint64_t rollout; /* 0: none */
+        uint32_t cursor;  /* it was there at least */
+        bool all;         /* and waits for nothing any more */
+    } promoted;
+    uint64_t begun; /* the last rollout that a roll back or restart was answered with */
     bool disturbed; /* capacity is not held to the floor: stopped, scaled, deleted */
     bool available; /* it reached its floor once */
     uint32_t least, unavailable, floor; /* over all of its releases */
