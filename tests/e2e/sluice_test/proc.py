@@ -85,7 +85,9 @@ def roles(data):
         words = title(pid).split()
         if len(words) >= 3 and words[0] == "sluice:" and words[-1] == str(data) and alive(pid):
             found.setdefault(words[1], []).append(pid)
-    return found
+    # A child that was forked a moment ago is shown as its parent until it has said what it is.
+    return {role: [pid for pid in those if (stat(pid) or (0, 0, 0))[1] not in those]
+            for role, those in found.items()}
 
 
 def shims(data):
