@@ -1,6 +1,7 @@
 /* What gateways had counted for the slots of a rollout when the app's row was stored. It is in the
  * row, so that the next controller goes on counting there, at the same slots: what was served while
- * there was no controller comes to the judge as one batch, and is in the result's numbers.
+ * there was no controller comes to the judge as one batch, and is in the result's numbers; and the
+ * judge goes on with the batch that it was gathering.
  *
  * Only of a rollout's two pools and of the app itself: some kilobytes in the row of an app that is
  * being rolled out, nothing in the others. What a gateway counted that died while no controller
@@ -27,6 +28,42 @@ static void add(const json_t *pairs, uint64_t *out, size_t len)
         if (at >= 0 && (size_t)at < len)
             out[at] += (uint64_t)json_integer_value(json_array_get(pairs, i + 1));
     }
+}
+
+/* ---- what the judge has gathered and not compared yet, as JSON ---- */
+
+enum { ARM_COUNTS = 4 + JUDGE_EDGES };
+
+static json_t *arm_json(const struct judge_arm *arm)
+{
+    json_t *out = json_array();
+    const uint64_t counts[] = {arm->requests, arm->errors, arm->repeats, arm->above_slo};
+    for (size_t i = 0; i < COUNT_OF(counts); i++)
+        put(out, i, counts[i]);
+    for (size_t i = 0; i < JUDGE_EDGES; i++)
+        put(out, COUNT_OF(counts) + i, arm->above[i]);
+    return out;
+}
+
+static void arm_restore(struct judge_arm *arm, const json_t *saved)
+{
+    uint64_t n[ARM_COUNTS] = {0};
+    add(saved, n, ARM_COUNTS);
+    *arm = (struct judge_arm){.requests = n[0], .errors = n[1], .repeats = n[2], .above_slo = n[3]};
+    memcpy(arm->above, n + 4, sizeof arm->above);
+}
+
+static json_t *gathering_json(const struct judge_gathering *g)
+{
+    return json_pack("{s:I,s:o,s:o}", "since", (json_int_t)g->since_ms, "candidate",
+                     arm_json(&g->candidate), "stable", arm_json(&g->stable));
+}
+
+static void gathering_restore(struct judge_gathering *g, const json_t *saved)
+{
+    g->since_ms = json_integer_value(json_object_get(saved, "since"));
+    arm_restore(&g->candidate, json_object_get(saved, "candidate"));
+    arm_restore(&g->stable, json_object_get(saved, "stable"));
 }
 
 /* ---- making them ---- */
@@ -70,10 +107,11 @@ static json_t *mark_json(const struct app *a, const struct slot *s)
     slot_buckets(c, s, all);
     for (size_t b = 0; a->judging && b < METRICS_BUCKETS; b++)
         put(buckets, b, counted_since(all[b], s->judged_buckets[b]));
-    return json_pack("{s:i,s:s,s:i,s:b,s:I,s:I,s:o,s:o,s:o}", "slot", (int)s->index, "route",
+    return json_pack("{s:i,s:s,s:i,s:b,s:I,s:I,s:o,s:o,s:o,s:o}", "slot", (int)s->index, "route",
                      s->route, "pool", (int)s->pool, "pinned", s->pinned, "requests",
                      (json_int_t)s->rollout_requests, "errors", (json_int_t)s->rollout_errors,
-                     "raw", raw, "unjudged", counters, "unjudged_buckets", buckets);
+                     "raw", raw, "unjudged", counters, "unjudged_buckets", buckets, "gathered",
+                     gathering_json(&s->gathering));
 }
 
 json_t *marks_json(const struct app *a)
@@ -117,6 +155,7 @@ static void restore_one(struct app *a, json_t *mark)
     s->rollout_requests = (uint64_t)json_integer_value(json_object_get(mark, "requests"));
     s->rollout_errors = (uint64_t)json_integer_value(json_object_get(mark, "errors"));
     owe_judge(s, mark);
+    gathering_restore(&s->gathering, json_object_get(mark, "gathered"));
     for (size_t i = 0; i < c->gateways.len; i++)
         if (speaks(c->gateways.items[i]))
             mark_rebase(s, c->gateways.items[i]->generation);

@@ -51,6 +51,8 @@ void watch_begin(struct app *a)
     a->judging = true;
     a->judgement = JUDGEMENT_NO_DATA;
     a->judged_ms = control_now();
+    const struct pool_state *candidate = app_pool(&a->state, a->state.candidate);
+    a->judged_weight_ppm = candidate != NULL ? candidate->weight_ppm : 0;
     buf_clear(&a->judge_text);
     verdict_log_begin(a);
     for (size_t i = 0; i < a->slots.len; i++) {

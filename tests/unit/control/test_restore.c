@@ -327,6 +327,39 @@ static void the_judge_remembers(void **state)
     rig_end(&r);
 }
 
+/* A batch is gathered for seconds where there is little traffic: no kill may cost what is in it. */
+static void a_batch_goes_on(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_begin(&r);
+    in_canary(&r);
+    struct app *a = rig_app(&r, "shop@production");
+    RIG_UNTIL(&r, a->judged_weight_ppm == 500000);
+    count_requests(&r, a->state.candidate, 3, 2);
+    count_requests(&r, a->state.stable, 40, 1);
+    RIG_UNTIL(&r, a->judge.errors.stable_requests == 40 && !a->judge_fed);
+    store_flush(r.c->store);
+    struct judge_gathering before = {.since_ms = 0}, after = before;
+    for (size_t i = 0; i < a->slots.len; i++)
+        if (a->slots.items[i]->pool == a->state.candidate && !a->slots.items[i]->pinned)
+            before = a->slots.items[i]->gathering;
+    assert_int_equal(before.candidate.requests, 3);
+    assert_int_equal(before.stable.errors, 1);
+    rig_kill(&r);
+    rig_open(&r);
+    a = rig_app(&r, "shop@production");
+    for (size_t i = 0; i < a->slots.len; i++)
+        if (a->slots.items[i]->pool == a->state.candidate && !a->slots.items[i]->pinned)
+            after = a->slots.items[i]->gathering;
+    assert_memory_equal(&before, &after, sizeof before);
+    rig_spin(&r, 150); /* the weight is what it was: no reason to end it */
+    count_requests(&r, a->state.candidate, 1, 0);
+    RIG_UNTIL(&r, a->judge.errors.candidate_requests == 4);
+    assert_true(a->judge.errors.log_likelihood[CURVE_POINTS - 1] == 0); /* nothing was compared */
+    rig_end(&r);
+}
+
 /* The verdict moves the traffic on a full disk too, and the controller that is killed before that
  * could be stored has a successor that does not undo it. */
 static void traffic_that_went_back_stays_there(void **state)
@@ -441,6 +474,7 @@ int main(void)
         cmocka_unit_test(a_rollout_goes_on),
         cmocka_unit_test(a_reboot_rolls_back_what_was_under_way),
         cmocka_unit_test(the_judge_remembers),
+        cmocka_unit_test(a_batch_goes_on),
         cmocka_unit_test(traffic_that_went_back_stays_there),
         cmocka_unit_test(a_verdict_is_heard_while_a_write_is_retried),
         cmocka_unit_test(folders_of_unknown_releases_go),
