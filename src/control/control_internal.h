@@ -1,26 +1,22 @@
 /* control, inside: the objects that its files share, and which file does what to them.
  *
- *   control.c    opens, ticks, leaves            restore.c   what a starting controller finds
- *   app.c        apps, releases' specs, slots    pipeline.c  decide -> store -> publish -> act
- *   instance.c   start, stop, what the engine says of instances
- *   probe.c      readiness, liveness, startup    hook.c      build, release, smoke, stop.before,
- * run routes.c     app states -> snapshot          publish.c   snapshot -> file and gateways,
- * acknowledged measure.c    totals over generations         watch.c     the judge of each rollout
- *   accept.c     deploys as they come in         deploy.c    pack, build, seal
- *   rollout_begin.c  the first step              commands.c  what people say
- *   pack_watch.c pack's children in the loop       plan.c      what a deploy would do
- *   bake.c, bake_record.c  the watch after a promotion   detect.c  what a canary can find
- *   traffic_log.c  the last day, minute by minute   verdict_log.c  how evidence grew
- *   ended.c      result of a rollout, releases' clean-up
- *   disk.c       what apps take of the disk, what it has left
- *   ended.c      result of a rollout, releases' clean-up   evidence.c   failed requests, probes
- *   events.c     record and tell, submit         view.c, view_server.c   answers to questions
- *   metric.c     what a spec measures; metric_ask.c asks, metric_answer.c and metric_prometheus.c
- *                read answers, fetch_link.c has the helper that speaks HTTP
- *   usage.c      what instances use: memory, CPU per request
- *   writes.c     what an app owes the store      unreadable.c   apps whose row is damaged
- *   marks.c      a rollout's counts from one controller to the next
- *   clock_jump.c the wall clock is set
+ *   whole      control.c opens, ticks, leaves; restore.c what a starting controller finds;
+ *              clock_jump.c the wall clock is set; unreadable.c apps whose row is damaged
+ *   apps       app.c apps, specs, slots; pipeline.c decide -> store -> publish -> act;
+ *              writes.c what an app owes the store; events.c record and tell;
+ *              commands.c what people say; disk.c what apps take of the disk
+ *   deploys    accept.c as they come in; deploy.c pack, build, seal;
+ *              pack_watch.c pack's children; rollout_begin.c the first step;
+ *              ended.c results, old releases; plan.c, detect.c what a deploy would do and find
+ *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
+ *              hook.c build, release, smoke, stop.before, run
+ *   routes     routes.c app states -> snapshot; publish.c snapshot -> file and gateways
+ *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
+ *              marks.c its counts from one controller to the next;
+ *              usage.c what instances use; metric.c and others what a spec measures;
+ *              evidence.c failed requests; bake.c after a promotion;
+ *              traffic_log.c the last day; verdict_log.c how evidence grew
+ *   answers    view.c and others
  *
  * Rule: callbacks only note what happened and mark the app (control_mark); the app's next step
  * (pipeline.c, from the loop's prepare phase) looks at everything and acts.
