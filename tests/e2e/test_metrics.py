@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -339,6 +340,12 @@ def test_the_helper_may_be_killed_or_stopped(app, page):
     load.assert_none_lost()
 
 
+def stored_failures(app, metric):
+    with sqlite3.connect(f"file:{app.server.data}/state.db?mode=ro", uri=True, timeout=10) as db:
+        row, = db.execute("SELECT extras_json FROM app").fetchone()
+    return json.loads(row)["metrics"]["runs"][metric]["failures"]
+
+
 def test_the_counts_survive_the_controller(app, page):
     hook = page(lambda handler, body: (200, '{"result": "fail"}' if len(hook.asked) % 2 else ""))
     app.deploy(1, ok=True)
@@ -346,7 +353,7 @@ def test_the_counts_survive_the_controller(app, page):
     with app.load():
         child = app.deploy_in_background(2, strategy={"canary": {"hold": "60s", "steps": [50]}}, metrics=[metric])
         wait_until(lambda: metric_of(app).get("failures", 0) >= 2, 30, "two failures")
-        time.sleep(2.5)  # what is known is stored each two seconds
+        wait_until(lambda: stored_failures(app, "flaky") >= 2, 30, "they are stored")
         before = metric_of(app)
         app.server.kill("controller")
         wait_until(lambda: app.cli("status").returncode == 0 and metric_of(app).get("failures", 0) >= 2, 30, "they are known")
