@@ -40,21 +40,22 @@ CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 
 # ---- the rooms and their arrows --------------------------------------------------------------------
-ROOMS := base os wire spec core judge simulate store pack gateway fetch engine observe control api shim guardian cli
+ROOMS := base os wire tls spec core judge simulate store pack gateway fetch engine observe control api shim guardian cli
 uses.base     :=
 uses.os       := base
 uses.wire     := base
+uses.tls      := base
 uses.spec     := base
 uses.core     := base spec
 uses.judge    := base
 uses.simulate := base wire spec core judge
 uses.store    := base os core spec
 uses.pack     := base os
-uses.gateway  := base os wire
+uses.gateway  := base os wire tls
 uses.fetch    := base os wire
 uses.engine   := base os wire spec
 uses.observe  := base wire core spec
-uses.control  := base os wire spec core judge store pack engine observe
+uses.control  := base os wire tls spec core judge store pack engine observe
 uses.api      := base os wire spec core judge store pack engine observe control
 uses.shim     := base os wire
 uses.guardian := base os wire
@@ -110,8 +111,8 @@ $(O)/obj/embedded.o: src/embedded.S $(O)/shim $(O)/guardian
 	$(quiet_CC)$(CC) -c -DSHIM_FILE='"$(O)/shim"' -DGUARDIAN_FILE='"$(O)/guardian"' $< -o $@
 
 # ---- the binary ------------------------------------------------------------------------------------
-LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
-LINK_ORDER  := api cli simulate control observe engine pack store judge core spec gateway fetch guardian shim wire os base
+LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -lssl -lcrypto -Wl,-Bdynamic -lm -ldl -lpthread
+LINK_ORDER  := api cli simulate control observe engine pack store judge core spec gateway fetch guardian shim tls wire os base
 $(O)/inc/main/.made: Makefile
 	@rm -rf $(O)/inc/main && mkdir -p $(O)/inc/main
 	@for r in $(uses.main); do ln -sfn $(CURDIR)/src/$$r $(O)/inc/main/$$r; done
@@ -162,12 +163,12 @@ $(foreach r,$(ROOMS),$(eval unit-$r: $(filter $(O)/unit/$r/%,$(UNIT_BINS)) ; @te
 # the engine, pack and the clocks. What the controller calls the kernel for itself is wrapped.
 SIM_OBJS := $(patsubst tests/sim/%.c,$(O)/sim/%.o,$(wildcard tests/sim/*.c))
 SIM_WRAP := bind getrandom statvfs unixsock_connect unixsock_send write_all
-SIM_LIBS := $(foreach r,control observe engine store judge core spec wire os base,$(call lib,$r))
+SIM_LIBS := $(foreach r,control observe engine store judge core spec tls wire os base,$(call lib,$r))
 $(O)/sim/%.o: tests/sim/%.c tests/sim/sim.h $(O)/inc/control/.made | $(O)/packages.stamp
 	@mkdir -p $(@D)
 	$(quiet_CC)$(CCACHE) $(CC) $(CFLAGS) -Wno-missing-prototypes -iquote $(O)/inc/control -iquote tests/sim -MMD -MP -c $< -o $@
 SIM_LINK := $(SIM_OBJS) $(foreach f,$(SIM_WRAP),-Wl,--wrap=$f) -Wl,--start-group $(SIM_LIBS) -Wl,--end-group \
-            -Wl,-Bstatic -lsqlite3 -ljansson -lfyaml -Wl,-Bdynamic -lm -ldl -lpthread
+            -Wl,-Bstatic -lsqlite3 -ljansson -lfyaml -lssl -lcrypto -Wl,-Bdynamic -lm -ldl -lpthread
 $(O)/sim/sim: $(SIM_OBJS) $(SIM_LIBS)
 	$(quiet_LD)$(CC) $(OPT) -o $@ $(SIM_LINK)
 
