@@ -53,15 +53,21 @@ static int read_log_level(const char *value, struct boot *b, struct error *err)
                      value);
 }
 
-static int read_listen(const char *value, struct serve *s, struct error *err)
+static int read_listen(const char *value, bool tls, struct serve *s, struct error *err)
 {
     struct sockaddr_storage address;
     socklen_t len;
+    const char *option = tls ? "--tls-listen" : "--listen";
+    char plain[BOOT_ADDRESS_MAX];
     if (s->wanted_len == BOOT_MAX_LISTENERS)
-        return error_set(err, ERROR_USAGE, "--listen: at most %d addresses", BOOT_MAX_LISTENERS);
+        return error_set(err, ERROR_USAGE, "%s: at most %d addresses", option, BOOT_MAX_LISTENERS);
+    if (listen_is_tls(value))
+        return error_set(err, ERROR_USAGE, "%s %s: expected HOST:PORT", option, value);
     if (listen_parse(value, &address, &len, err) < 0)
-        return error_wrap(err, "--listen");
-    listen_format(&address, s->wanted[s->wanted_len++].text);
+        return error_wrap(err, "%s", option);
+    listen_format(&address, plain);
+    snprintf(s->wanted[s->wanted_len++].text, BOOT_ADDRESS_MAX, "%s%.56s", tls ? LISTEN_TLS : "",
+             plain);
     return 0;
 }
 
@@ -70,17 +76,12 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     switch (id) {
     case OPTION_DATA: s->data_option = value; return 0;
     case OPTION_API: s->api_option = value; return 0;
-    case OPTION_LISTEN: return read_listen(value, s, err);
+    case OPTION_LISTEN: return read_listen(value, false, s, err);
+    case OPTION_TLS_LISTEN: return read_listen(value, true, s, err);
     case OPTION_WORKERS: return read_workers(value, &s->boot, err);
     case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;
     case OPTION_LOG_LEVEL: return read_log_level(value, &s->boot, err);
     case OPTION_STOP_APPS: s->boot.stop_apps = 1; return 0;
-    case OPTION_TLS_LISTEN:
-        return error_set(
-            err, ERROR_USAGE,
-            "--tls-listen %s: TLS is not in this version; put a TLS proxy in front, and "
-            "name it with --trusted-proxies",
-            value);
     default: return 0; /* --json, --no-color: every verb takes them; serve prints plain lines */
     }
 }

@@ -37,7 +37,8 @@
     X(OPTION_PROCESS, 0, "process", "NAME", "process of the app (default web)")                    \
     X(OPTION_LISTEN, 0, "listen", "HOST:PORT",                                                     \
       "address for the traffic; may be given again (default 127.0.0.1:8080)")                      \
-    X(OPTION_TLS_LISTEN, 0, "tls-listen", "HOST:PORT", "not in this version")                      \
+    X(OPTION_TLS_LISTEN, 0, "tls-listen", "HOST:PORT",                                             \
+      "address for TLS, with the certificates in DATA/certs; may be given again")                  \
     X(OPTION_WORKERS, 0, "workers", "N", "threads of the gateway, 1 to 16 (default one per core)") \
     X(OPTION_TRUSTED_PROXIES, 0, "trusted-proxies", "CIDR,...",                                    \
       "whose X-Forwarded-For is believed")                                                         \

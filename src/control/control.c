@@ -152,6 +152,7 @@ static void on_tick(uv_timer_t *timer)
         store_maintain(c->store);
     }
     disk_tick(c);
+    certificates_tick(c);
     if (c->store == NULL && now - c->store_tried_ms > STORE_AGAIN_MS)
         open_store(c); /* perhaps someone has mended it */
     control_tick_within(c, next);
@@ -477,6 +478,7 @@ static void let_go(struct control *c)
     fetch_release(c);
     cleanups_release(c);
     disk_release(c);
+    certificates_release(c);
     gateways_release(c);
     uv_close((uv_handle_t *)&c->engine_poll, closed);
     uv_close((uv_handle_t *)&c->guardian_poll, closed);

@@ -10,7 +10,8 @@
  *              ended.c results, old releases; plan.c, detect.c what a deploy would do and find
  *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
  *              hook.c build, release, smoke, stop.before, run
- *   routes     routes.c app states -> snapshot; publish.c snapshot -> file and gateways
+ *   routes     routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
+ *              certificates.c DATA/certs -> gateways
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
  *              marks.c its counts from one controller to the next;
  *              usage.c what instances use; metric.c and others what a spec measures;
@@ -348,9 +349,10 @@ struct control {
     uv_idle_t idle; /* while leaving */
     int open_handles;
     int64_t last_maintain_ms, store_tried_ms;
-    bool clock_known;        /* clock_jump.c */
-    int64_t clock_offset_ms; /* wall clock - boot clock, when it was looked at */
-    int64_t traffic_minute;  /* the one that is under way, for traffic_log.c; 0: none yet */
+    struct certificate_folder *certificates; /* certificates.c; NULL before the first look */
+    bool clock_known;                        /* clock_jump.c */
+    int64_t clock_offset_ms;                 /* wall clock - boot clock, when it was looked at */
+    int64_t traffic_minute; /* the one that is under way, for traffic_log.c; 0: none yet */
 
     struct {
         struct app **items;
@@ -603,6 +605,12 @@ void traffic_log_tick(struct control *c, int64_t now_ms);
 /* Of the last 24 h, of releases that were stable then, but that one. */
 int traffic_history(struct app *a, uint32_t without_release, struct traffic_sum *out,
                     struct error *err);
+
+/* certificates.c */
+void certificates_tick(struct control *c);
+void certificates_send(const struct gateway *g); /* what there is */
+json_t *certificates_json(const struct control *c);
+void certificates_release(struct control *c);
 
 /* clock_jump.c */
 void clock_jump_watch(struct control *c);                     /* before anything is decided */

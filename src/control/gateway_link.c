@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { SNAPSHOT, CERTIFICATES, KINDS };
+
 struct gateway_link {
     const struct gateway_link_events *events;
     void *arg;
@@ -20,11 +22,12 @@ struct gateway_link {
     int fd;
     bool over; /* gone was called, or will be by the next poll */
     struct metrics_view metrics;
-    /* The newest snapshot that did not fit into the socket; pending_fd -1: none. It is tried again
-     * with each poll: a full socket means that answers are still to come, so it will be readable.
-     */
-    int pending_fd;
-    struct gatewayctl_message pending;
+    /* The newest of each kind that did not fit into the socket; fd -1: none. It is tried again with
+     * each poll: a full socket means that answers are still to come, so it will be readable. */
+    struct pending {
+        int fd;
+        struct gatewayctl_message m;
+    } pending[KINDS];
 };
 
 struct gateway_link *gateway_link_open(int run_dir_fd, uint64_t generation,
@@ -37,9 +40,16 @@ struct gateway_link *gateway_link_open(int run_dir_fd, uint64_t generation,
     if (fd < 0)
         return NULL;
     struct gateway_link *l = xcalloc(1, sizeof *l);
-    *l = (struct gateway_link){
-        .events = events, .arg = arg, .generation = generation, .fd = fd, .pending_fd = -1};
+    *l = (struct gateway_link){.events = events, .arg = arg, .generation = generation, .fd = fd};
+    for (int i = 0; i < KINDS; i++)
+        l->pending[i].fd = -1;
     return l;
+}
+
+static void drop_pending(struct gateway_link *l)
+{
+    for (int i = 0; i < KINDS; i++)
+        unixsock_close_all(&l->pending[i].fd, 1);
 }
 
 void gateway_link_free(struct gateway_link *l)
@@ -47,7 +57,7 @@ void gateway_link_free(struct gateway_link *l)
     if (l == NULL)
         return;
     unixsock_close_all(&l->fd, 1);
-    unixsock_close_all(&l->pending_fd, 1);
+    drop_pending(l);
     metrics_view_close(&l->metrics);
     free(l);
 }
@@ -60,26 +70,20 @@ int gateway_link_snapshot(const void *data, size_t len, struct error *err)
     return memfd_make("sluice-snapshot", data, len, err);
 }
 
-static enum unixsock_result send_now(struct gateway_link *l, int snapshot_fd,
-                                     const struct gatewayctl_message *m, struct error *err)
+static int send_kind(struct gateway_link *l, int kind, const struct gatewayctl_message *m, int fd,
+                     struct error *err)
 {
-    return unixsock_send(l->fd, m, sizeof *m, &snapshot_fd, 1, err);
-}
-
-int gateway_link_send(struct gateway_link *l, uint64_t version, int snapshot_fd, size_t len,
-                      struct error *err)
-{
-    struct gatewayctl_message m = gatewayctl_make(GATEWAYCTL_SNAPSHOT, version, len, "");
-    unixsock_close_all(&l->pending_fd, 1); /* an older one is of no more use */
+    struct pending *p = &l->pending[kind];
+    unixsock_close_all(&p->fd, 1); /* an older one is of no more use */
     if (l->over)
         return error_set(err, ERROR_UNAVAILABLE, "gateway %llu: the connection is over",
                          (unsigned long long)l->generation);
-    switch (send_now(l, snapshot_fd, &m, err)) {
+    switch (unixsock_send(l->fd, m, sizeof *m, &fd, 1, err)) {
     case UNIXSOCK_OK: return 0;
     case UNIXSOCK_AGAIN:
-        l->pending_fd = fcntl(snapshot_fd, F_DUPFD_CLOEXEC, 0);
-        l->pending = m;
-        return l->pending_fd >= 0 ? 0 : error_set(err, ERROR_IO, "gateway: out of descriptors");
+        p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        p->m = *m;
+        return p->fd >= 0 ? 0 : error_set(err, ERROR_IO, "gateway: out of descriptors");
     case UNIXSOCK_END:
         return error_set(err, ERROR_UNAVAILABLE, "gateway %llu: the connection is over",
                          (unsigned long long)l->generation);
@@ -87,10 +91,28 @@ int gateway_link_send(struct gateway_link *l, uint64_t version, int snapshot_fd,
     }
 }
 
+int gateway_link_send(struct gateway_link *l, uint64_t version, int snapshot_fd, size_t len,
+                      struct error *err)
+{
+    struct gatewayctl_message m = gatewayctl_make(GATEWAYCTL_SNAPSHOT, version, len, "");
+    return send_kind(l, SNAPSHOT, &m, snapshot_fd, err);
+}
+
+int gateway_link_send_certificates(struct gateway_link *l, uint64_t version, int fd, size_t len,
+                                   struct error *err)
+{
+    struct gatewayctl_message m = gatewayctl_make(GATEWAYCTL_CERTIFICATES, version, len, "");
+    return send_kind(l, CERTIFICATES, &m, fd, err);
+}
+
 static void send_pending(struct gateway_link *l)
 {
-    if (l->pending_fd >= 0 && send_now(l, l->pending_fd, &l->pending, NULL) != UNIXSOCK_AGAIN)
-        unixsock_close_all(&l->pending_fd, 1);
+    for (int i = 0; i < KINDS; i++) {
+        struct pending *p = &l->pending[i];
+        if (p->fd >= 0 &&
+            unixsock_send(l->fd, &p->m, sizeof p->m, &p->fd, 1, NULL) != UNIXSOCK_AGAIN)
+            unixsock_close_all(&p->fd, 1);
+    }
 }
 
 /* ---- receiving
@@ -131,6 +153,10 @@ static int handle(struct gateway_link *l, const struct gatewayctl_message *m, in
         if (l->events->refused != NULL)
             l->events->refused(l->arg, l, m->a, m->text);
         return 0;
+    case GATEWAYCTL_APPLIED_CERTIFICATES:
+        if (l->events->certificates != NULL)
+            l->events->certificates(l->arg, l, m->a, m->text);
+        return 0;
     default: return error_set(err, ERROR_USAGE, "unexpected message %u", m->type);
     }
 }
@@ -138,7 +164,7 @@ static int handle(struct gateway_link *l, const struct gatewayctl_message *m, in
 static void end(struct gateway_link *l, const char *why)
 {
     l->over = true;
-    unixsock_close_all(&l->pending_fd, 1);
+    drop_pending(l);
     if (l->events->gone != NULL)
         l->events->gone(l->arg, l, why); /* may free l */
 }

@@ -22,6 +22,8 @@ struct gateway_link_events {
     void (*hello)(void *arg, struct gateway_link *l); /* the metrics are there from now on */
     void (*applied)(void *arg, struct gateway_link *l, uint64_t version);
     void (*refused)(void *arg, struct gateway_link *l, uint64_t version, const char *why);
+    /* Serves the certificates of this version, or the ones before them: why; "": it does. */
+    void (*certificates)(void *arg, struct gateway_link *l, uint64_t version, const char *why);
     /* The connection is over (it died, or talks nonsense: why). The last callback; the link and its
      * metrics stay readable until gateway_link_free(), which may be called from within this one. */
     void (*gone)(void *arg, struct gateway_link *l, const char *why);
@@ -45,6 +47,10 @@ int gateway_link_snapshot(const void *data, size_t len, struct error *err);
  * poll. */
 int gateway_link_send(struct gateway_link *l, uint64_t version, int snapshot_fd, size_t len,
                       struct error *err);
+
+/* The same for certificates (wire/certs.h) as a sealed memfd; answered by `certificates`. */
+int gateway_link_send_certificates(struct gateway_link *l, uint64_t version, int fd, size_t len,
+                                   struct error *err);
 
 uint64_t gateway_link_generation(const struct gateway_link *l);
 pid_t gateway_link_pid(const struct gateway_link *l);        /* 0 before hello */

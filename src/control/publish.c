@@ -211,6 +211,7 @@ static void on_hello(void *arg, struct gateway_link *l)
         rebase(g);
     g->pid = gateway_link_pid(l);
     log_info("gateway %llu (pid %d) is connected", (unsigned long long)g->generation, (int)g->pid);
+    certificates_send(g);
     if (!is_ahead(g, g->adopted ? g->control->found_version : g->control->snapshot_version))
         send_to(g);
 }
@@ -236,6 +237,15 @@ static void on_refused(void *arg, struct gateway_link *l, uint64_t version, cons
              (unsigned long long)g->generation, why);
 }
 
+static void on_certificates(void *arg, struct gateway_link *l, uint64_t version, const char *why)
+{
+    const struct gateway *g = arg;
+    (void)l, (void)version;
+    if (why[0] != '\0')
+        log_error("gateway %llu goes on with the certificates before: %s",
+                  (unsigned long long)g->generation, why);
+}
+
 static void on_gone(void *arg, struct gateway_link *l, const char *why)
 {
     (void)l;
@@ -253,8 +263,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted,
                      bool previous_snapshot)
 {
-    static const struct gateway_link_events link_events = {
-        .hello = on_hello, .applied = on_applied, .refused = on_refused, .gone = on_gone};
+    static const struct gateway_link_events link_events = {.hello = on_hello,
+                                                           .applied = on_applied,
+                                                           .refused = on_refused,
+                                                           .certificates = on_certificates,
+                                                           .gone = on_gone};
     for (size_t i = 0; i < c->gateways.len; i++)
         if (c->gateways.items[i]->generation == generation)
             return;

@@ -174,6 +174,8 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->matches = (uint32_t)spec->match.len;
     route->timeout_ms = (uint32_t)spec->timeout_ms;
     route->retries = spec->retries;
+    route->redirect_https = spec->redirect_https;
+    route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
     route->sticky_cookie = "";
     for (size_t i = owner; i < n; i++) {
         for (size_t k = 0; k < arms[i].spec->routes_len; k++) {

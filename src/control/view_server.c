@@ -45,6 +45,7 @@ json_t *control_server(struct control *c)
                         : json_pack("{s:I,s:I,s:b}", "free_bytes", (json_int_t)disk.free_bytes,
                                     "total_bytes", (json_int_t)disk.total_bytes, "low", disk.low);
     json_object_set_new(out, "disk", space);
+    json_object_set_new(out, "certificates", certificates_json(c));
     json_object_set_new(out, "degraded", why[0] != '\0' ? json_string(why) : json_null());
     return out;
 }

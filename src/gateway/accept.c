@@ -4,6 +4,8 @@
 
 #include "base/log.h"
 #include "gateway/stats.h"
+#include "gateway/tls.h"
+#include "os/listen.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -14,7 +16,19 @@
 
 enum { ACCEPTS = 64, PAUSE_MS = 100 };
 
-static void listen_on(struct worker *w, int fd)
+/* Who comes for TLS waits in the queue until the controller has said which certificates there are:
+ * a gateway that has just started loses nobody. */
+static void watch_listener(struct worker *w, struct listener *l)
+{
+    if (l->watched || !w->accepting || (l->tls && !atomic_load(&w->gateway->certificates_known)))
+        return;
+    if (worker_watch(w, &l->endpoint, EPOLLIN) < 0)
+        log_error("worker %u: a listener cannot be watched: errno %d", w->index, errno);
+    else
+        l->watched = true;
+}
+
+static void listen_on(struct worker *w, int fd, bool tls)
 {
     struct listener *l = calloc(1, sizeof *l);
     if (l == NULL) {
@@ -26,9 +40,8 @@ static void listen_on(struct worker *w, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     l->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_LISTENER};
+    l->tls = tls;
     link_before(&w->listeners, &l->link);
-    if (w->accepting && worker_watch(w, &l->endpoint, EPOLLIN) < 0)
-        log_error("worker %u: a listener cannot be watched: errno %d", w->index, errno);
 }
 
 /* Of each group of 16, worker w polls the sockets j with j % W == w; new connections come to the
@@ -41,8 +54,11 @@ void accept_sync(struct worker *w)
     pthread_mutex_lock(&g->listeners_lock);
     for (; w->listeners_synced < g->listeners_len; w->listeners_synced++)
         for (uint32_t j = w->index; j < LISTENER_SOCKETS; j += g->workers_len)
-            listen_on(w, g->listeners[w->listeners_synced].fds[j]);
+            listen_on(w, g->listeners[w->listeners_synced].fds[j],
+                      listen_is_tls(g->listeners[w->listeners_synced].address));
     pthread_mutex_unlock(&g->listeners_lock);
+    for (struct link *l = w->listeners.next; l != &w->listeners; l = l->next)
+        watch_listener(w, link_owner(l, struct listener, link));
 }
 
 static void set_accepting(struct worker *w, bool on)
@@ -51,12 +67,13 @@ static void set_accepting(struct worker *w, bool on)
         return;
     w->accepting = on;
     for (struct link *l = w->listeners.next; l != &w->listeners; l = l->next) {
-        struct endpoint *e = &link_owner(l, struct listener, link)->endpoint;
+        struct listener *listener = link_owner(l, struct listener, link);
         /* DEL, not close: other processes hold the same description, and epoll would go on. */
         if (on)
-            worker_watch(w, e, EPOLLIN);
-        else
-            epoll_ctl(w->epoll, EPOLL_CTL_DEL, e->fd, NULL);
+            watch_listener(w, listener);
+        else if (listener->watched)
+            epoll_ctl(w->epoll, EPOLL_CTL_DEL, listener->endpoint.fd, NULL);
+        listener->watched = listener->watched && on;
     }
 }
 
@@ -102,8 +119,12 @@ void accept_event(struct worker *w, struct listener *l)
                 continue;
             return;
         }
+        if (l->tls && !tls_possible(g)) { /* nothing could be said to it */
+            close(fd);
+            continue;
+        }
         atomic_fetch_add_explicit(&g->open_fds, 1, memory_order_relaxed);
-        if (client_new(w, fd, &peer) == NULL) {
+        if (client_new(w, fd, &peer, l->tls) == NULL) {
             close(fd);
             atomic_fetch_sub_explicit(&g->open_fds, 1, memory_order_relaxed);
             accept_pause(w);

@@ -2,17 +2,21 @@
  */
 #include "gateway/conn.h"
 
+#include "base/assert.h"
 #include "base/vec.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     uint16_t status;
     const char *reason;
 } reasons[] = {
+    {308, "Permanent Redirect"},
     {400, "Bad Request"},
     {404, "Not Found"},
     {408, "Request Timeout"},
+    {414, "URI Too Long"},
     {417, "Expectation Failed"},
     {431, "Request Header Fields Too Large"},
     {501, "Not Implemented"},
@@ -30,10 +34,12 @@ static const char *reason_of(unsigned status)
     return "Error";
 }
 
-void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close)
+/* extra: whole field lines. */
+static void answer(struct client *c, unsigned status, const char *extra, const char *body,
+                   bool head_only, bool close)
 {
     struct worker *w = c->worker;
-    struct chunk *out = chunk_get(&w->chunks, 512);
+    struct chunk *out = chunk_get(&w->chunks, 512 + strlen(extra));
     if (out == NULL) {
         client_reset(c);
         return;
@@ -41,13 +47,12 @@ void answer_error(struct client *c, unsigned status, const char *text, bool head
     c->close_after = c->close_after || close || w->draining;
     if (close)
         c->client_asked = false; /* there may be unread bytes: wait for the client's end */
-    char body[160];
-    int len = snprintf(body, sizeof body, "sluice: %s\n", text);
     int n = snprintf(out->data, out->cap,
                      "HTTP/1.1 %u %s\r\nServer: sluice\r\nContent-Type: text/plain\r\n"
-                     "Content-Length: %d\r\nCache-Control: no-store\r\n%s%s\r\n%s",
-                     status, reason_of(status), len, status == 503 ? "Retry-After: 1\r\n" : "",
+                     "Content-Length: %zu\r\nCache-Control: no-store\r\n%s%s\r\n%s",
+                     status, reason_of(status), strlen(body), extra,
                      c->close_after ? "Connection: close\r\n" : "", head_only ? "" : body);
+    ASSERT(n > 0 && (uint32_t)n < out->cap);
     out->end = (uint32_t)n;
     /* Before it there may be 1xx heads of an instance that then failed. */
     struct chunk **last = &c->out;
@@ -56,4 +61,18 @@ void answer_error(struct client *c, unsigned status, const char *text, bool head
     *last = out;
     c->state = CLIENT_ANSWER;
     timer_set(&w->timers, &c->timer, w->now_ms + w->gateway->limits.head_ms);
+}
+
+void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close)
+{
+    char body[160];
+    snprintf(body, sizeof body, "sluice: %s\n", text);
+    answer(c, status, status == 503 ? "Retry-After: 1\r\n" : "", body, head_only, close);
+}
+
+void answer_redirect(struct client *c, const char *location, bool close)
+{
+    char extra[REDIRECT_MAX + sizeof "Location: \r\n"];
+    snprintf(extra, sizeof extra, "Location: %s\r\n", location);
+    answer(c, 308, extra, "", false, close);
 }

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "gateway/stats.h"
+#include "gateway/tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,6 +28,34 @@ void endpoint_note(struct endpoint *e, uint32_t events)
         e->readable = e->hangup = true;
     if (events & (EPOLLHUP | EPOLLERR))
         e->broken = true;
+    if (e->tls != NULL) /* a read may wait for a write, and a write for a read */
+        e->readable = e->writable = true;
+}
+
+int endpoint_end(struct endpoint *e)
+{
+    if (e->tls != NULL)
+        tls_end(e);
+    return shutdown(e->fd, SHUT_WR);
+}
+
+static ssize_t plain_read(struct endpoint *e, void *data, size_t room)
+{
+    ssize_t n;
+    do
+        n = recv(e->fd, data, room, 0);
+    while (n < 0 && errno == EINTR);
+    /* Less than asked for: the socket is empty, and what comes later makes a new edge. Only the end
+     * of file has no edge of its own once its event was seen. */
+    if (n <= 0 || ((size_t)n < room && !e->hangup))
+        e->readable = false;
+    if (n > 0)
+        return n;
+    if (n == 0) {
+        e->hangup = true;
+        return READ_END;
+    }
+    return errno == EAGAIN ? 0 : READ_BROKEN;
 }
 
 ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
@@ -44,32 +73,21 @@ ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
     size_t room = c->cap - c->end;
     if (room == 0)
         return 0;
-    ssize_t n;
-    do
-        n = recv(e->fd, c->data + c->end, room, 0);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = e->tls != NULL ? tls_read(e, c->data + c->end, room)
+                               : plain_read(e, c->data + c->end, room);
     if (n > 0) {
         c->end += (uint32_t)n;
         e->bulk = (size_t)n == room || (e->bulk && (size_t)n > CHUNK_BIG / 2);
-        /* Less than asked for: the socket is empty, and what comes later makes a new edge. Only the
-         * end of file has no edge of its own once its event was seen. */
-        if ((size_t)n < room && !e->hangup)
-            e->readable = false;
-        return n;
-    }
-    int why = errno;
-    if (c->start == c->end)
+    } else if (c->start == c->end) {
         chunk_consume(&w->chunks, in, 0);
-    e->readable = false;
-    if (n == 0) {
-        e->hangup = true;
-        return READ_END;
     }
-    return why == EAGAIN ? 0 : READ_BROKEN;
+    return n;
 }
 
 ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len)
 {
+    if (e->tls != NULL)
+        return tls_send(e, parts, len);
     size_t total = parts[0].iov_len;
     ssize_t n;
     do {
@@ -112,7 +130,7 @@ static void note_peer(struct client *c, const struct sockaddr_storage *peer)
 
 static void client_timeout(struct timer *t);
 
-struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer)
+struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer, bool tls)
 {
     struct client *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -120,7 +138,11 @@ struct client *client_new(struct worker *w, int fd, const struct sockaddr_storag
     c->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_CLIENT, .writable = true};
     c->worker = w;
     timer_init(&c->timer, client_timeout);
-    if (worker_watch(w, &c->endpoint, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0) {
+    if (tls)
+        c->endpoint.tls = tls_new(w->gateway, fd);
+    if ((tls && c->endpoint.tls == NULL) ||
+        worker_watch(w, &c->endpoint, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0) {
+        tls_free(c->endpoint.tls);
         free(c);
         return NULL;
     }
@@ -197,7 +219,7 @@ void client_linger(struct client *c)
     drop_buffers(c);
     c->state = CLIENT_LINGER;
     c->endpoint.readable = true; /* what is there already makes no edge any more */
-    if (shutdown(c->endpoint.fd, SHUT_WR) < 0) {
+    if (endpoint_end(&c->endpoint) < 0) {
         client_close(c);
         return;
     }

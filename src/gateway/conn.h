@@ -14,8 +14,10 @@ ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in);
 struct iovec;
 ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len);
 void endpoint_note(struct endpoint *e, uint32_t events); /* epoll's events into the flags */
+/* Half-close: the peer reads to the end of what was sent. -1: it is gone. */
+int endpoint_end(struct endpoint *e);
 
-enum { ADDRESS_TEXT = 46, REPLAY_MAX = 64 << 10, TURN_STEPS = 16 };
+enum { ADDRESS_TEXT = 46, REPLAY_MAX = 64 << 10, TURN_STEPS = 16, REDIRECT_MAX = 8192 };
 
 /* ---- clients (client.c)
  * --------------------------------------------------------------------------- */
@@ -49,7 +51,8 @@ struct client {
     struct exchange *exchange;
 };
 
-struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer);
+/* tls: with a handshake first. NULL: no memory, no certificate; fd stays the caller's. */
+struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer, bool tls);
 void client_event(struct client *c, uint32_t events);
 void client_run(struct client *c);    /* goes on with whatever it can */
 void client_close(struct client *c);  /* at once; an exchange must be gone before */
@@ -63,6 +66,8 @@ void client_next(struct client *c);
  * client CLIENT_ANSWER; closes the connection after it if close, or where the request's body has
  * not been read. head_only: for HEAD. */
 void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close);
+/* 308 (RFC 9110 section 15.4.9); location is whole and clean. */
+void answer_redirect(struct client *c, const char *location, bool close);
 
 /* ---- upstream (upstream.c, balance.c)
  * ---------------------------------------------------------------- */
@@ -148,6 +153,7 @@ struct exchange {
     bool head_taken; /* out of client.in, which starts with the body then */
     bool spilled, taken, was_held;
     bool forwarded; /* for_whom is known */
+    bool secure;    /* came by TLS, also with a trusted proxy that ends it */
     uint8_t attempts;
     bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
@@ -155,7 +161,7 @@ struct exchange {
     uint8_t fault; /* enum sample_fault: of the last attempt that failed */
     uint8_t path_len;
     uint32_t app_slot, share_slot, instance_slot; /* UINT32_MAX: none yet */
-    uint32_t timeout_ms, retries_left;
+    uint32_t timeout_ms, retries_left, hsts_s;
     uint64_t slo_us; /* of the chosen pool; UINT64_MAX: none */
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
     uint64_t bytes_in, bytes_out;
@@ -181,12 +187,20 @@ void exchange_run(struct exchange *x);         /* both directions, as far as it 
 void exchange_client_left(struct exchange *x); /* and the client */
 void exchange_timeout(struct exchange *x);
 void exchange_failed(struct exchange *x, enum failure why);
-enum outcome { OUTCOME_WHOLE, OUTCOME_FAILED, OUTCOME_CUT, OUTCOME_CLIENT_LEFT, OUTCOME_UNSERVED };
+enum outcome {
+    OUTCOME_WHOLE,
+    OUTCOME_FAILED,
+    OUTCOME_CUT,
+    OUTCOME_CLIENT_LEFT,
+    OUTCOME_UNSERVED,
+    OUTCOME_REDIRECTED /* by the gateway: no instance, no failure */
+};
 /* sample.c: leaves a sample of a request that ends as a failure in the metrics. */
 void sample_take(struct exchange *x, enum outcome outcome);
 /* Ends and counts it; the upstream connection is kept or closed. Of the client only c->exchange is
  * touched. */
 void exchange_end(struct exchange *x, enum outcome outcome);
+void exchange_redirect(struct exchange *x, const char *location);
 /* Ends it with an answer of the gateway's own. */
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text);
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */

@@ -3,8 +3,10 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "gateway/certificates.h"
 #include "os/clock.h"
 #include "os/unixsock.h"
+#include "wire/certs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -128,26 +130,34 @@ static void swap(struct control *c, struct table *t)
     wake_all(g);
 }
 
-/* Sealed by the sender, so that it cannot change or shrink under us. */
-static struct snapshot *read_sealed(int fd, uint64_t bytes, struct error *err)
+/* Sealed by the sender, so that it cannot change or shrink under us. NULL with *err; else the
+ * caller unmaps. */
+static void *map_sealed(int fd, uint64_t bytes, uint64_t most, struct error *err)
 {
     struct stat st;
     int seals = fcntl(fd, F_GET_SEALS), want = F_SEAL_WRITE | F_SEAL_SHRINK;
     if (seals < 0 || (seals & want) != want || fstat(fd, &st) < 0) {
-        error_set(err, ERROR_USAGE, "the snapshot's memfd is not sealed");
+        error_set(err, ERROR_USAGE, "the memfd is not sealed");
         return NULL;
     }
-    if (bytes == 0 || bytes > SNAPSHOT_MAX_BYTES || (uint64_t)st.st_size < bytes) {
-        error_set(err, ERROR_USAGE, "the snapshot's size is not what was said");
+    if (bytes == 0 || bytes > most || (uint64_t)st.st_size < bytes) {
+        error_set(err, ERROR_USAGE, "the memfd's size is not what was said");
         return NULL;
     }
     void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
-        error_errno(err, errno, "map the snapshot");
+        error_errno(err, errno, "map the memfd");
         return NULL;
     }
-    struct snapshot *s = snapshot_decode(data, bytes, err);
-    munmap(data, bytes);
+    return data;
+}
+
+static struct snapshot *read_sealed(int fd, uint64_t bytes, struct error *err)
+{
+    void *data = map_sealed(fd, bytes, SNAPSHOT_MAX_BYTES, err);
+    struct snapshot *s = data != NULL ? snapshot_decode(data, bytes, err) : NULL;
+    if (data != NULL)
+        munmap(data, bytes);
     return s;
 }
 
@@ -201,6 +211,31 @@ static void on_snapshot(struct control *c, int i, const struct gatewayctl_messag
     }
     swap(c, t);
     say(c, i, GATEWAYCTL_APPLIED, m->a, 0, "", NULL, 0);
+}
+
+/* Connections that are there keep what they began with. Where none of the new ones can be used the
+ * present ones stay. */
+static void on_certificates(struct control *c, int i, const struct gatewayctl_message *m, int fd)
+{
+    struct gateway *g = c->g;
+    struct error err = ERROR_INIT;
+    void *data = map_sealed(fd, m->b, CERTS_MAX_BYTES, &err);
+    struct certificates *new = NULL;
+    int status = data != NULL ? certificates_make(data, m->b, &new, &err) : -1;
+    if (data != NULL)
+        munmap(data, m->b);
+    if (status == 0) {
+        pthread_mutex_lock(&g->certificates_lock);
+        struct certificates *old = g->certificates;
+        g->certificates = new;
+        pthread_mutex_unlock(&g->certificates_lock);
+        certificates_unref(old);
+    } else {
+        log_error("certificates are refused: %s", err.text);
+    }
+    if (!atomic_exchange(&g->certificates_known, true))
+        wake_all(g);
+    say(c, i, GATEWAYCTL_APPLIED_CERTIFICATES, m->a, 0, status == 0 ? "" : err.text, NULL, 0);
 }
 
 static void on_take_over(struct control *c, int i)
@@ -262,6 +297,10 @@ static void on_message(struct control *c, int i, const struct gatewayctl_message
     case GATEWAYCTL_SNAPSHOT:
         if (fds_len == 1)
             on_snapshot(c, i, m, fds[0]);
+        break;
+    case GATEWAYCTL_CERTIFICATES:
+        if (fds_len == 1)
+            on_certificates(c, i, m, fds[0]);
         break;
     case GATEWAYCTL_TAKE_OVER: on_take_over(c, i); break;
     case GATEWAYCTL_LISTENER:

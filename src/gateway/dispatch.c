@@ -4,7 +4,9 @@
 #include "base/assert.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
+#include "gateway/tls.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define NO_SLOT UINT32_MAX
@@ -179,6 +181,31 @@ static void take_route(struct exchange *x, const struct table_route *r)
         x->retries_left = r->route->retries;
     x->app_slot = r->app->slot;
     x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms : 60000;
+    x->hsts_s = x->secure ? r->route->hsts_s : 0;
+}
+
+/* https://HOST[:PORT]TARGET. The host is the one that was asked for, without its port; the port is
+ * that of a TLS listener, where none has the usual one. */
+static void redirect(const struct request *q)
+{
+    char location[REDIRECT_MAX], after[16] = "";
+    const struct http1_span host = q->h->authority, path = q->h->path;
+    const char *name = q->p + host.at;
+    int len = (int)host.len;
+    const char *colon = memrchr(name, ':', host.len);
+    if (colon != NULL && memchr(colon, ']', host.len - (size_t)(colon - name)) == NULL)
+        len = (int)(colon - name);
+    unsigned port = tls_port(q->x->worker->gateway);
+    if (port != 443)
+        snprintf(after, sizeof after, ":%u", port);
+    int n = snprintf(location, sizeof location, "https://%.*s%s%.*s", len, name, after,
+                     path.len > 0 ? (int)path.len : 1, path.len > 0 ? q->p + path.at : "/");
+    if (len == 0)
+        exchange_refuse(q->x, OUTCOME_REDIRECTED, 400, "no Host, and so no place to redirect to");
+    else if (n < 0 || (size_t)n >= sizeof location)
+        exchange_refuse(q->x, OUTCOME_REDIRECTED, 414, "the target is too long to be redirected");
+    else
+        exchange_redirect(q->x, location);
 }
 
 /* false: an answer was given instead, x is gone. */
@@ -189,7 +216,10 @@ static bool find_route(struct request *q)
     q->r = table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
         take_route(x, q->r);
-        return true;
+        if (q->r->route->redirect_https == 0 || x->secure)
+            return true;
+        redirect(q);
+        return false;
     }
     if (bad)
         exchange_refuse(x, OUTCOME_UNSERVED, 400, "malformed percent-encoding in the path");

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 enum { MAX_ATTEMPTS = 16 };
@@ -15,6 +16,18 @@ enum { MAX_ATTEMPTS = 16 };
 
 /* ---- start
  * ------------------------------------------------------------------------------------------- */
+
+/* A trusted proxy in front ended TLS. Of several words the first is the client's. */
+static bool says_https(const struct http1_head *h, const char *p)
+{
+    for (size_t i = 0; i < h->fields_len; i++) {
+        const struct http1_field *f = &h->fields[i];
+        if (f->id == HTTP1_N_X_FORWARDED_PROTO)
+            return f->value.len >= 5 && strncasecmp(p + f->value.at, "https", 5) == 0 &&
+                   (f->value.len == 5 || strchr(", \t", p[f->value.at + 5]) != NULL);
+    }
+    return false;
+}
 
 static struct exchange *exchange_new(struct client *c, const struct http1_head *h, const char *p)
 {
@@ -39,6 +52,7 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
         x->idempotent && (h->framing == HTTP1_BODY_NONE ||
                           (h->framing == HTTP1_BODY_LENGTH && h->content_length <= REPLAY_MAX / 2));
     x->upgrade = h->upgrade;
+    x->secure = c->endpoint.tls != NULL || (c->trusted && says_https(h, p));
     x->http10 = h->minor == 0;
     x->sticky = STICKY_NONE;
     x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;
@@ -190,6 +204,8 @@ static void count_status(struct exchange *x)
 static void count(struct exchange *x, enum outcome outcome)
 {
     struct worker *w = x->worker;
+    if (outcome == OUTCOME_REDIRECTED)
+        return;
     if (outcome == OUTCOME_UNSERVED) {
         if (x->app_slot != NO_SLOT)
             stats_request(w, x->app_slot, REQUESTS_UNSERVED, 1);
@@ -217,7 +233,8 @@ static void count(struct exchange *x, enum outcome outcome)
         if (x->upstream != NULL)
             count_instance(x, false);
         break;
-    case OUTCOME_UNSERVED: break;
+    case OUTCOME_UNSERVED:
+    case OUTCOME_REDIRECTED: break;
     }
     sample_take(x, outcome);
 }
@@ -243,6 +260,14 @@ void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, 
     bool head_only = x->head_only, unread = !x->request.done;
     exchange_end(x, outcome);
     answer_error(c, status, text, head_only, unread);
+}
+
+void exchange_redirect(struct exchange *x, const char *location)
+{
+    struct client *c = x->client;
+    bool unread = !x->request.done;
+    exchange_end(x, OUTCOME_REDIRECTED);
+    answer_redirect(c, location, unread);
 }
 
 void exchange_client_left(struct exchange *x)

@@ -4,7 +4,9 @@
 
 #include "gateway/split.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 struct run {
     struct chunk *out;
@@ -75,6 +77,13 @@ static bool add_values(struct chunk *out, const struct http1_head *h, const char
     return any;
 }
 
+static void add_scheme(struct chunk *out, const struct client *c)
+{
+    ADD(out, "http");
+    if (c->endpoint.tls != NULL)
+        ADD(out, "s");
+}
+
 /* From a trusted proxy what it says stays, and our peer is appended; from others it is replaced. */
 static void add_forwarded(struct chunk *out, const struct client *c, const struct http1_head *h,
                           const char *p)
@@ -85,7 +94,7 @@ static void add_forwarded(struct chunk *out, const struct client *c, const struc
     chunk_add(out, c->address, c->address_len);
     ADD(out, "\r\nX-Forwarded-Proto: ");
     if (!c->trusted || !add_values(out, h, p, HTTP1_N_X_FORWARDED_PROTO))
-        ADD(out, "http");
+        add_scheme(out, c);
     ADD(out, "\r\nX-Forwarded-Host: ");
     if (!c->trusted || !add_values(out, h, p, HTTP1_N_X_FORWARDED_HOST))
         add_span(out, p, h->authority);
@@ -179,6 +188,20 @@ static void add_cookie(struct chunk *out, const struct exchange *x)
     ADD(out, "; Path=/; HttpOnly; SameSite=Lax\r\n");
 }
 
+/* RFC 6797 section 6.1. What the app says of it goes before. */
+static void add_hsts(struct chunk *out, const struct exchange *x, const struct http1_head *h,
+                     const char *p)
+{
+    static const char name[] = "strict-transport-security";
+    char line[64];
+    for (size_t i = 0; i < h->fields_len; i++)
+        if (h->fields[i].name.len == sizeof name - 1 &&
+            strncasecmp(p + h->fields[i].name.at, name, sizeof name - 1) == 0)
+            return;
+    int n = snprintf(line, sizeof line, "Strict-Transport-Security: max-age=%u\r\n", x->hsts_s);
+    chunk_add(out, line, (size_t)n);
+}
+
 static void add_connection(struct chunk *out, const struct exchange *x, const struct http1_head *h,
                            const char *p)
 {
@@ -193,6 +216,8 @@ static void add_connection(struct chunk *out, const struct exchange *x, const st
     }
     if (h->status < 200)
         return;
+    if (x->hsts_s > 0)
+        add_hsts(out, x, h, p);
     if (x->sticky != STICKY_NONE)
         add_cookie(out, x);
     if (x->client->close_after)
@@ -203,7 +228,7 @@ static void add_connection(struct chunk *out, const struct exchange *x, const st
 
 struct chunk *forward_answer(struct exchange *x, const struct http1_head *h, const char *p)
 {
-    size_t most = h->len + 200u + sizeof x->cookie;
+    size_t most = h->len + 264u + sizeof x->cookie;
     struct chunk *out = chunk_get(&x->worker->chunks, most);
     if (out == NULL)
         return NULL;

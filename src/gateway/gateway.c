@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "gateway/certificates.h"
 #include "gateway/control.h"
 #include "os/listen.h"
 #include "os/privileges.h"
@@ -159,6 +160,7 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     g->workers_len =
         boot->workers > 0 && boot->workers <= METRICS_MAX_WORKERS ? (uint32_t)boot->workers : 1;
     pthread_mutex_init(&g->listeners_lock, NULL);
+    pthread_mutex_init(&g->certificates_lock, NULL);
     g->listeners = boot->listeners;
     g->listeners_len = boot->listeners_len;
     if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0)
@@ -204,6 +206,7 @@ int gateway_main(struct boot *boot)
     free(g->workers);
     table_free(atomic_load(&g->table));
     munmap(g->metrics, metrics_bytes(g->workers_len));
+    certificates_unref(g->certificates);
     free(g);
     log_info("drained");
     return 0;

@@ -44,7 +44,7 @@ static enum relay relay(struct worker *w, struct endpoint *from, struct chunk **
             return RELAY_BROKEN;
         if (n == READ_END) {
             *eof = true;
-            shutdown(to->fd, SHUT_WR);
+            endpoint_end(to);
             return RELAY_WAIT;
         }
     }

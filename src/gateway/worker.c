@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/vec.h"
 #include "gateway/conn.h"
+#include "gateway/tls.h"
 
 #include <errno.h>
 #include <string.h>
@@ -43,6 +44,8 @@ int worker_watch(struct worker *w, struct endpoint *e, uint32_t events)
 void worker_retire(struct worker *w, struct endpoint *e)
 {
     ASSERT(!e->dead);
+    tls_free(e->tls);
+    e->tls = NULL;
     close(e->fd); /* the last descriptor of it, so epoll forgets it too */
     e->fd = -1;
     e->dead = true;

@@ -51,6 +51,9 @@ struct gateway {
     pthread_mutex_t listeners_lock; /* of what follows: a listener may be added while it runs */
     struct boot_listener *listeners;
     size_t listeners_len;
+    pthread_mutex_t certificates_lock;
+    struct certificates *certificates; /* NULL: there is none */
+    atomic_bool certificates_known;    /* the controller has said */
 };
 
 enum endpoint_kind { ENDPOINT_LISTENER, ENDPOINT_WAKE, ENDPOINT_CLIENT, ENDPOINT_UPSTREAM };
@@ -60,15 +63,17 @@ struct endpoint {
     int fd;
     uint8_t kind; /* enum endpoint_kind */
     bool readable, writable;
-    bool hangup; /* the peer sends no more (seen as an event, maybe not yet as end of file) */
-    bool broken; /* reset or closed in both directions */
-    bool bulk;   /* the last read filled its buffer */
-    bool dead;   /* closed; freed at the end of the turn, since events may still name it */
+    bool hangup;     /* the peer sends no more (seen as an event, maybe not yet as end of file) */
+    bool broken;     /* reset or closed in both directions */
+    bool bulk;       /* the last read filled its buffer */
+    bool dead;       /* closed; freed at the end of the turn, since events may still name it */
+    struct tls *tls; /* NULL: the bytes go as they are */
     struct endpoint *next_dead;
 };
 
 struct listener {
     struct endpoint endpoint;
+    bool tls, watched;
     struct link link;
 };
 

@@ -10,14 +10,20 @@
 #include "base/error.h"
 #include "os/boot.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
 enum { LISTEN_BACKLOG = 4096 };
 
+/* Before an address, wherever one stands ("tls:0.0.0.0:443"): what comes there speaks TLS. */
+#define LISTEN_TLS "tls:"
+bool listen_is_tls(const char *text);
+const char *listen_without_tls(const char *text); /* into it */
+
 /* "127.0.0.1:8080", "0.0.0.0:80", "[::1]:8080", "localhost:8080" (IPv4); port 0: the kernel picks.
- * ERROR_USAGE with what was expected. */
+ * With LISTEN_TLS before it the same. ERROR_USAGE with what was expected. */
 int listen_parse(const char *text, struct sockaddr_storage *address, socklen_t *len,
                  struct error *err);
 /* The other way: "127.0.0.1:8080", "[::1]:8080". */

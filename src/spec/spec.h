@@ -72,6 +72,8 @@ struct route_spec {
     struct match_spec match;
     int64_t timeout_ms;
     uint32_t retries;
+    bool redirect_https; /* a request without TLS is sent to https:// */
+    int64_t hsts_ms;     /* 0: none */
 };
 
 enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };

@@ -11,11 +11,11 @@ enum { MAX_REPLICAS = 1000, MAX_LIST = 256, MAX_ENV = 4096 };
 extern const struct value_type
     /* types_basic.c */
     type_boolean,
-    type_duration, type_duration_positive, type_threshold, type_history, type_retries,
-    type_hold_requests, type_min_requests, type_on_failure, type_sticky, type_amount, type_cpu,
-    type_memory, type_error_rate, type_judge_alpha, type_judge_worse, type_judge_more, type_folder,
-    type_resources, type_hold, type_slo, type_judge, type_latency, type_inconclusive, type_limit,
-    type_interval,
+    type_duration, type_duration_positive, type_duration_years, type_threshold, type_history,
+    type_retries, type_hold_requests, type_min_requests, type_on_failure, type_sticky, type_amount,
+    type_cpu, type_memory, type_error_rate, type_judge_alpha, type_judge_worse, type_judge_more,
+    type_folder, type_resources, type_hold, type_slo, type_judge, type_latency, type_inconclusive,
+    type_limit, type_https, type_interval,
     /* types_app.c */
     type_app_name, type_environment, type_version, type_engine, type_not_yet, type_commands,
     type_metric_name, type_run, type_replicas, type_port, type_env, type_env_files, type_user,

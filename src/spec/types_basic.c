@@ -62,6 +62,7 @@ static bool write_inconclusive(const struct key *key, const void *base, struct b
 static const char *const booleans[] = {"false", "true", NULL};
 static const char *const failure_words[] = {"rollback", "pause", NULL};
 static const char *const sticky_words[] = {"none", "cookie", NULL};
+static const char *const https_words[] = {"optional", "redirect", NULL};
 
 static const char *const inconclusive_words[] = {[INCONCLUSIVE_CONTINUE] = "continue",
                                                  [INCONCLUSIVE_PAUSE] = "pause",
@@ -80,6 +81,10 @@ const struct value_type type_on_failure = {.shape = "`rollback` or `pause`",
                                            .words = failure_words};
 const struct value_type type_sticky = {
     .shape = "`none` or `cookie`", .read = read_word, .write = write_word, .words = sticky_words};
+const struct value_type type_https = {.shape = "`optional` or `redirect`",
+                                      .read = read_word,
+                                      .write = write_word,
+                                      .words = https_words};
 
 /* ---- whole numbers --------------------------------------------------------------------------- */
 
@@ -124,8 +129,11 @@ static void read_duration(struct reader *r, const struct key *key, const struct 
     if (text == NULL)
         return;
     if (parse_duration_ms(text, &ms) == 0) {
-        if (ms > MAX_DURATION_MS)
-            reader_fail(r, node, NULL, "30d is the longest duration");
+        int64_t most = type->max != 0 ? (int64_t)type->max : MAX_DURATION_MS;
+        char longest[32];
+        if (ms > most)
+            reader_fail(r, node, NULL, "%s is the longest duration",
+                        format_duration_ms(most, longest, sizeof longest));
         else if ((uint64_t)ms < type->min && type->min == 1)
             reader_fail(r, node, type->hint, "must be longer than 0");
         else if ((uint64_t)ms < type->min)
@@ -159,6 +167,10 @@ const struct value_type type_duration_positive = {.shape = "a duration such as 1
                                                   .read = read_duration,
                                                   .write = write_duration_field,
                                                   .min = 1};
+const struct value_type type_duration_years = {.shape = "a duration such as 365d",
+                                               .read = read_duration,
+                                               .write = write_duration_field,
+                                               .max = UINT64_C(730) * 24 * 3600 * 1000};
 /* More often would be a load of its own on what is asked. */
 const struct value_type type_interval = {.shape = "a duration of at least 1s, such as 10s",
                                          .read = read_duration,

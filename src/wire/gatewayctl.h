@@ -34,6 +34,9 @@ enum gatewayctl_type {
     GATEWAYCTL_PING,      /* guardian -> gateway: a = number */
     GATEWAYCTL_PONG, /* gateway -> guardian: a = that number, b = how many workers are in the same
                         turn of their loop as at the PING before */
+    GATEWAYCTL_CERTIFICATES, /* controller -> gateway: a = version, b = bytes; fd: sealed memfd
+                                (wire/certs.h). Answered by APPLIED_CERTIFICATES */
+    GATEWAYCTL_APPLIED_CERTIFICATES, /* gateway -> controller: a = version; text = "" or why not */
     GATEWAYCTL_TYPES
 };
 

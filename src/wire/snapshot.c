@@ -66,6 +66,8 @@ enum {
     X(u32, matches)                                                                                \
     X(u32, timeout_ms)                                                                             \
     X(u32, retries)                                                                                \
+    X(u32, redirect_https)                                                                         \
+    X(u32, hsts_s)                                                                                 \
     X(text, sticky_cookie)                                                                         \
     X(u32, shares_len)                                                                             \
     X(u32, pins_len)
@@ -456,6 +458,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "its matches are out of range";
     if (r->retries > MAX_RETRIES)
         return "it has too many retries";
+    if (r->redirect_https > 1)
+        return "it neither redirects nor does not";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
     return check_shares(s, r);

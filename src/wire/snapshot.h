@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    SNAPSHOT_FORMAT = 2,
+    SNAPSHOT_FORMAT = 3,
     SNAPSHOT_MAX_BYTES = 64 << 20,
     SNAPSHOT_MAX_SPLIT = 3, /* pools behind one route: stable, candidate, one left over */
 };
@@ -65,6 +65,8 @@ struct snapshot_route {
     uint32_t first_match, matches; /* range in snapshot.match; all must hold */
     uint32_t timeout_ms;
     uint32_t retries;
+    uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
+    uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
     uint32_t shares_len, pins_len;
     struct snapshot_share
         shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */

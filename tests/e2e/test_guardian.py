@@ -152,7 +152,8 @@ def test_a_port_that_is_in_use(alone, make_server):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--tls-listen", "127.0.0.1:0"], "not in this version"),
+    (["--tls-listen", "nowhere"], "--tls-listen: \"nowhere\" is not an address"),
+    (["--listen", "tls:127.0.0.1:0"], "expected HOST:PORT"),
     (["--listen", "8080"], "expected HOST:PORT"),
     (["--listen", "example.org:80"], "IP address"),
     (["--listen", "127.0.0.1:99999"], "expected HOST:PORT"),

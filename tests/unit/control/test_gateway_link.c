@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 struct seen {
-    int hello, applied, refused, gone;
+    int hello, applied, refused, certificates, gone;
     uint64_t version;
     char text[300];
     bool free_when_gone;
@@ -52,7 +52,19 @@ static void on_gone(void *arg, struct gateway_link *l, const char *why)
     if (s->free_when_gone)
         gateway_link_free(l);
 }
-static const struct gateway_link_events EVENTS = {on_hello, on_applied, on_refused, on_gone};
+static void on_certificates(void *arg, struct gateway_link *l, uint64_t version, const char *why)
+{
+    struct seen *s = arg;
+    (void)l;
+    s->certificates++;
+    s->version = version;
+    snprintf(s->text, sizeof s->text, "%s", why);
+}
+static const struct gateway_link_events EVENTS = {.hello = on_hello,
+                                                  .applied = on_applied,
+                                                  .refused = on_refused,
+                                                  .certificates = on_certificates,
+                                                  .gone = on_gone};
 
 struct scene {
     char top[40];
@@ -152,6 +164,19 @@ static void from_hello_to_the_end(void **state)
     assert_string_equal(text, "abcdef");
     assert_true(fcntl(got, F_GET_SEALS) & F_SEAL_WRITE);
     close(got);
+    int certificates = memfd_make("certificates", "xyz", 3, NULL);
+    assert_int_equal(gateway_link_send_certificates(s.l, 9, certificates, 3, NULL), 0);
+    close(certificates);
+    assert_int_equal(unixsock_recv(s.peer, &m, sizeof m, &got, 1, &n, NULL), UNIXSOCK_OK);
+    assert_int_equal(m.type, GATEWAYCTL_CERTIFICATES);
+    assert_int_equal(m.a, 9);
+    assert_int_equal(m.b, 3);
+    close(got);
+    say(&s, GATEWAYCTL_APPLIED_CERTIFICATES, 9, 0, "not these", -1);
+    gateway_link_poll(s.l);
+    assert_int_equal(s.seen.certificates, 1);
+    assert_int_equal(s.seen.version, 9);
+    assert_string_equal(s.seen.text, "not these");
     say(&s, GATEWAYCTL_APPLIED, 3, 0, "", -1);
     say(&s, GATEWAYCTL_REFUSED, 4, 0, "the reason", -1);
     gateway_link_poll(s.l);

@@ -184,6 +184,7 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->routes[0].matches = 3, "route 0: its matches")                                            \
     X(x->routes[0].first_match = 2, "route 0: its matches")                                        \
     X(x->routes[0].retries = 101, "retries")                                                       \
+    X(x->routes[0].redirect_https = 2, "redirects")                                                \
     X(x->routes[0].sticky_cookie = "a;b", "sticky")                                                \
     X(x->routes[0].shares[0].weight_ppm = 950001, "sum to 1,000,000")                              \
     X(x->routes[0].shares[0].weight_ppm = 0, "sum to 1,000,000")                                   \
@@ -341,7 +342,7 @@ static void another_format_says_so(void **state)
     snapshot_encode(&s, &b);
     put32(b.data + 4, 1);
     assert_null(snapshot_decode(b.data, b.len, &err));
-    assert_non_null(strstr(err.text, "format 1, this version reads 2"));
+    assert_non_null(strstr(err.text, "format 1, this version reads 3"));
 }
 
 int main(void)

@@ -1,0 +1,174 @@
+#include "gateway/certificates.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "gateway/tickets.h"
+#include "tls/tls_openssl.h"
+#include "wire/certs.h"
+
+#include <ctype.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct certificates {
+    atomic_uint refs;
+    struct {
+        SSL_CTX **items; /* the first one is the default */
+        size_t len, cap;
+    } all;
+    struct map by_name; /* "a.example", "*.example" -> SSL_CTX */
+};
+
+/* TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 section 4.2), and 1.3.
+ */
+static const char CIPHERS[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
+
+static SSL_CTX *find(const struct certificates *c, const char *host)
+{
+    SSL_CTX *ctx = map_get(&c->by_name, host);
+    const char *dot = strchr(host, '.');
+    if (ctx == NULL && dot != NULL && dot != host) {
+        char wild[TLS_NAME_MAX + 3] = "*";
+        size_t n = strlen(dot);
+        if (n < sizeof wild - 1) {
+            memcpy(wild + 1, dot, n + 1);
+            ctx = map_get(&c->by_name, wild);
+        }
+    }
+    return ctx;
+}
+
+/* RFC 6066 section 3. A host that no certificate is for gets the first one: the client says what it
+ * thinks of that better than an alert does. */
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+    const struct certificates *c = arg;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    char host[TLS_NAME_MAX + 1];
+    size_t len = name != NULL ? strlen(name) : 0;
+    (void)alert;
+    if (len == 0 || len > TLS_NAME_MAX)
+        return SSL_TLSEXT_ERR_NOACK;
+    for (size_t i = 0; i <= len; i++)
+        host[i] = (char)tolower((unsigned char)name[i]);
+    SSL_CTX *ctx = find(c, host);
+    if (ctx == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    SSL_set_SSL_CTX(ssl, ctx);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* RFC 7301 section 3.2: none in common is an alert. */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                   const unsigned char *in, unsigned in_len, void *arg)
+{
+    static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
+    (void)ssl, (void)arg;
+    unsigned char *chosen;
+    if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static SSL_CTX *new_context(struct certificates *c)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_cipher_list(ctx, CIPHERS) != 1) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+    SSL_CTX_set_tlsext_servername_arg(ctx, c);
+    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+    tickets_use(ctx);
+    return ctx;
+}
+
+/* The first of two certificates for one host serves it. */
+static void add(struct certificates *c, SSL_CTX *ctx, const struct tls_pair_info *info)
+{
+    *vec_push(&c->all) = ctx;
+    for (size_t i = 0; i < info->names_len; i++)
+        if (map_get(&c->by_name, info->names[i]) == NULL)
+            map_put(&c->by_name, info->names[i], ctx);
+}
+
+static int take(struct certificates *c, const struct cert *cert, struct error *err)
+{
+    cleanup_free struct tls_pair_info *info = xcalloc(1, sizeof *info);
+    if (tls_pair_check(cert->chain, cert->chain_len, cert->key, cert->key_len, info, err) < 0)
+        return -1;
+    SSL_CTX *ctx = new_context(c);
+    if (ctx == NULL) {
+        tls_openssl_error(err, "no TLS context");
+        return -1;
+    }
+    if (tls_pair_use(ctx, cert->chain, cert->chain_len, cert->key, cert->key_len, err) < 0) {
+        SSL_CTX_free(ctx);
+        return -1;
+    }
+    add(c, ctx, info);
+    return 0;
+}
+
+int certificates_make(const void *data, size_t bytes, struct certificates **out, struct error *err)
+{
+    size_t len;
+    cleanup_free struct cert *certs = certs_decode(data, bytes, &len, err);
+    *out = NULL;
+    if (certs == NULL)
+        return -1;
+    if (len == 0)
+        return 0;
+    struct certificates *c = xcalloc(1, sizeof *c);
+    atomic_init(&c->refs, 1);
+    for (size_t i = 0; i < len; i++) {
+        struct error why = ERROR_INIT;
+        if (take(c, &certs[i], &why) < 0)
+            log_error("certificate %.*s: %s", (int)certs[i].name_len, certs[i].name, why.text);
+    }
+    if (c->all.len == 0) {
+        certificates_unref(c);
+        return error_set(err, ERROR_USAGE, "there is no certificate that can be used");
+    }
+    *out = c;
+    return 0;
+}
+
+struct certificates *certificates_ref(struct certificates *c)
+{
+    atomic_fetch_add(&c->refs, 1);
+    return c;
+}
+
+void certificates_unref(struct certificates *c)
+{
+    if (c == NULL || atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < c->all.len; i++)
+        SSL_CTX_free(c->all.items[i]);
+    vec_release(&c->all);
+    map_release(&c->by_name);
+    free(c);
+}
+
+SSL *certificates_accept(struct certificates *c, int fd)
+{
+    SSL *ssl = SSL_new(c->all.items[0]);
+    if (ssl == NULL || SSL_set_fd(ssl, fd) != 1) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_accept_state(ssl);
+    return ssl;
+}

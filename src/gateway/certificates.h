@@ -1,0 +1,23 @@
+/* The certificates of a gateway, ready for handshakes: made in the control thread, used by workers.
+ * A new set takes the place of the old one for connections that are accepted from then on. */
+#ifndef SLUICE_GATEWAY_CERTIFICATES_H
+#define SLUICE_GATEWAY_CERTIFICATES_H
+
+#include "base/error.h"
+
+#include <openssl/ssl.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct certificates;
+
+/* data: as certs_encode() writes it. What cannot be used is said in the log and left out. -1 where
+ * nothing of it can be; *out is NULL where there is nothing in it. */
+int certificates_make(const void *data, size_t bytes, struct certificates **out, struct error *err);
+struct certificates *certificates_ref(struct certificates *c);
+void certificates_unref(struct certificates *c); /* NULL is fine */
+
+/* The server's side of a connection on fd; it keeps what it needs of the set. NULL: no memory. */
+SSL *certificates_accept(struct certificates *c, int fd);
+
+#endif

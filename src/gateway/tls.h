@@ -1,0 +1,28 @@
+/* TLS on a client's connection: the same reads and writes as on a plain one (conn.h), and a
+ * handshake that happens within them. */
+#ifndef SLUICE_GATEWAY_TLS_H
+#define SLUICE_GATEWAY_TLS_H
+
+#include "gateway/certificates.h"
+#include "gateway/worker.h"
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct tls;
+
+bool tls_possible(struct gateway *g); /* there are certificates */
+/* Where clients find TLS: 443 where one listens there, or none at all does. */
+unsigned tls_port(struct gateway *g);
+/* With the certificates of this moment. NULL: there are none, or no memory. */
+struct tls *tls_new(struct gateway *g, int fd);
+void tls_free(struct tls *t); /* NULL is fine */
+
+/* As endpoint_read() and endpoint_send(): bytes, 0 would block (readable, writable are kept),
+ * READ_END, READ_BROKEN or -1. */
+ssize_t tls_read(struct endpoint *e, void *data, size_t room);
+ssize_t tls_send(struct endpoint *e, const struct iovec *parts, int len);
+/* Tells the peer that nothing more comes (RFC 8446 section 6.1), as far as that goes at once. */
+void tls_end(struct endpoint *e);
+
+#endif
