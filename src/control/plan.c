@@ -32,7 +32,7 @@ bool route_same(const struct route_spec *a, const struct route_spec *b)
     for (size_t i = 0; i < a->match.len; i++) {
         bool found = false;
         for (size_t k = 0; k < b->match.len && !found; k++)
-            found = a->match.items[i].cookie == b->match.items[k].cookie &&
+            found = a->match.items[i].kind == b->match.items[k].kind &&
                     same_text(a->match.items[i].name, b->match.items[k].name) &&
                     same_text(a->match.items[i].value, b->match.items[k].value);
         if (!found)

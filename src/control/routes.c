@@ -34,12 +34,19 @@ static void *push(struct builder *b, void **items, uint32_t *len, uint32_t *cap,
     ((__typeof__((b)->s->field))push((b), (void **)&(b)->s->field, &(b)->s->field##_len,           \
                                      &(b)->caps[n], sizeof *(b)->s->field))
 
+static const uint32_t match_kinds[] = {
+    [MATCH_HEADER] = SNAPSHOT_MATCH_HEADER,
+    [MATCH_COOKIE] = SNAPSHOT_MATCH_COOKIE,
+    [MATCH_QUERY] = SNAPSHOT_MATCH_QUERY,
+    [MATCH_METHOD] = SNAPSHOT_MATCH_METHOD,
+};
+
 static uint32_t add_matches(struct builder *b, const struct match_spec *match)
 {
     uint32_t first = b->s->matches_len;
     for (size_t i = 0; i < match->len; i++) {
         struct snapshot_match *m = PUSH(b, matches, 0);
-        m->cookie = match->items[i].cookie;
+        m->kind = match_kinds[match->items[i].kind];
         m->name = match->items[i].name;
         m->value = match->items[i].value;
     }
@@ -106,7 +113,7 @@ static void route_key(const struct route_spec *r, struct buf *out)
     buf_clear(out);
     buf_printf(out, "%s%s", r->host, r->path);
     for (size_t i = 0; i < r->match.len; i++)
-        buf_printf(out, " %s:%s=%s", r->match.items[i].cookie ? "cookie" : "header",
+        buf_printf(out, " %s:%s=%s", match_kind_word(r->match.items[i].kind),
                    r->match.items[i].name,
                    r->match.items[i].value != NULL ? r->match.items[i].value : "*");
 }

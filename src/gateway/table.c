@@ -160,38 +160,6 @@ void table_free(struct table *t)
 /* ---- finding
  * ------------------------------------------------------------------------------------- */
 
-static bool header_matches(const struct http1_head *h, const char *p,
-                           const struct snapshot_match *m)
-{
-    size_t from = 0, len = strlen(m->name);
-    const struct http1_field *f;
-    while ((f = http1_find(h, p, m->name, len, &from)) != NULL)
-        if (m->value == NULL || (strlen(m->value) == f->value.len &&
-                                 memcmp(m->value, http1_at(p, f->value), f->value.len) == 0))
-            return true;
-    return false;
-}
-
-static bool cookie_matches(const struct http1_head *h, const char *p,
-                           const struct snapshot_match *m)
-{
-    size_t len;
-    const char *value = http1_cookie(h, p, m->name, &len);
-    return value != NULL &&
-           (m->value == NULL || (strlen(m->value) == len && memcmp(m->value, value, len) == 0));
-}
-
-bool table_matches(const struct table *t, const struct http1_head *h, const char *p, uint32_t first,
-                   uint32_t len)
-{
-    for (uint32_t i = first; i < first + len; i++) {
-        const struct snapshot_match *m = &t->snapshot->matches[i];
-        if (!(m->cookie ? cookie_matches(h, p, m) : header_matches(h, p, m)))
-            return false;
-    }
-    return true;
-}
-
 struct sought {
     const struct http1_head *h;
     const char *p, *path;

@@ -22,7 +22,7 @@ const struct node *tree_get(const struct node *map, const char *key)
 /* Maps whose keys are the user's own names: there no two keys exclude each other. */
 static bool has_own_names(const char *key)
 {
-    static const char *const maps[] = {"env", "run", "replicas", "header", "cookie"};
+    static const char *const maps[] = {"env", "run", "replicas", "header", "cookie", "query"};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++)
         if (strcmp(key, maps[i]) == 0)
             return true;

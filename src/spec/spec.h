@@ -56,11 +56,16 @@ struct process_spec {
     bool routed; /* gets the routes; at most one process does */
 };
 
-/* A header or cookie that must have this value; value NULL: that must be there. */
+enum match_kind { MATCH_HEADER, MATCH_COOKIE, MATCH_QUERY, MATCH_METHOD };
+
+/* A header, cookie or query parameter that must have this value; value NULL: that must be there.
+ * Header names are lower case. MATCH_METHOD: name is "GET HEAD", one of which it must be, in the
+ * order of the alphabet; value NULL. */
 struct match_item {
-    bool cookie; /* else header; header names are lower case */
+    enum match_kind kind;
     const char *name, *value;
 };
+const char *match_kind_word(enum match_kind kind); /* "header", ... */
 struct match_spec {
     struct match_item items[SPEC_MAX_MATCH];
     size_t len; /* 0: matches everything */

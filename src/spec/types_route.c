@@ -1,4 +1,4 @@
-/* Routes: hosts, paths, matches. Hosts are checked to the letter: a comma or a port in one would
+/* Routes: hosts and paths. Hosts are checked to the letter: a comma or a port in one would
  * make a route that no request ever reaches, and nobody would be told. */
 #include "base/alloc.h"
 #include "base/vec.h"
@@ -126,7 +126,7 @@ static const char *path_fault(const char *path, const char **hint)
     if (path[0] != '/')
         return "must start with /";
     if (strpbrk(path, "?#") != NULL) {
-        *hint = "a route looks at the path only; `match` looks at headers and cookies";
+        *hint = "a route looks at the path only; `match` looks at headers, cookies and the query";
         return "a path has no query and no fragment";
     }
     if (strchr(path, '*') != NULL) {
@@ -174,118 +174,6 @@ static bool write_route_path(const struct key *key, const void *base, struct buf
 const struct value_type type_route_path = {
     .shape = "a path such as /api", .read = read_route_path, .write = write_route_path};
 
-/* ---- match ----------------------------------------------------------------------------------- */
-
-static bool is_token(const char *s) /* RFC 9110 section 5.6.2 */
-{
-    size_t len = 0;
-    for (; s[len] != '\0'; len++)
-        if (!isalnum((unsigned char)s[len]) && strchr("!#$%&'*+-.^_`|~", s[len]) == NULL)
-            return false;
-    return len > 0 && len <= 200;
-}
-
-static bool is_field_value(const char *s, bool cookie)
-{
-    size_t len = strlen(s);
-    if (len > 1000 ||
-        (len > 0 && (isspace((unsigned char)s[0]) || isspace((unsigned char)s[len - 1]))))
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7F ||
-            (cookie && strchr(" \",;\\", s[i]) != NULL))
-            return false;
-    return true;
-}
-
-static void read_match_item(struct reader *r, const struct key *key, const struct pair *pair,
-                            struct match_spec *m)
-{
-    bool cookie = strcmp(key->name, "cookie") == 0;
-    struct match_item item = {.cookie = cookie};
-    char *name = arena_strdup(r->arena, pair->key->text);
-    for (char *p = name; !cookie && *p != '\0'; p++)
-        *p = (char)tolower((unsigned char)*p);
-    item.name = name;
-    if (!is_token(name)) {
-        reader_fail(r, pair->key, NULL, "this is no name for a %s", key->name);
-        return;
-    }
-    if (pair->value->kind != NODE_NULL) {
-        item.value = read_text(r, key, pair->value, EXPAND_VALUE);
-        if (item.value == NULL)
-            return;
-        if (!is_field_value(item.value, cookie)) {
-            reader_fail(r, pair->value, NULL, "no %s has such a value", key->name);
-            return;
-        }
-    }
-    for (size_t i = 0; i < m->len; i++)
-        if (m->items[i].cookie == cookie && strcmp(m->items[i].name, name) == 0) {
-            reader_fail(r, pair->key, "the case of a header's name does not matter",
-                        "is given twice");
-            return;
-        }
-    if (m->len == SPEC_MAX_MATCH)
-        reader_fail(r, pair->key, NULL, "more than %d headers and cookies", SPEC_MAX_MATCH);
-    else
-        m->items[m->len++] = item;
-}
-
-static void read_match_items(struct reader *r, const struct key *key, const struct node *node,
-                             void *base)
-{
-    if (node->kind != NODE_MAP) {
-        reader_expected(r, node, key->type->shape, NULL);
-        return;
-    }
-    for (size_t i = 0; i < node->len; i++) {
-        size_t mark = path_push(r, node->pairs[i].key->text);
-        read_match_item(r, key, &node->pairs[i], base);
-        path_pop(r, mark);
-    }
-}
-
-static bool write_match_items(const struct key *key, const void *base, struct buf *out)
-{
-    const struct match_spec *m = base;
-    bool cookie = strcmp(key->name, "cookie") == 0, any = false;
-    for (size_t i = 0; i < m->len; i++) {
-        if (m->items[i].cookie != cookie)
-            continue;
-        buf_putc(out, any ? ',' : '{');
-        any = true;
-        write_string(out, m->items[i].name);
-        buf_putc(out, ':');
-        if (m->items[i].value != NULL)
-            write_string(out, m->items[i].value);
-        else
-            buf_puts(out, "null");
-    }
-    if (any)
-        buf_putc(out, '}');
-    return any;
-}
-
-bool write_match(const struct match_spec *m, struct buf *out)
-{
-    if (m->len > 0)
-        write_mapping(IN_MATCH, m, out);
-    return m->len > 0;
-}
-
-static bool write_match_field(const struct key *key, const void *base, struct buf *out)
-{
-    return write_match(const_field_at(base, key->offset), out);
-}
-
-const struct value_type type_match_items = {
-    .shape = "a map such as {x-beta: \"1\"}", .read = read_match_items, .write = write_match_items};
-const struct value_type type_match = {.shape = "a map such as {header: {x-beta: \"1\"}}",
-                                      .nested = IN_MATCH,
-                                      .write = write_match_field,
-                                      .null_is_empty = true};
-
 /* ---- routes ---------------------------------------------------------------------------------- */
 
 static bool has_item(const struct match_spec *m, const struct match_item *wanted)
@@ -295,7 +183,7 @@ static bool has_item(const struct match_spec *m, const struct match_item *wanted
         bool same_value = item->value == NULL || wanted->value == NULL
                               ? item->value == wanted->value
                               : strcmp(item->value, wanted->value) == 0;
-        if (item->cookie == wanted->cookie && same_value && strcmp(item->name, wanted->name) == 0)
+        if (item->kind == wanted->kind && same_value && strcmp(item->name, wanted->name) == 0)
             return true;
     }
     return false;

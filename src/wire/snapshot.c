@@ -48,7 +48,7 @@ enum {
     X(u16, port)                                                                                   \
     X(u32, keepalive_ms)
 #define MATCH_FIELDS(X)                                                                            \
-    X(flag, cookie)                                                                                \
+    X(u32, kind)                                                                                   \
     X(text, name)                                                                                  \
     X(maybe_text, value)
 #define DRAINING_FIELDS(X)                                                                         \
@@ -81,7 +81,7 @@ enum {
     X(apps, app, 23, "app")                                                                        \
     X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 13, "instance")                                                         \
-    X(matches, match, 5, "match")                                                                  \
+    X(matches, match, 8, "match")                                                                  \
     X(routes, route, 37, "route")                                                                  \
     X(draining, draining, 12, "draining instance")
 
@@ -404,9 +404,13 @@ static const char *check_instance(const struct snapshot *s, const struct snapsho
 static const char *check_match(const struct snapshot *s, const struct snapshot_match *m)
 {
     (void)s;
-    if (!len_between(m->name, 1, MAX_ID) || !is_token(m->name, !m->cookie))
-        return m->cookie ? "its cookie's name is not a token"
-                         : "its header's name is not a lower-case token";
+    if (m->kind >= SNAPSHOT_MATCH_KINDS)
+        return "it is of no kind that there is";
+    bool header = m->kind == SNAPSHOT_MATCH_HEADER, cookie = m->kind == SNAPSHOT_MATCH_COOKIE;
+    if (!len_between(m->name, 1, MAX_ID) || ((header || cookie) && !is_token(m->name, header)))
+        return header   ? "its header's name is not a lower-case token"
+               : cookie ? "its cookie's name is not a token"
+                        : "its name is empty or too long";
     return m->value == NULL || len_between(m->value, 0, MAX_MATCH) ? NULL : "its value is too long";
 }
 

@@ -19,13 +19,21 @@
 #include <stdint.h>
 
 enum {
-    SNAPSHOT_FORMAT = 3,
+    SNAPSHOT_FORMAT = 4,
     SNAPSHOT_MAX_BYTES = 64 << 20,
     SNAPSHOT_MAX_SPLIT = 3, /* pools behind one route: stable, candidate, one left over */
 };
 
+enum snapshot_match_kind {
+    SNAPSHOT_MATCH_HEADER, /* name is lower case */
+    SNAPSHOT_MATCH_COOKIE,
+    SNAPSHOT_MATCH_QUERY,  /* name and value as they are once decoded */
+    SNAPSHOT_MATCH_METHOD, /* name is "GET HEAD": one of these words; no value */
+    SNAPSHOT_MATCH_KINDS
+};
+
 struct snapshot_match {
-    bool cookie;              /* else header, whose name is lower case */
+    uint32_t kind;            /* enum snapshot_match_kind */
     const char *name, *value; /* value NULL: must be present */
 };
 

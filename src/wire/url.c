@@ -80,3 +80,37 @@ bool url_path_under(const char *path, size_t len, const char *prefix, size_t pre
         return false;
     return len == prefix_len || path[prefix_len] == '/';
 }
+
+/* Whether the len bytes at p, decoded, are this text. */
+static bool decoded_is(const char *p, size_t len, const char *text)
+{
+    for (size_t i = 0; i < len; text++) {
+        char c = p[i++];
+        if (c == '+') {
+            c = ' ';
+        } else if (c == '%' && len - i >= 2 && char_is(p[i], CHAR_HEX) &&
+                   char_is(p[i + 1], CHAR_HEX)) {
+            c = (char)(char_hex(p[i]) << 4 | char_hex(p[i + 1]));
+            i += 2;
+        }
+        if (*text == 0 || c != *text)
+            return false;
+    }
+    return *text == 0;
+}
+
+bool url_query_has(const char *target, size_t len, const char *name, const char *value)
+{
+    const char *end = target + len, *at = memchr(target, '?', len);
+    while (at != NULL && at < end) {
+        const char *part = at + 1;
+        at = memchr(part, '&', (size_t)(end - part));
+        const char *stop = at != NULL ? at : end;
+        const char *equals = memchr(part, '=', (size_t)(stop - part));
+        const char *from = equals != NULL ? equals + 1 : stop;
+        if (decoded_is(part, (size_t)((equals != NULL ? equals : stop) - part), name) &&
+            (value == NULL || decoded_is(from, (size_t)(stop - from), value)))
+            return true;
+    }
+    return false;
+}

@@ -111,8 +111,8 @@ static int collect(char **w, int n)
                                     number(w, n, "slo_us", 0)};
     } else if (strcmp(w[0], "match") == 0) {
         struct snapshot_match *m = GROW(draft.matches, draft.matches_len);
-        *m = (struct snapshot_match){number(w, n, "cookie", 0) != 0, arg(w, n, "name", "x"),
-                                     arg(w, n, "value", NULL)};
+        *m = (struct snapshot_match){number(w, n, "kind", SNAPSHOT_MATCH_HEADER),
+                                     arg(w, n, "name", "x"), arg(w, n, "value", NULL)};
     } else if (strcmp(w[0], "route") == 0) {
         collect_route(w, n);
     } else if (strcmp(w[0], "share") == 0 && last != NULL) {

@@ -28,14 +28,18 @@ static struct table *compile(const struct snapshot *s)
     return t;
 }
 
-enum { ROUTES = 10 };
+enum { ROUTES = 14 };
 
 /* The app index tells which route was found. */
 static struct table *example(void)
 {
     static struct snapshot_app apps[ROUTES];
-    static struct snapshot_match matches[] = {
-        {false, "x-preview", "green"}, {true, "beta", NULL}, {false, "x-preview", NULL}};
+    static struct snapshot_match matches[] = {{SNAPSHOT_MATCH_HEADER, "x-preview", "green"},
+                                              {SNAPSHOT_MATCH_COOKIE, "beta", NULL},
+                                              {SNAPSHOT_MATCH_HEADER, "x-preview", NULL},
+                                              {SNAPSHOT_MATCH_QUERY, "preview", "caf\xc3\xa9 1"},
+                                              {SNAPSHOT_MATCH_QUERY, "any", NULL},
+                                              {SNAPSHOT_MATCH_METHOD, "GET HEAD", NULL}};
     static const struct {
         const char *host, *path;
         uint32_t first, n;
@@ -43,7 +47,8 @@ static struct table *example(void)
         {"", "/", 0, 0},           {"", "/api", 0, 0},       {"a.example", "/", 0, 0},
         {"a.example", "/x", 0, 0}, {"*.example", "/", 0, 0}, {"*.deep.example", "/", 0, 0},
         {"a.example", "/", 0, 1},  {"a.example", "/", 1, 2}, {"only.example", "/just", 0, 0},
-        {"", "/api/v2/", 0, 0},
+        {"", "/api/v2/", 0, 0},    {"q.example", "/", 0, 0}, {"q.example", "/", 3, 1},
+        {"q.example", "/", 3, 2},  {"m.example", "/", 5, 1},
     };
     static struct snapshot_route routes[ROUTES];
     for (uint32_t i = 0; i < ROUTES; i++) {
@@ -63,15 +68,16 @@ static struct table *example(void)
                          .routes = routes,
                          .routes_len = ROUTES,
                          .matches = matches,
-                         .matches_len = 3};
+                         .matches_len = 6};
     return compile(&s);
 }
 
-static int route_of(const struct table *t, const char *host, const char *target, const char *fields)
+static int route_by(const struct table *t, const char *method, const char *host, const char *target,
+                    const char *fields)
 {
     char text[1024];
-    int n =
-        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", target, host, fields);
+    int n = snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", method, target,
+                     host, fields);
     struct http1_head h;
     assert_int_equal(http1_parse_request(text, (size_t)n, &h), HTTP1_OK);
     bool bad;
@@ -79,6 +85,23 @@ static int route_of(const struct table *t, const char *host, const char *target,
     if (bad)
         return -2;
     return r != NULL ? (int)r->app->slot : -1;
+}
+
+static int route_of(const struct table *t, const char *host, const char *target, const char *fields)
+{
+    return route_by(t, "GET", host, target, fields);
+}
+
+static void test_methods(void **state)
+{
+    (void)state;
+    struct table *t = example();
+    assert_int_equal(route_by(t, "HEAD", "m.example", "/", ""), 13);
+    /* No route of the host fits: the next host's. */
+    assert_int_equal(route_by(t, "POST", "m.example", "/", ""), 4);
+    assert_int_equal(route_by(t, "HEA", "m.example", "/", ""), 4);
+    assert_int_equal(route_by(t, "HEADS", "m.example", "/", ""), 4);
+    table_free(t);
 }
 
 static void test_routes(void **state)
@@ -121,6 +144,17 @@ static void test_routes(void **state)
         {"nobody", "/%61pi", "", 1},
         {"nobody", "/api%2fv2", "", 0},
         {"nobody", "/api/../../api/./v2", "", 9},
+        {"q.example", "/", "", 10},
+        {"q.example", "/?preview=caf%c3%A9+1", "", 11},
+        {"q.example", "/?preview=caf%c3%a9%201", "", 11},
+        {"q.example", "/?a=b&preview=1&preview=caf%c3%a9+1", "", 11}, /* one of them has it */
+        {"q.example", "/?%70review=caf%c3%a9+1&any", "", 12},
+        {"q.example", "/?any=&preview=caf%c3%a9+1", "", 12},
+        {"q.example", "/?preview=caf%c3%a9+12", "", 10},
+        {"q.example", "/?preview=caf%c3%a9", "", 10},
+        {"q.example", "/?preview", "", 10},
+        {"q.example", "/preview=caf%c3%a9+1", "", 10}, /* that is its path */
+        {"m.example", "/", "", 13},
         {"nobody", "/%zz", "", -2},
         {"nobody", "/a%00b", "", -2},
     };
@@ -251,13 +285,10 @@ static void test_slots_beyond_the_metrics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),
-        cmocka_unit_test(test_split_is_even),
-        cmocka_unit_test(test_split_of_three),
-        cmocka_unit_test(test_whole_shares),
-        cmocka_unit_test(test_sticky_is_monotone),
-        cmocka_unit_test(test_buckets),
-        cmocka_unit_test(test_slots_beyond_the_metrics),
+        cmocka_unit_test(test_routes),        cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_split_is_even), cmocka_unit_test(test_split_of_three),
+        cmocka_unit_test(test_whole_shares),  cmocka_unit_test(test_sticky_is_monotone),
+        cmocka_unit_test(test_buckets),       cmocka_unit_test(test_slots_beyond_the_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

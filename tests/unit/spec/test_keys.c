@@ -173,7 +173,7 @@ static void all_that_traffic_can_say(void **state)
     assert_string_equal(m->items[0].name, "x-beta");
     assert_string_equal(m->items[0].value, "1");
     assert_null(m->items[1].value);
-    assert_true(m->items[2].cookie);
+    assert_int_equal(m->items[2].kind, MATCH_COOKIE);
     assert_string_equal(m->items[2].name, "Beta"); /* cookies' names keep their case */
     assert_true(s->processes[0].routed);
     assert_int_equal(s->hold_ms, 0);
@@ -433,7 +433,7 @@ static const struct fault route_faults[] = {
     {"routes: [{path: api}]\n", "3:17 `routes.path`: must start with /"},
     {"routes: [{path: '/a?b=c'}]\n",
      "3:17 `routes.path`: a path has no query and no fragment | a route "
-     "looks at the path only; `match` looks at headers and cookies"},
+     "looks at the path only; `match` looks at headers, cookies and the query"},
     {"routes: [{path: /a/*}]\n",
      "3:17 `routes.path`: a path has no wildcard | leave the * out: a path "
      "matches everything below it already"},
@@ -460,6 +460,18 @@ static const struct fault route_faults[] = {
      "value"},
     {"routes: [{match: {cookie: {a: 'x;y'}}}]\n",
      "3:31 `routes.match.cookie.a`: no cookie has such a value"},
+    {"routes: [{match: {query: {\"a\\nb\": c}}}]\n",
+     "3:27 `routes.match.query.a\nb`: this is no name for a query"},
+    {"routes: [{match: {query: {a: \"\\x01\"}}}]\n",
+     "3:30 `routes.match.query.a`: no query has such a value"},
+    {"routes: [{match: {method: get}}]\n",
+     "3:27 `routes.match.method`: is no method | methods are words in capitals, such as GET"},
+    {"routes: [{match: {method: []}}]\n",
+     "3:27 `routes.match.method`: expected a list of methods such as [GET, HEAD], got a list"},
+    {"routes: [{match: {method: [GET, {a: b}]}}]\n",
+     "3:33 `routes.match.method`: expected a list of methods such as [GET, HEAD], got a map"},
+    {"routes: [{match: {method: [GET, HEAD]}}, {match: {method: [HEAD, GET, GET]}}]\n",
+     "3:42 `routes`: this route is given twice | the same host, path and match stand in line 3"},
     {"routes: [{match: {header: {A: 1, a: 2}}}]\n",
      "3:34 `routes.match.header.a`: is given twice | the case of a header's name does not matter"},
     {"routes: [{match: {header: [a]}}]\n",

@@ -32,8 +32,8 @@ static void make(struct whole *x)
     x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000};
     x->instances[1] = (struct snapshot_instance){"shop-7-2", 5, 65535, 0};
     x->instances[2] = (struct snapshot_instance){"shop-8-1", 2, 1, 4000};
-    x->matches[0] = (struct snapshot_match){false, "x-preview", "gr\xc3\xbcn"};
-    x->matches[1] = (struct snapshot_match){true, "Canary", NULL};
+    x->matches[0] = (struct snapshot_match){SNAPSHOT_MATCH_HEADER, "x-preview", "gr\xc3\xbcn"};
+    x->matches[1] = (struct snapshot_match){SNAPSHOT_MATCH_COOKIE, "Canary", NULL};
     x->routes[0] = (struct snapshot_route){.app = 0,
                                            .host = "*.example.org",
                                            .path = "/",
@@ -97,7 +97,7 @@ static void both_ways(void **state)
     assert_int_equal(r->instances[1].port, 65535);
     assert_string_equal(r->matches[0].value, "gr\xc3\xbcn");
     assert_null(r->matches[1].value);
-    assert_true(r->matches[1].cookie);
+    assert_int_equal(r->matches[1].kind, SNAPSHOT_MATCH_COOKIE);
     assert_int_equal(r->routes[0].shares[1].weight_ppm, 50000);
     assert_int_equal(r->routes[0].pins[0].share.slot, 4);
     assert_int_equal(r->routes[0].pins[0].first_match, 1);
@@ -174,6 +174,8 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->matches[0].name = "X-Preview", "lower-case")                                              \
     X(x->matches[0].name = "x preview", "lower-case")                                              \
     X(x->matches[0].name = "", "lower-case")                                                       \
+    X(x->matches[1].kind = SNAPSHOT_MATCH_KINDS, "match 1: it is of no kind")                      \
+    X((x->matches[1].kind = SNAPSHOT_MATCH_QUERY, x->matches[1].name = ""), "match 1: its name")   \
     X(x->matches[1].name = "a=b", "cookie's name")                                                 \
     X(x->matches[1].value = "a\rb", "control character")                                           \
     X(x->routes[0].app = 2, "route 0: its app")                                                    \
@@ -342,7 +344,7 @@ static void another_format_says_so(void **state)
     snapshot_encode(&s, &b);
     put32(b.data + 4, 1);
     assert_null(snapshot_decode(b.data, b.len, &err));
-    assert_non_null(strstr(err.text, "format 1, this version reads 3"));
+    assert_non_null(strstr(err.text, "format 1, this version reads 4"));
 }
 
 int main(void)
