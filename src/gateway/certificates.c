@@ -90,6 +90,7 @@ static SSL_CTX *new_context(struct certificates *c)
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
     SSL_CTX_set_tlsext_servername_arg(ctx, c);
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+    SSL_CTX_set_read_ahead(ctx, 1);
     tickets_use(ctx);
     return ctx;
 }
@@ -162,13 +163,10 @@ void certificates_unref(struct certificates *c)
     free(c);
 }
 
-SSL *certificates_accept(struct certificates *c, int fd)
+SSL *certificates_accept(struct certificates *c)
 {
     SSL *ssl = SSL_new(c->all.items[0]);
-    if (ssl == NULL || SSL_set_fd(ssl, fd) != 1) {
-        SSL_free(ssl);
-        return NULL;
-    }
-    SSL_set_accept_state(ssl);
+    if (ssl != NULL)
+        SSL_set_accept_state(ssl);
     return ssl;
 }

@@ -17,7 +17,7 @@ int certificates_make(const void *data, size_t bytes, struct certificates **out,
 struct certificates *certificates_ref(struct certificates *c);
 void certificates_unref(struct certificates *c); /* NULL is fine */
 
-/* The server's side of a connection on fd; it keeps what it needs of the set. NULL: no memory. */
-SSL *certificates_accept(struct certificates *c, int fd);
+/* The server's side of a connection; it keeps what it needs of the set. NULL: no memory. */
+SSL *certificates_accept(struct certificates *c);
 
 #endif

@@ -3,9 +3,11 @@
 #include "gateway/conn.h"
 #include "os/listen.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Two parts of an answer go as one record where they fit: each has its own cost. */
 enum { RECORD_MAX = 16384 };
@@ -13,7 +15,79 @@ enum { RECORD_MAX = 16384 };
 struct tls {
     SSL *ssl;
     struct certificates *certificates; /* its handshake looks them up */
+    int fd;
+    bool drained; /* the last read from the socket took all that was there */
+    bool eof;
 };
+
+/* ---- the socket below
+ * --------------------------------------------------------------------------------------- */
+
+/* A BIO of our own, since only who reads from the socket sees that it is empty: then the next
+ * read is not tried before epoll tells of more, as on a plain connection. */
+
+static int socket_read(BIO *b, char *data, int len)
+{
+    struct tls *t = BIO_get_data(b);
+    ssize_t n;
+    BIO_clear_retry_flags(b);
+    do
+        n = recv(t->fd, data, (size_t)len, 0);
+    while (n < 0 && errno == EINTR);
+    t->drained = n < len;
+    t->eof = n == 0;
+    if (n < 0 && errno == EAGAIN)
+        BIO_set_retry_read(b);
+    return (int)n;
+}
+
+static int socket_write(BIO *b, const char *data, int len)
+{
+    const struct tls *t = BIO_get_data(b);
+    ssize_t n;
+    BIO_clear_retry_flags(b);
+    do
+        n = send(t->fd, data, (size_t)len, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        BIO_set_retry_write(b);
+    return (int)n;
+}
+
+static long socket_control(BIO *b, int what, long number, void *pointer)
+{
+    const struct tls *t = BIO_get_data(b);
+    (void)number, (void)pointer;
+    return what == BIO_CTRL_EOF ? t->eof : what == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *method;
+
+static void method_make(void)
+{
+    method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "socket");
+    if (method == NULL || BIO_meth_set_read(method, socket_read) != 1 ||
+        BIO_meth_set_write(method, socket_write) != 1 ||
+        BIO_meth_set_ctrl(method, socket_control) != 1) {
+        BIO_meth_free(method);
+        method = NULL;
+    }
+}
+
+static BIO *socket_bio(struct tls *t)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, method_make);
+    BIO *b = method != NULL ? BIO_new(method) : NULL;
+    if (b == NULL)
+        return NULL;
+    BIO_set_data(b, t);
+    BIO_set_init(b, 1);
+    return b;
+}
+
+/* ---- a connection
+ * ------------------------------------------------------------------------------------------- */
 
 bool tls_possible(struct gateway *g)
 {
@@ -45,14 +119,18 @@ struct tls *tls_new(struct gateway *g, int fd)
     struct certificates *c = g->certificates != NULL ? certificates_ref(g->certificates) : NULL;
     pthread_mutex_unlock(&g->certificates_lock);
     struct tls *t = c != NULL ? calloc(1, sizeof *t) : NULL;
-    if (t != NULL)
-        t->ssl = certificates_accept(c, fd);
-    if (t == NULL || t->ssl == NULL) {
+    BIO *socket = t != NULL ? socket_bio(t) : NULL;
+    if (socket != NULL)
+        t->ssl = certificates_accept(c);
+    if (socket == NULL || t->ssl == NULL) {
+        BIO_free(socket);
         certificates_unref(c);
         free(t);
         return NULL;
     }
+    SSL_set_bio(t->ssl, socket, socket);
     t->certificates = c;
+    t->fd = fd;
     return t;
 }
 
@@ -76,13 +154,30 @@ static bool waits(struct endpoint *e, int result)
     }
 }
 
+/* A mistake that people make: http:// and the port of https://. They get an answer they can read.
+ */
+static const char NOT_TLS[] = "HTTP/1.1 400 Bad Request\r\nServer: sluice\r\n"
+                              "Content-Type: text/plain\r\nContent-Length: 52\r\n"
+                              "Connection: close\r\n\r\n"
+                              "sluice: this port takes TLS only: try https instead\n";
+
+static bool spoke_http(const struct tls *t)
+{
+    return !SSL_is_init_finished(t->ssl) && ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST;
+}
+
 ssize_t tls_read(struct endpoint *e, void *data, size_t room)
 {
     size_t n;
     ERR_clear_error();
     int result = SSL_read_ex(e->tls->ssl, data, room, &n);
-    if (result == 1)
-        return (ssize_t)n; /* more may lie in OpenSSL's buffer: still readable */
+    if (result == 1) {
+        if (e->tls->drained && !e->hangup && !SSL_has_pending(e->tls->ssl))
+            e->readable = false;
+        return (ssize_t)n;
+    }
+    if (spoke_http(e->tls))
+        send(e->fd, NOT_TLS, sizeof NOT_TLS - 1, MSG_NOSIGNAL);
     if (SSL_get_error(e->tls->ssl, result) == SSL_ERROR_ZERO_RETURN) {
         e->readable = false;
         e->hangup = true;

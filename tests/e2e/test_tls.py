@@ -363,6 +363,17 @@ def test_hostile_bytes(tls):
     assert tls.get()[0] == 200 and tls.server.pid("gateway") == pid
 
 
+def test_plain_http_on_the_port_of_tls_is_told_so(tls):
+    with socket.create_connection((tls.host, int(tls.port)), timeout=20 * PATIENCE) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+        answer = b""
+        while piece := client.recv(4096):
+            answer += piece
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 400 ") and b"try https" in body
+    assert f"Content-Length: {len(body)}".encode() in head
+
+
 def test_who_does_not_finish_the_handshake_is_closed(tls):
     with socket.create_connection((tls.host, int(tls.port)), timeout=30 * PATIENCE) as sock:
         sock.sendall(bytes.fromhex("160301"))
