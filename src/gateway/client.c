@@ -39,6 +39,12 @@ int endpoint_end(struct endpoint *e)
     return shutdown(e->fd, SHUT_WR);
 }
 
+void endpoint_reset(struct endpoint *e)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(e->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+}
+
 static ssize_t plain_read(struct endpoint *e, void *data, size_t room)
 {
     ssize_t n;
@@ -179,8 +185,7 @@ void client_close(struct client *c)
 void client_reset(struct client *c)
 {
     /* A close alone would look like the regular end of an answer that ends with the connection. */
-    struct linger hard = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(c->endpoint.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    endpoint_reset(&c->endpoint);
     client_close(c);
 }
 

@@ -37,6 +37,7 @@ enum gatewayctl_type {
     GATEWAYCTL_CERTIFICATES, /* controller -> gateway: a = version, b = bytes; fd: sealed memfd
                                 (wire/certs.h). Answered by APPLIED_CERTIFICATES */
     GATEWAYCTL_APPLIED_CERTIFICATES, /* gateway -> controller: a = version; text = "" or why not */
+    GATEWAYCTL_CLOSE_LISTENER,       /* guardian -> gateway: text = its address */
     GATEWAYCTL_TYPES
 };
 
