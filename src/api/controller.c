@@ -3,6 +3,7 @@
 #include "api/server.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "observe/accesslog.h"
 #include "os/title.h"
 
 #include <signal.h>
@@ -13,6 +14,7 @@ struct controller {
     uv_signal_t terminate, interrupt;
     struct control *control;
     struct server server;
+    struct access_log *access_log; /* NULL: none */
     bool stopping;
 };
 
@@ -39,6 +41,8 @@ static int run(struct controller *c, struct boot *boot)
 {
     struct error err = ERROR_INIT;
     struct control_config config = {.boot = boot, .loop = &c->loop, .on_leave = on_leave, .arg = c};
+    if (boot->access_log[0] != '\0')
+        config.access_log = c->access_log = access_log_open(boot->access_log);
     c->control = control_open(&config, &err);
     if (c->control == NULL) {
         log_error("cannot start: %s", err.text);
@@ -73,6 +77,7 @@ int controller_main(struct boot *boot)
         return EXIT_FAILURE;
     }
     int status = run(&c, boot);
+    access_log_close(c.access_log);
     uv_loop_close(&c.loop);
     log_info("left");
     return status;

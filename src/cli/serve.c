@@ -71,6 +71,31 @@ static int read_listen(const char *value, bool tls, struct serve *s, struct erro
     return 0;
 }
 
+/* Absolute, for the processes that open it; said now where its folder cannot be. */
+static int read_access_log(const char *value, struct boot *b, struct error *err)
+{
+    if (strcmp(value, "-") == 0) {
+        boot_set(&b->access_log, value);
+        return 0;
+    }
+    cleanup_free char *folder = value[0] == '/' ? xstrdup("") : getcwd(NULL, 0);
+    if (value[0] == '\0' || value[strlen(value) - 1] == '/' || folder == NULL)
+        return error_set(err, ERROR_USAGE,
+                         "--access-log %s: expected a file, or - for standard "
+                         "output",
+                         value);
+    cleanup_free char *whole = xasprintf("%s%s%s", folder, value[0] == '/' ? "" : "/", value);
+    cleanup_free char *parent = xstrndup(whole, (size_t)(strrchr(whole, '/') - whole));
+    struct stat st;
+    if (parent[0] != '\0' && (stat(parent, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return error_set(err, ERROR_USAGE, "--access-log %s: there is no folder %s", value, parent);
+    if (stat(whole, &st) == 0 && S_ISDIR(st.st_mode))
+        return error_set(err, ERROR_USAGE, "--access-log %s: this is a folder; expected a file",
+                         value);
+    boot_set(&b->access_log, whole);
+    return 0;
+}
+
 static int set_option(struct serve *s, enum option_id id, const char *value, struct error *err)
 {
     switch (id) {
@@ -81,6 +106,7 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     case OPTION_WORKERS: return read_workers(value, &s->boot, err);
     case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;
     case OPTION_LOG_LEVEL: return read_log_level(value, &s->boot, err);
+    case OPTION_ACCESS_LOG: return read_access_log(value, &s->boot, err);
     case OPTION_STOP_APPS: s->boot.stop_apps = 1; return 0;
     default: return 0; /* --json, --no-color: every verb takes them; serve prints plain lines */
     }

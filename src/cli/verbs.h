@@ -42,6 +42,8 @@
     X(OPTION_WORKERS, 0, "workers", "N", "threads of the gateway, 1 to 16 (default one per core)") \
     X(OPTION_TRUSTED_PROXIES, 0, "trusted-proxies", "CIDR,...",                                    \
       "whose X-Forwarded-For is believed")                                                         \
+    X(OPTION_ACCESS_LOG, 0, "access-log", "FILE",                                                  \
+      "a JSON line for each request; - is standard output")                                        \
     X(OPTION_STOP_APPS, 0, "stop-apps", NULL, "stop the apps too when the server stops")           \
     X(OPTION_LOG_LEVEL, 0, "log-level", "LEVEL",                                                   \
       "debug, info, warn or error: what is written on stderr (default info)")                      \
@@ -78,7 +80,7 @@ enum option_id {
 #define VERBS(X)                                                                                   \
     X(serve, "", 0, 0,                                                                             \
       OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(API) | OPT(WORKERS) |          \
-          OPT(TRUSTED_PROXIES) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                                  \
+          OPT(TRUSTED_PROXIES) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                \
       "run the server: guardian, controller and gateway")                                          \
     X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \
       "write a commented sluice.yaml for the project in this folder")                              \

@@ -32,6 +32,7 @@ struct control_config {
      * flushed; the caller stops the loop then. */
     void (*on_leave)(void *arg);
     void *arg;
+    struct access_log *access_log; /* NULL: none; the caller's, outlives the control */
 };
 
 /* Opens store and engine, adopts runs and gateways, starts its timers. A store that cannot be

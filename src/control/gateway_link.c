@@ -136,13 +136,13 @@ static int take_hello(struct gateway_link *l, const struct gatewayctl_message *m
     return 0;
 }
 
-static int handle(struct gateway_link *l, const struct gatewayctl_message *m, int fd,
+static int handle(struct gateway_link *l, const struct gatewayctl_message *m, int *fd,
                   struct error *err)
 {
     if (!gatewayctl_valid(m))
         return error_set(err, ERROR_USAGE, "not a message of ours");
     switch (m->type) {
-    case GATEWAYCTL_HELLO: return take_hello(l, m, fd, err);
+    case GATEWAYCTL_HELLO: return take_hello(l, m, *fd, err);
     case GATEWAYCTL_APPLIED:
         if (m->a > l->applied)
             l->applied = m->a;
@@ -156,6 +156,10 @@ static int handle(struct gateway_link *l, const struct gatewayctl_message *m, in
     case GATEWAYCTL_APPLIED_CERTIFICATES:
         if (l->events->certificates != NULL)
             l->events->certificates(l->arg, l, m->a, m->text);
+        return 0;
+    case GATEWAYCTL_ACCESS_LOG:
+        if (*fd >= 0 && l->events->access_log != NULL)
+            l->events->access_log(l->arg, l, fd);
         return 0;
     default: return error_set(err, ERROR_USAGE, "unexpected message %u", m->type);
     }
@@ -182,7 +186,7 @@ void gateway_link_poll(struct gateway_link *l)
         case UNIXSOCK_FAILED: end(l, err.text); return;
         case UNIXSOCK_OK: break;
         }
-        int rc = handle(l, &m, fds_len == 1 ? fd : -1, &err);
+        int rc = handle(l, &m, &fd, &err);
         unixsock_close_all(&fd, 1); /* a mapping does not need it any more */
         if (rc < 0) {
             end(l, err.text);

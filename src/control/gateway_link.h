@@ -24,6 +24,8 @@ struct gateway_link_events {
     void (*refused)(void *arg, struct gateway_link *l, uint64_t version, const char *why);
     /* Serves the certificates of this version, or the ones before them: why; "": it does. */
     void (*certificates)(void *arg, struct gateway_link *l, uint64_t version, const char *why);
+    /* The rings of its access log; *fd may be taken (set to -1 then). */
+    void (*access_log)(void *arg, struct gateway_link *l, int *fd);
     /* The connection is over (it died, or talks nonsense: why). The last callback; the link and its
      * metrics stay readable until gateway_link_free(), which may be called from within this one. */
     void (*gone)(void *arg, struct gateway_link *l, const char *why);

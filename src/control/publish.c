@@ -4,6 +4,7 @@
  * cut no instance of theirs is left, and a torn file does not pass its checksum. */
 #include "control/control_internal.h"
 
+#include "observe/accesslog.h"
 #include "os/durable.h"
 #include "os/fdio.h"
 
@@ -140,6 +141,8 @@ static void die(struct gateway *g, const char *why)
     evidence_read(g);
     if (v->header != NULL)
         measure_keep_ended(c, v);
+    if (c->config.access_log != NULL)
+        access_log_gone(c->config.access_log, g->generation);
     log_info("gateway %llu is gone: %s", (unsigned long long)g->generation, why);
     forget(g);
     mark_all(c);
@@ -246,6 +249,16 @@ static void on_certificates(void *arg, struct gateway_link *l, uint64_t version,
                   (unsigned long long)g->generation, why);
 }
 
+static void on_access_log(void *arg, struct gateway_link *l, int *fd)
+{
+    const struct gateway *g = arg;
+    (void)l;
+    if (g->control->config.access_log != NULL) {
+        access_log_add(g->control->config.access_log, g->generation, *fd);
+        *fd = -1;
+    }
+}
+
 static void on_gone(void *arg, struct gateway_link *l, const char *why)
 {
     (void)l;
@@ -267,6 +280,7 @@ void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool ado
                                                            .applied = on_applied,
                                                            .refused = on_refused,
                                                            .certificates = on_certificates,
+                                                           .access_log = on_access_log,
                                                            .gone = on_gone};
     for (size_t i = 0; i < c->gateways.len; i++)
         if (c->gateways.items[i]->generation == generation)

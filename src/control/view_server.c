@@ -1,6 +1,7 @@
 /* Answers about the server itself, and GET /metrics. */
 #include "control/control_internal.h"
 
+#include "observe/accesslog.h"
 #include "observe/exposition.h"
 #include "os/clock.h"
 
@@ -178,6 +179,15 @@ static void expose_gateways(struct exposition *e, const struct control *c)
     }
 }
 
+static void expose_access_log(struct exposition *e, const struct control *c)
+{
+    if (c->config.access_log == NULL)
+        return;
+    struct access_log_counts n = access_log_counts(c->config.access_log);
+    exposition_count(e, FAMILY_ACCESS_LINES, "", n.lines);
+    exposition_count(e, FAMILY_ACCESS_DROPPED, "", n.dropped);
+}
+
 void control_metrics(struct control *c, struct buf *out)
 {
     struct exposition e;
@@ -197,6 +207,7 @@ void control_metrics(struct control *c, struct buf *out)
         exposition_count(&e, FAMILY_ROLLOUTS, buf_str(&labels), c->rollouts_ended[i]);
     }
     expose_gateways(&e, c);
+    expose_access_log(&e, c);
     for (size_t i = 0; i < c->apps.len; i++)
         expose_app(&e, c->apps.items[i]);
     for (size_t i = 0; i < c->unreadable.len; i++) {

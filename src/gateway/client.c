@@ -1,4 +1,4 @@
-#include "gateway/conn.h"
+#include "gateway/access.h"
 
 #include "base/assert.h"
 #include "gateway/stats.h"
@@ -37,12 +37,6 @@ int endpoint_end(struct endpoint *e)
     if (e->tls != NULL)
         tls_end(e);
     return shutdown(e->fd, SHUT_WR);
-}
-
-void endpoint_reset(struct endpoint *e)
-{
-    struct linger hard = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(e->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
 }
 
 static ssize_t plain_read(struct endpoint *e, void *data, size_t room)
@@ -185,7 +179,8 @@ void client_close(struct client *c)
 void client_reset(struct client *c)
 {
     /* A close alone would look like the regular end of an answer that ends with the connection. */
-    endpoint_reset(&c->endpoint);
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->endpoint.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     client_close(c);
 }
 
@@ -252,9 +247,11 @@ void client_next(struct client *c)
 /* ---- heads
  * ---------------------------------------------------------------------------------------------- */
 
-static void refuse(struct client *c, enum http1_error e)
+static void refuse(struct client *c, unsigned status, const char *why)
 {
-    answer_error(c, http1_error_status(e), http1_error_text(e), false, true);
+    if (c->worker->access != NULL)
+        access_refused(c, status, why);
+    answer_error(c, status, why, false, true);
 }
 
 /* true: a head was there, and the state is another one now. */
@@ -281,7 +278,7 @@ static bool parse_head(struct client *c)
     if (e == HTTP1_OK)
         e = http1_parse_request(p, (size_t)end, &head);
     if (e != HTTP1_OK)
-        refuse(c, e);
+        refuse(c, http1_error_status(e), http1_error_text(e));
     else
         exchange_start(c, &head, p);
     return true;
@@ -366,7 +363,7 @@ static void client_timeout(struct timer *t)
     switch ((enum client_state)c->state) {
     case CLIENT_HEAD:
         if (c->in != NULL) {
-            answer_error(c, 408, "the request's head did not come in time", false, true);
+            refuse(c, 408, "the request's head did not come in time");
             if (!c->endpoint.dead)
                 client_later(c);
         } else {

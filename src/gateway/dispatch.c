@@ -1,5 +1,5 @@
 /* Where a request goes: route, pool, instance; or the hold; or an answer of our own. */
-#include "gateway/conn.h"
+#include "gateway/access.h"
 
 #include "base/assert.h"
 #include "gateway/split.h"
@@ -124,7 +124,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     stats_instance(w, i->slot, INSTANCE_IN_FLIGHT, 1);
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
-    bool fresh = x->attempts > 0 || x->stream;
+    bool fresh = x->attempts > 0;
     struct upstream *u = upstream_open(w, i, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
@@ -143,6 +143,8 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     x->spilled = c->spilled;
     uint64_t slo_us = w->table->snapshot->pools[c->share->pool].slo_us;
     x->slo_us = slo_us != 0 ? slo_us : UINT64_MAX;
+    if (x->access != NULL)
+        access_chosen(x, &w->table->snapshot->pools[c->share->pool], i->slot);
     x->taken = true;
     x->drain_deadline_ms = i->drain_deadline_ms;
     x->state = u->connecting ? EXCHANGE_CONNECTING : EXCHANGE_ACTIVE;
@@ -180,10 +182,10 @@ static void take_route(struct exchange *x, const struct table_route *r)
     if (x->app_slot == NO_SLOT)
         x->retries_left = r->route->retries;
     x->app_slot = r->app->slot;
-    x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms
-                    : x->stream              ? UINT32_MAX
-                                             : 60000;
+    x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms : 60000;
     x->hsts_s = x->secure ? r->route->hsts_s : 0;
+    if (x->access != NULL)
+        access_routed(x, r);
 }
 
 /* https://HOST[:PORT]TARGET. The host is the one that was asked for, without its port; the port is
@@ -214,8 +216,8 @@ static void redirect(const struct request *q)
 static bool find_route(struct request *q)
 {
     struct exchange *x = q->x;
-    bool bad = false;
-    q->r = x->stream ? stream_route(x) : table_route(x->worker->table, q->h, q->p, &bad);
+    bool bad;
+    q->r = table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
         take_route(x, q->r);
         if (q->r->route->redirect_https == 0 || x->secure)
@@ -243,7 +245,7 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
               const struct instance *avoid)
 {
     struct http1_head again;
-    if (head == NULL && !x->stream) {
+    if (head == NULL) {
         parse_kept(x, &again, &p);
         head = &again;
     }
@@ -264,9 +266,8 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
 bool dispatch_held(struct exchange *x, uint32_t limit)
 {
     struct http1_head head;
-    const char *p = NULL;
-    if (!x->stream)
-        parse_kept(x, &head, &p);
+    const char *p;
+    parse_kept(x, &head, &p);
     struct request q = {x, &head, p, NULL};
     /* Those that end here do so outside of the queue's walk: the client goes on in the next turn.
      */

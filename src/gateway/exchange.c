@@ -1,6 +1,6 @@
 /* The life of an exchange: from a request's head to the end of its answer, with all the ways in
  * which it can end. The bytes in between are flow.c's. */
-#include "gateway/conn.h"
+#include "gateway/access.h"
 
 #include "base/assert.h"
 #include "gateway/split.h"
@@ -29,34 +29,22 @@ static bool says_https(const struct http1_head *h, const char *p)
     return false;
 }
 
-struct exchange *exchange_make(struct client *c)
+static struct exchange *exchange_new(struct client *c, const struct http1_head *h, const char *p)
 {
     struct exchange *x = malloc(sizeof *x);
     if (x == NULL)
         return NULL;
     memset(x, 0, offsetof(struct exchange, path));
-    x->worker = c->worker;
-    x->client = c;
-    link_init(&x->hold_link);
-    link_before(&c->worker->exchanges, &x->link);
-    x->sticky = STICKY_NONE;
-    x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;
-    x->start_us = worker_now_us(c->worker);
-    x->start_ms = c->worker->now_ms;
-    return x;
-}
-
-static struct exchange *exchange_new(struct client *c, const struct http1_head *h, const char *p)
-{
-    struct exchange *x = exchange_make(c);
-    if (x == NULL)
-        return NULL;
     x->path_len = (uint8_t)(h->path.len < sizeof x->path ? h->path.len : sizeof x->path);
     memcpy(x->path, http1_at(p, h->path), x->path_len);
     if (c->trusted) {
         const struct gateway *g = c->worker->gateway;
         x->forwarded = address_forwarded(h, p, g->trusted, g->trusted_len, x->for_whom);
     }
+    x->worker = c->worker;
+    x->client = c;
+    link_init(&x->hold_link);
+    link_before(&c->worker->exchanges, &x->link);
     x->method = h->method;
     x->head_only = h->method == HTTP1_M_HEAD;
     x->idempotent = x->keeping = http1_idempotent((enum http1_method)h->method);
@@ -66,6 +54,10 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
     x->upgrade = h->upgrade;
     x->secure = c->endpoint.tls != NULL || (c->trusted && says_https(h, p));
     x->http10 = h->minor == 0;
+    x->sticky = STICKY_NONE;
+    x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;
+    x->start_us = worker_now_us(c->worker);
+    x->start_ms = c->worker->now_ms;
     http1_body_start(&x->request, (enum http1_framing)h->framing, h->content_length);
     return x;
 }
@@ -73,6 +65,7 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
 static void exchange_free(struct exchange *x)
 {
     exchange_forget_kept(x);
+    chunk_put(&x->worker->chunks, x->access);
     link_remove(&x->link);
     free(x);
 }
@@ -94,6 +87,8 @@ void exchange_start(struct client *c, const struct http1_head *h, const char *p)
         client_reset(c);
         return;
     }
+    if (w->access != NULL)
+        access_begin(x, h, p);
     x->kept = x->cursor = head;
     x->head_len = x->kept_bytes = (uint32_t)chunk_len(head);
     x->bytes_in = h->len;
@@ -251,6 +246,8 @@ void exchange_end(struct exchange *x, enum outcome outcome)
 {
     struct client *c = x->client;
     ASSERT(c->exchange == x);
+    if (x->access != NULL)
+        access_end(x, outcome);
     count(x, outcome);
     hold_remove(x);
     /* What is left of the request must never be read as the next one. (Before head_taken it is
@@ -264,12 +261,10 @@ void exchange_end(struct exchange *x, enum outcome outcome)
 
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text)
 {
-    if (x->stream) { /* there are no words for it */
-        stream_refuse(x, outcome);
-        return;
-    }
     struct client *c = x->client;
     bool head_only = x->head_only, unread = !x->request.done;
+    x->own_status = (uint16_t)status;
+    x->own_text = text;
     exchange_end(x, outcome);
     answer_error(c, status, text, head_only, unread);
 }
@@ -278,6 +273,7 @@ void exchange_redirect(struct exchange *x, const char *location)
 {
     struct client *c = x->client;
     bool unread = !x->request.done;
+    x->own_status = 308;
     exchange_end(x, OUTCOME_REDIRECTED);
     answer_redirect(c, location, unread);
 }
@@ -366,8 +362,6 @@ void exchange_timeout(struct exchange *x)
     bool drained = x->drain_deadline_ms != 0 && x->worker->now_ms >= x->drain_deadline_ms;
     if (x->state == EXCHANGE_HELD) {
         exchange_refuse(x, OUTCOME_UNSERVED, 503, "no instance became ready in time");
-    } else if (x->state == EXCHANGE_TUNNEL && x->stream) {
-        stream_timeout(x);
     } else if (x->state == EXCHANGE_TUNNEL) {
         exchange_end(x, OUTCOME_WHOLE);
         client_close(c);
@@ -378,8 +372,8 @@ void exchange_timeout(struct exchange *x)
     } else if (x->final && !c->endpoint.writable) {
         exchange_client_left(x); /* it stopped reading */
     } else if (!x->final && !x->request.done && c->in == NULL) {
-        exchange_end(x, OUTCOME_CLIENT_LEFT); /* it stopped sending */
-        answer_error(c, 408, "the request's body did not come in time", false, true);
+        /* It stopped sending. */
+        exchange_refuse(x, OUTCOME_CLIENT_LEFT, 408, "the request's body did not come in time");
     } else {
         exchange_failed(x, FAILED_TIMEOUT);
     }
@@ -410,19 +404,17 @@ void exchange_run(struct exchange *x)
 {
     struct client *c = x->client;
     if (x->state == EXCHANGE_TUNNEL) {
-        x->stream ? stream_run(x) : tunnel_run(x);
+        tunnel_run(x);
         return;
     }
     /* Reset by the client. One that only half-closed still waits for its answer, but nobody waits
      * in the hold for one that may be gone. */
-    if (c->endpoint.broken || (x->state == EXCHANGE_HELD && c->endpoint.hangup && !x->stream)) {
+    if (c->endpoint.broken || (x->state == EXCHANGE_HELD && c->endpoint.hangup)) {
         exchange_client_left(x);
         return;
     }
     if (x->state == EXCHANGE_HELD || (x->state == EXCHANGE_CONNECTING && !connected(x)))
         return;
-    if (x->stream)
-        stream_run(x);
-    else if (flow_up(x))
+    if (flow_up(x))
         flow_down(x);
 }

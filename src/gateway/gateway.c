@@ -7,6 +7,7 @@
 #include "gateway/control.h"
 #include "os/listen.h"
 #include "os/privileges.h"
+#include "wire/accessring.h"
 #include "wire/guardianctl.h"
 
 #include <arpa/inet.h>
@@ -163,9 +164,10 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     pthread_mutex_init(&g->certificates_lock, NULL);
     g->listeners = boot->listeners;
     g->listeners_len = boot->listeners_len;
-    for (size_t i = 0; i < g->listeners_len; i++)
-        g->listener_users[i] = (1u << g->workers_len) - 1;
     if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0)
+        return -1;
+    if (boot->access_log[0] != '\0' &&
+        (g->access = access_rings_make(g->workers_len, &g->access_fd, err)) == NULL)
         return -1;
     control_first_table(g, boot);
     if (privileges_drop(boot->gateway_uid, boot->gateway_gid, err) < 0)
@@ -208,6 +210,7 @@ int gateway_main(struct boot *boot)
     free(g->workers);
     table_free(atomic_load(&g->table));
     munmap(g->metrics, metrics_bytes(g->workers_len));
+    access_rings_close(g->access, g->workers_len);
     certificates_unref(g->certificates);
     free(g);
     log_info("drained");

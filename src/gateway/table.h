@@ -45,8 +45,6 @@ void table_free(struct table *t);
  * the request to the next one. NULL: none. bad: the path is malformed. */
 const struct table_route *table_route(const struct table *t, const struct http1_head *h,
                                       const char *p, bool *bad);
-/* The TCP route of a listener ("tcp:127.0.0.1:5432"); NULL: none. */
-const struct table_route *table_tcp_route(const struct table *t, const char *listener);
 /* All of a range of the snapshot's matches hold. */
 bool table_matches(const struct table *t, const struct http1_head *h, const char *p, uint32_t first,
                    uint32_t len);

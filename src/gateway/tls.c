@@ -134,6 +134,11 @@ struct tls *tls_new(struct gateway *g, int fd)
     return t;
 }
 
+const char *tls_version(const struct tls *t)
+{
+    return SSL_get_version(t->ssl);
+}
+
 void tls_free(struct tls *t)
 {
     if (t == NULL)

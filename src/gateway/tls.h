@@ -18,6 +18,8 @@ unsigned tls_port(struct gateway *g);
 struct tls *tls_new(struct gateway *g, int fd);
 void tls_free(struct tls *t); /* NULL is fine */
 
+const char *tls_version(const struct tls *t); /* "TLSv1.3" */
+
 /* As endpoint_read() and endpoint_send(): bytes, 0 would block (readable, writable are kept),
  * READ_END, READ_BROKEN or -1. */
 ssize_t tls_read(struct endpoint *e, void *data, size_t room);

@@ -3,7 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/vec.h"
-#include "gateway/conn.h"
+#include "gateway/access.h"
 #include "gateway/tls.h"
 
 #include <errno.h>
@@ -76,6 +76,8 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
         w->random = 88172645463325252u + index;
     if (getrandom(&w->repeats.seed, sizeof w->repeats.seed, 0) != sizeof w->repeats.seed)
         w->repeats.seed = w->random;
+    if (g->access != NULL && (w->access = access_writer_new(&g->access->ring[index])) == NULL)
+        return error_set(err, ERROR_FAILED, "worker %u: out of memory", index);
     w->now_ms = worker_now_us(w) / 1000;
     w->chunks.limit = g->limits.worker_memory;
     timers_init(&w->timers, w->now_ms);
@@ -110,6 +112,7 @@ void worker_release(struct worker *w)
     balance_release(w);
     bury(w);
     chunk_pool_release(&w->chunks);
+    free(w->access);
     if (w->wake >= 0)
         close(w->wake);
     if (w->epoll >= 0)

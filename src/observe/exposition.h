@@ -101,6 +101,10 @@
       "Client connections that were accepted.")                                                    \
     X(FAMILY_SNAPSHOT, "sluice_gateway_snapshot_version", "gauge", "generation",                   \
       "Version of the routing snapshot in use.")                                                   \
+    X(FAMILY_ACCESS_LINES, "sluice_access_log_lines_total", "counter", "",                         \
+      "Lines of the access log that gateways made.")                                               \
+    X(FAMILY_ACCESS_DROPPED, "sluice_access_log_lines_dropped_total", "counter", "",               \
+      "Lines of the access log that found no room, while its file was slow, full or not read.")    \
     X(FAMILY_EVENTS, "sluice_events_total", "counter", "", "Events recorded.")                     \
     X(FAMILY_STORE_ERRORS, "sluice_store_errors_total", "counter", "",                             \
       "Writes to the store that failed.")

@@ -20,7 +20,7 @@
 
 enum {
     BOOT_FD = 3,
-    BOOT_MAX_LISTENERS = 64,
+    BOOT_MAX_LISTENERS = 16,
     BOOT_LISTENER_SOCKETS = 16, /* the same as LISTENER_SOCKETS of wire/gatewayctl.h */
     BOOT_ADDRESS_MAX = 64,
     BOOT_MAX_OLD_GATEWAYS = 8,
@@ -39,6 +39,7 @@ struct boot_listener {
     X(data_dir)        /* absolute */                                                              \
     X(api)             /* "unix:/absolute/path" or "127.0.0.1:7000" */                             \
     X(trusted_proxies) /* "10.0.0.0/8,::1/128" */                                                  \
+    X(access_log)      /* absolute path or "-"; "": none */                                        \
     X(app_user)        /* who apps run as: "sluice-app" where the server is root, else "" */
 
 /* X(name, least, most). */

@@ -37,7 +37,8 @@ enum gatewayctl_type {
     GATEWAYCTL_CERTIFICATES, /* controller -> gateway: a = version, b = bytes; fd: sealed memfd
                                 (wire/certs.h). Answered by APPLIED_CERTIFICATES */
     GATEWAYCTL_APPLIED_CERTIFICATES, /* gateway -> controller: a = version; text = "" or why not */
-    GATEWAYCTL_CLOSE_LISTENER,       /* guardian -> gateway: text = its address */
+    GATEWAYCTL_ACCESS_LOG, /* gateway -> peer, behind HELLO, where there is an access log; fd: its
+                              rings (wire/accessring.h) */
     GATEWAYCTL_TYPES
 };
 

@@ -450,19 +450,6 @@ static const char *check_shares(const struct snapshot *s, const struct snapshot_
     return NULL;
 }
 
-bool snapshot_route_is_tcp(const struct snapshot_route *r)
-{
-    return strncmp(r->host, SNAPSHOT_TCP, sizeof SNAPSHOT_TCP - 1) == 0;
-}
-
-/* Bytes have no head: what looks at one could not be told apart. */
-static const char *check_tcp_route(const struct snapshot_route *r)
-{
-    bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
-                 r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0;
-    return plain ? NULL : "it is a TCP route and looks at requests";
-}
-
 static const char *check_route(const struct snapshot *s, const struct snapshot_route *r)
 {
     if (r->app >= s->apps_len)
@@ -479,8 +466,7 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "it neither redirects nor does not";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
-    const char *wrong = snapshot_route_is_tcp(r) ? check_tcp_route(r) : NULL;
-    return wrong != NULL ? wrong : check_shares(s, r);
+    return check_shares(s, r);
 }
 
 /* Two owners of one slot would mix their in-flight gauges, and so a drain would never be over, or

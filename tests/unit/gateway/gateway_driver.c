@@ -1,6 +1,6 @@
 /* Runs the gateway alone, for tests and benches: a guardian and a controller in one small program.
  *
- *   gateway_driver [workers=N] [trusted=CIDR,...] [listen=HOST:PORT] [nofile=N] [uid=N]
+ *   gateway_driver [workers=N] [trusted=CIDR,...] [listen=HOST:PORT] [nofile=N] [uid=N] [access=1]
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
@@ -8,8 +8,8 @@
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
- *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
- *   close-listener [tcp:]HOST:PORT
+ *   access (the next line of the access log, or none)
+ *   drain MS, takeover, wait, listener HOST:PORT (opens another group, gives its port)
  */
 #include "base/alloc.h"
 #include "base/vec.h"
@@ -17,6 +17,7 @@
 #include "os/listen.h"
 #include "os/memfd.h"
 #include "os/unixsock.h"
+#include "wire/accessring.h"
 #include "wire/gatewayctl.h"
 #include "wire/metrics.h"
 #include "wire/snapshot.h"
@@ -231,6 +232,27 @@ static void tell_sample(const struct metrics_view *v)
     printf("none\n");
 }
 
+static struct access_rings *rings; /* NULL: there is no access log */
+static uint32_t rings_count;
+
+static void tell_access(void)
+{
+    for (uint32_t i = 0; i < rings_count; i++) {
+        struct iovec parts[2];
+        size_t len = access_ring_peek(&rings->ring[i], parts), n = 0;
+        char c = 0;
+        for (; n < len && c != '\n'; n++) {
+            c = n < parts[0].iov_len ? ((char *)parts[0].iov_base)[n]
+                                     : ((char *)parts[1].iov_base)[n - parts[0].iov_len];
+            putchar(c);
+        }
+        access_ring_take(&rings->ring[i], n);
+        if (n > 0)
+            return;
+    }
+    printf("none\n");
+}
+
 static void obey(char *line, int control, pid_t gateway, const struct metrics_view *v)
 {
     char *words[32], *save = NULL;
@@ -249,12 +271,6 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         printf("draining\n");
     } else if (strcmp(words[0], "listener") == 0) {
         add_listener(control, words[1], v->workers_len);
-    } else if (strcmp(words[0], "close-listener") == 0) {
-        struct gatewayctl_message m = {.magic = GATEWAYCTL_MAGIC,
-                                       .type = GATEWAYCTL_CLOSE_LISTENER};
-        snprintf(m.text, sizeof m.text, "%s", words[1]);
-        unixsock_send(control, &m, sizeof m, NULL, 0, NULL);
-        printf("closing\n");
     } else if (strcmp(words[0], "takeover") == 0) {
         take_over(control);
     } else if (strcmp(words[0], "connections") == 0) {
@@ -262,6 +278,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         for (uint32_t i = 0; i < v->workers_len; i++)
             sum += atomic_load(&v->workers[i].connections);
         printf("%llu\n", (unsigned long long)sum);
+    } else if (strcmp(words[0], "access") == 0) {
+        tell_access();
     } else if (strcmp(words[0], "sample") == 0) {
         tell_sample(v);
     } else if (strcmp(words[0], "seen") == 0) {
@@ -292,6 +310,7 @@ int main(int argc, char **argv)
     const char *uid = word(argv, argc, "uid", NULL);
     if (uid != NULL)
         boot.gateway_uid = boot.gateway_gid = strtol(uid, NULL, 10);
+    boot_set(&boot.access_log, word(argv, argc, "access", ""));
     boot_set(&boot.trusted_proxies, word(argv, argc, "trusted", ""));
     if (listen_open(&boot.listeners[0], word(argv, argc, "listen", "127.0.0.1:0"),
                     (uint32_t)boot.workers, &err) < 0)
@@ -327,6 +346,12 @@ int main(int argc, char **argv)
     struct metrics_view view = {0};
     if (m.type != GATEWAYCTL_HELLO || fds_len != 1 || metrics_view_open(&view, fds[0], &err) < 0)
         fail("hello", &err);
+    if (boot.access_log[0] != '\0') {
+        receive(control, &m, fds, &fds_len);
+        if (m.type != GATEWAYCTL_ACCESS_LOG || fds_len != 1 ||
+            (rings = access_rings_open(fds[0], &rings_count, &err)) == NULL)
+            fail("access log", &err);
+    }
     listen_close(&boot.listeners[0]); /* the gateway has its own */
     printf("ready %s %d\n", strrchr(boot.listeners[0].address, ':') + 1, (int)gateway);
     fflush(stdout);
