@@ -14,7 +14,7 @@ struct builder {
     struct control *control;
     struct snapshot *s;
     struct arena *memory;
-    uint32_t caps[6];
+    uint32_t caps[8];
 };
 
 /* Room for one more in an array of the snapshot; arrays grow in the arena. */
@@ -51,6 +51,52 @@ static uint32_t add_matches(struct builder *b, const struct match_spec *match)
         m->value = match->items[i].value;
     }
     return first;
+}
+
+_Static_assert((int)SPEC_MAX_EDITS == (int)SNAPSHOT_MAX_EDITS &&
+                   (int)SPEC_MAX_EDIT_BYTES == (int)SNAPSHOT_MAX_EDIT_BYTES,
+               "a gateway takes what a file may say");
+
+static void add_edits(struct builder *b, const struct edits_spec *edits)
+{
+    static const uint16_t kinds[] = {
+        [EDIT_REMOVE] = SNAPSHOT_REMOVE, [EDIT_SET] = SNAPSHOT_SET, [EDIT_ADD] = SNAPSHOT_ADD};
+    for (size_t i = 0; i < edits->len; i++) {
+        struct snapshot_edit *e = PUSH(b, edits, 6);
+        e->kind = kinds[edits->items[i].kind];
+        e->name = edits->items[i].name;
+        e->value = edits->items[i].value;
+    }
+}
+
+/* What a release says of the requests that it gets itself; 0: nothing. */
+static uint32_t add_rules(struct builder *b, const struct route_spec *spec)
+{
+    const struct rewrite_spec *w = &spec->rewrite;
+    size_t edits = spec->headers.request.len + spec->headers.answer.len;
+    if (edits == 0 && w->strip_prefix == NULL && w->prefix == NULL && w->path == NULL)
+        return 0;
+    struct snapshot_rules *r = PUSH(b, rules, 7);
+    r->strip_prefix = w->strip_prefix;
+    r->prefix = w->prefix;
+    r->path = w->path;
+    r->first_edit = b->s->edits_len;
+    r->request_edits = (uint32_t)spec->headers.request.len;
+    r->answer_edits = (uint32_t)spec->headers.answer.len;
+    add_edits(b, &spec->headers.request);
+    add_edits(b, &spec->headers.answer);
+    return b->s->rules_len;
+}
+
+static void add_redirect(struct snapshot_redirect *out, const struct redirect_spec *spec)
+{
+    static const uint16_t keeps[] = {[KEEP_PATH] = SNAPSHOT_KEEP_PATH,
+                                     [KEEP_REST] = SNAPSHOT_KEEP_REST,
+                                     [KEEP_QUERY] = SNAPSHOT_KEEP_QUERY,
+                                     [KEEP_NOTHING] = SNAPSHOT_KEEP_NOTHING};
+    out->to = spec->to;
+    out->status = (uint16_t)spec->status;
+    out->keep = keeps[spec->keep];
 }
 
 /* Both sides of a rollout are held to the candidate's slo: the judge compares them by it. */
@@ -137,13 +183,14 @@ struct arm {
 };
 
 static void pin(struct builder *b, struct app *a, struct snapshot_route *route, const char *key,
-                const struct arm *candidate, const struct match_spec *match)
+                const struct arm *candidate, uint32_t rules, const struct match_spec *match)
 {
     if (match->len == 0 || route->pins_len == 2)
         return;
     struct snapshot_pin *p = &route->pins[route->pins_len++];
     p->share.pool = candidate->index;
     p->share.weight_ppm = 0;
+    p->share.rules = rules;
     p->share.slot = use_slot(b, a, key, candidate->pool->id, true);
     p->first_match = add_matches(b, match);
     p->matches = (uint32_t)match->len;
@@ -184,25 +231,28 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->redirect_https = spec->redirect_https;
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
     route->sticky_cookie = "";
+    add_redirect(&route->redirect, &spec->redirect);
     for (size_t i = owner; i < n; i++) {
         for (size_t k = 0; k < arms[i].spec->routes_len; k++) {
             route_key(&arms[i].spec->routes[k], &other);
             if (arms[i].done[k] || strcmp(buf_str(&key), buf_str(&other)) != 0)
                 continue;
             arms[i].done[k] = true;
+            uint32_t rules = add_rules(b, &arms[i].spec->routes[k]);
             bool candidate = arms[i].pool->id == a->state.candidate;
             if (arms[i].pool->weight_ppm > 0 && route->shares_len < SNAPSHOT_MAX_SPLIT) {
                 struct snapshot_share *share = &route->shares[route->shares_len++];
                 share->pool = arms[i].index;
                 share->weight_ppm = arms[i].pool->weight_ppm;
+                share->rules = rules;
                 share->slot = use_slot(b, a, buf_str(&key), arms[i].pool->id, false);
             }
             if (candidate && arms[i].spec->strategy.sticky)
                 route->sticky_cookie = arena_printf(b->memory, "sluice-%s", a->name);
             if (candidate && a->state.previewing)
-                pin(b, a, route, buf_str(&key), &arms[i], &arms[i].spec->strategy.preview);
+                pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.preview);
             if (candidate && a->state.matching)
-                pin(b, a, route, buf_str(&key), &arms[i], &arms[i].spec->strategy.match);
+                pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.match);
         }
     }
     normalise(route);
@@ -287,6 +337,21 @@ static uint32_t keep_matches(struct builder *b, const struct snapshot *from, uin
     return kept;
 }
 
+static uint32_t keep_rules(struct builder *b, const struct snapshot *from, uint32_t rules)
+{
+    if (rules == 0)
+        return 0;
+    struct snapshot_rules *r = PUSH(b, rules, 7);
+    *r = from->rules[rules - 1];
+    uint32_t first = r->first_edit, len = r->request_edits + r->answer_edits;
+    r->first_edit = b->s->edits_len;
+    for (uint32_t i = 0; i < len; i++) {
+        struct snapshot_edit *e = PUSH(b, edits, 6);
+        *e = from->edits[first + i];
+    }
+    return b->s->rules_len;
+}
+
 /* With those of its instances that still run: another's may have the port of one that does not. */
 static uint32_t keep_pool(struct builder *b, const struct unreadable *u, uint32_t pool,
                           uint32_t *kept)
@@ -318,10 +383,13 @@ static void keep_route(struct builder *b, const struct unreadable *u,
     struct snapshot_route route = *old;
     route.app = app;
     route.first_match = keep_matches(b, from, old->first_match, old->matches);
-    for (uint32_t i = 0; i < old->shares_len; i++)
+    for (uint32_t i = 0; i < old->shares_len; i++) {
         route.shares[i].pool = keep_pool(b, u, old->shares[i].pool, kept);
+        route.shares[i].rules = keep_rules(b, from, old->shares[i].rules);
+    }
     for (uint32_t i = 0; i < old->pins_len; i++) {
         route.pins[i].share.pool = keep_pool(b, u, old->pins[i].share.pool, kept);
+        route.pins[i].share.rules = keep_rules(b, from, old->pins[i].share.rules);
         route.pins[i].first_match =
             keep_matches(b, from, old->pins[i].first_match, old->pins[i].matches);
     }

@@ -12,6 +12,10 @@ static const struct {
     uint16_t status;
     const char *reason;
 } reasons[] = {
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {307, "Temporary Redirect"},
     {308, "Permanent Redirect"},
     {400, "Bad Request"},
     {404, "Not Found"},
@@ -70,9 +74,9 @@ void answer_error(struct client *c, unsigned status, const char *text, bool head
     answer(c, status, status == 503 ? "Retry-After: 1\r\n" : "", body, head_only, close);
 }
 
-void answer_redirect(struct client *c, const char *location, bool close)
+void answer_redirect(struct client *c, unsigned status, const char *location, bool close)
 {
     char extra[REDIRECT_MAX + sizeof "Location: \r\n"];
     snprintf(extra, sizeof extra, "Location: %s\r\n", location);
-    answer(c, 308, extra, "", false, close);
+    answer(c, status, extra, "", false, close);
 }

@@ -66,8 +66,8 @@ void client_next(struct client *c);
  * client CLIENT_ANSWER; closes the connection after it if close, or where the request's body has
  * not been read. head_only: for HEAD. */
 void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close);
-/* 308 (RFC 9110 section 15.4.9); location is whole and clean. */
-void answer_redirect(struct client *c, const char *location, bool close);
+/* A 3xx; location is whole and clean. */
+void answer_redirect(struct client *c, unsigned status, const char *location, bool close);
 
 /* ---- upstream (upstream.c, balance.c)
  * ---------------------------------------------------------------- */
@@ -169,10 +169,13 @@ struct exchange {
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
     uint64_t bytes_in, bytes_out;
     struct http1_body request, body;
-    struct chunk *kept;   /* the head as it is sent, then what was sent of the body */
-    struct chunk *cursor; /* what of kept goes next; NULL: all of it was sent */
-    uint32_t cursor_at;   /* bytes of cursor that were sent */
-    uint32_t kept_bytes, head_len;
+    struct chunk *kept;  /* the head as it is sent, then what was sent of the body */
+    struct chunk *plain; /* the head before the share's rules, in which routes are looked up; NULL:
+                            there are none, it is the first of kept */
+    struct chunk *answer_edits;    /* of rules_copy_answer(); NULL: none */
+    struct chunk *cursor;          /* what of kept goes next; NULL: all of it was sent */
+    uint32_t cursor_at;            /* bytes of cursor that were sent */
+    uint32_t kept_bytes, head_len; /* head_len: of the plain one */
     uint32_t up_ready;   /* bytes at the front of client.in that belong to the request's body */
     uint32_t down_ready; /* bytes at the front of upstream.in that belong to the answer's body */
     size_t scanned;      /* of upstream.in, for the end of a head */
@@ -203,7 +206,7 @@ void sample_take(struct exchange *x, enum outcome outcome);
 /* Ends and counts it; the upstream connection is kept or closed. Of the client only c->exchange is
  * touched. */
 void exchange_end(struct exchange *x, enum outcome outcome);
-void exchange_redirect(struct exchange *x, const char *location);
+void exchange_redirect(struct exchange *x, unsigned status, const char *location);
 /* Ends it with an answer of the gateway's own. */
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text);
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
@@ -214,6 +217,8 @@ void exchange_drain_deadlines(struct worker *w); /* after a change of the table 
 bool flow_up(struct exchange *x);
 bool flow_down(struct exchange *x);
 void exchange_forget_kept(struct exchange *x);
+/* The head in which routes are looked up, parsed once more. */
+void exchange_parse_kept(const struct exchange *x, struct http1_head *h, const char **p);
 
 /* dispatch.c: chooses route, pool and instance, and opens a connection; or holds; or answers (then
  * x is gone). head: already parsed from p; NULL: x->kept is parsed again. */
@@ -222,6 +227,16 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
 /* For a held one, with at most `limit` in flight per instance. false: still nothing for it; true:
  * it left the hold, one way or the other. */
 bool dispatch_held(struct exchange *x, uint32_t limit);
+
+/* rewrite.c */
+/* Before anything is sent in an attempt: the head as these rules (index + 1) want it; 0: as it
+ * came. false: no memory. */
+bool rewrite_request(struct exchange *x, uint32_t rules);
+/* The Location for a request target; its length, or -1: it does not fit. */
+ssize_t redirect_location(const struct snapshot_route *r, const char *target, size_t len, char *out,
+                          size_t size);
+void redirect_answer(struct exchange *x, const struct snapshot_route *r, const struct http1_head *h,
+                     const char *p);
 
 /* tunnel.c */
 void tunnel_start(struct exchange *x);

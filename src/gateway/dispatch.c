@@ -153,7 +153,18 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     return true;
 }
 
-enum sent { SENT, NOBODY, LOCAL };
+enum sent { SENT, NOBODY, LOCAL, GONE };
+
+/* false: no memory; this connection pays, and x is gone. */
+static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
+{
+    struct client *c = x->client;
+    if ((share->rules == 0 && x->plain == NULL) || rewrite_request(x, share->rules))
+        return true;
+    exchange_end(x, OUTCOME_CUT);
+    client_reset(c);
+    return false;
+}
 
 static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
                                   uint32_t limit)
@@ -163,7 +174,7 @@ static enum sent send_to_somebody(const struct request *q, const struct instance
     while (choose(q, avoid, limit, &c)) {
         bool local;
         if (open_connection(q->x, &c, &local))
-            return SENT;
+            return follow_rules(q->x, c.share) ? SENT : GONE;
         if (local)
             return LOCAL;
         stats_request(q->x->worker, c.share->slot, REQUESTS_RETRIED, 1);
@@ -209,7 +220,7 @@ static void redirect(const struct request *q)
     else if (n < 0 || (size_t)n >= sizeof location)
         exchange_refuse(q->x, OUTCOME_REDIRECTED, 414, "the target is too long to be redirected");
     else
-        exchange_redirect(q->x, location);
+        exchange_redirect(q->x, 308, location);
 }
 
 /* false: an answer was given instead, x is gone. */
@@ -220,9 +231,12 @@ static bool find_route(struct request *q)
     q->r = table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
         take_route(x, q->r);
-        if (q->r->route->redirect_https == 0 || x->secure)
+        if (q->r->route->redirect_https != 0 && !x->secure)
+            redirect(q);
+        else if (q->r->route->redirect.to != NULL)
+            redirect_answer(x, q->r->route, q->h, q->p);
+        else
             return true;
-        redirect(q);
         return false;
     }
     if (bad)
@@ -234,19 +248,12 @@ static bool find_route(struct request *q)
     return false;
 }
 
-static void parse_kept(const struct exchange *x, struct http1_head *h, const char **p)
-{
-    *p = x->kept->data + x->kept->start;
-    enum http1_error e = http1_parse_own_request(*p, x->head_len, h);
-    ASSERT(e == HTTP1_OK);
-}
-
 void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
               const struct instance *avoid)
 {
     struct http1_head again;
     if (head == NULL) {
-        parse_kept(x, &again, &p);
+        exchange_parse_kept(x, &again, &p);
         head = &again;
     }
     struct request q = {x, head, p, NULL};
@@ -267,7 +274,7 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
 {
     struct http1_head head;
     const char *p;
-    parse_kept(x, &head, &p);
+    exchange_parse_kept(x, &head, &p);
     struct request q = {x, &head, p, NULL};
     /* Those that end here do so outside of the queue's walk: the client goes on in the next turn.
      */
@@ -286,6 +293,8 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
     if (q.r->app->hold)
         return false;
     enum sent sent = send_to_somebody(&q, NULL, limit);
+    if (sent == GONE)
+        return true;
     if (sent != SENT)
         return false;
     hold_remove(x);

@@ -66,6 +66,7 @@ static void exchange_free(struct exchange *x)
 {
     exchange_forget_kept(x);
     chunk_put(&x->worker->chunks, x->access);
+    chunk_put(&x->worker->chunks, x->answer_edits);
     link_remove(&x->link);
     free(x);
 }
@@ -73,7 +74,16 @@ static void exchange_free(struct exchange *x)
 void exchange_forget_kept(struct exchange *x)
 {
     chunk_put_all(&x->worker->chunks, x->kept);
-    x->kept = x->cursor = NULL;
+    chunk_put(&x->worker->chunks, x->plain);
+    x->kept = x->plain = x->cursor = NULL;
+}
+
+void exchange_parse_kept(const struct exchange *x, struct http1_head *h, const char **p)
+{
+    const struct chunk *head = x->plain != NULL ? x->plain : x->kept;
+    *p = head->data + head->start;
+    enum http1_error e = http1_parse_own_request(*p, x->head_len, h);
+    ASSERT(e == HTTP1_OK);
 }
 
 void exchange_start(struct client *c, const struct http1_head *h, const char *p)
@@ -269,13 +279,13 @@ void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, 
     answer_error(c, status, text, head_only, unread);
 }
 
-void exchange_redirect(struct exchange *x, const char *location)
+void exchange_redirect(struct exchange *x, unsigned status, const char *location)
 {
     struct client *c = x->client;
     bool unread = !x->request.done;
-    x->own_status = 308;
+    x->own_status = (uint16_t)status;
     exchange_end(x, OUTCOME_REDIRECTED);
-    answer_redirect(c, location, unread);
+    answer_redirect(c, status, location, unread);
 }
 
 void exchange_client_left(struct exchange *x)

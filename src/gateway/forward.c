@@ -228,7 +228,10 @@ static void add_connection(struct chunk *out, const struct exchange *x, const st
 
 struct chunk *forward_answer(struct exchange *x, const struct http1_head *h, const char *p)
 {
-    size_t most = h->len + 264u + sizeof x->cookie;
+    struct edits edits = {0};
+    if (x->answer_edits != NULL && h->status >= 200)
+        edits = rules_answer(x->answer_edits);
+    size_t most = h->len + 264u + sizeof x->cookie + edits.lines_len;
     struct chunk *out = chunk_get(&x->worker->chunks, most);
     if (out == NULL)
         return NULL;
@@ -239,11 +242,14 @@ struct chunk *forward_answer(struct exchange *x, const struct http1_head *h, con
     size_t at = h->fields_at;
     for (size_t i = 0; i < h->fields_len; i++) {
         const struct http1_field *f = &h->fields[i];
-        if (answer_field_stays(x, h, f))
+        if (answer_field_stays(x, h, f) &&
+            !(edits.names_len > 0 && edits_drop(&edits, http1_at(p, f->name), f->name.len)))
             run_keep(&run, at, f->line_end);
         at = f->line_end;
     }
     run_flush(&run);
+    if (edits.lines_len > 0)
+        chunk_add(out, edits.data + edits.names_len, edits.lines_len);
     add_connection(out, x, h, p);
     ADD(out, "\r\n");
     return out;

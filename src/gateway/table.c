@@ -142,6 +142,7 @@ struct table *table_make(struct snapshot *s, struct error *err)
     qsort(t->routes, t->routes_len, sizeof *t->routes, by_host_then_precedence);
     compile_hosts(t);
     compile_instances(t);
+    t->rules = rules_make(s);
     return t;
 }
 
@@ -152,6 +153,7 @@ void table_free(struct table *t)
     snapshot_free(t->snapshot);
     free(t->routes);
     free(t->hosts);
+    free(t->rules);
     free(t->identities);
     free(t->by_slot);
     free(t);

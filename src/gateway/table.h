@@ -3,6 +3,7 @@
 #ifndef SLUICE_GATEWAY_TABLE_H
 #define SLUICE_GATEWAY_TABLE_H
 
+#include "gateway/rules.h"
 #include "wire/http1.h"
 #include "wire/snapshot.h"
 
@@ -30,6 +31,7 @@ struct table {
     struct table_route *routes;
     struct table_host *hosts; /* open addressing; name NULL: free */
     uint32_t routes_len, hosts_cap;
+    struct rules *rules;  /* by index in snapshot.rules */
     uint64_t *identities; /* of the snapshot's instances: who has a slot */
     uint32_t *by_slot;    /* instance index + 1, 0: none; by_slot_len of them */
     uint32_t by_slot_len;

@@ -21,6 +21,10 @@
     X(IN_STOP, "stop")                                                                             \
     X(IN_ROUTE, "a route")                                                                         \
     X(IN_MATCH, "match")                                                                           \
+    X(IN_HEADERS, "headers")                                                                       \
+    X(IN_EDITS, "headers.request and headers.response")                                            \
+    X(IN_REWRITE, "rewrite")                                                                       \
+    X(IN_REDIRECT, "redirect")                                                                     \
     X(IN_HOLD, "hold")                                                                             \
     X(IN_STRATEGY, "strategy")                                                                     \
     X(IN_RECREATE, "strategy.recreate")                                                            \
@@ -151,6 +155,7 @@ void env_put(struct reader *r, const char *name, const char *value);
 void finish_mapping(struct reader *r, enum mapping in, const struct node *node, void *base);
 /* The whole spec, once it was read without errors. */
 void check_rules(struct reader *r, const struct node *root);
+void finish_route(struct reader *r, const struct node *node, const struct route_spec *route);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -24,6 +24,8 @@ enum {
     SPEC_MAX_ROUTES = 64,
     SPEC_MAX_STEPS = 32,
     SPEC_MAX_MATCH = 8,
+    SPEC_MAX_EDITS = 16,
+    SPEC_MAX_EDIT_BYTES = 8192,
     SPEC_MAX_METRICS = 8
 };
 
@@ -71,6 +73,32 @@ struct match_spec {
     size_t len; /* 0: matches everything */
 };
 
+/* Changes to the fields of a message, in the order in which they are made. */
+enum edit_kind { EDIT_REMOVE, EDIT_SET, EDIT_ADD };
+struct edit_spec {
+    enum edit_kind kind;
+    const char *name, *value; /* value "" where it is removed */
+};
+struct edits_spec {
+    struct edit_spec *items; /* SPEC_MAX_EDITS at most */
+    size_t len, bytes;       /* bytes: of names and values */
+};
+struct headers_spec {
+    struct edits_spec request, answer;
+};
+
+/* What becomes of the path. NULL: nothing. Prefixes have no "/" at their end. */
+struct rewrite_spec {
+    const char *strip_prefix, *prefix, *path;
+};
+
+enum redirect_keep { KEEP_PATH, KEEP_REST, KEEP_QUERY, KEEP_NOTHING };
+struct redirect_spec {
+    const char *to; /* NULL: none */
+    uint32_t status;
+    enum redirect_keep keep;
+};
+
 struct route_spec {
     const char *host; /* lower case, "" any, may start with "*." */
     const char *path; /* starts with '/', a prefix on segment borders */
@@ -79,6 +107,9 @@ struct route_spec {
     uint32_t retries;
     bool redirect_https; /* a request without TLS is sent to https:// */
     int64_t hsts_ms;     /* 0: none */
+    struct headers_spec headers;
+    struct rewrite_spec rewrite;
+    struct redirect_spec redirect;
 };
 
 enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };

@@ -26,6 +26,11 @@ extern const struct value_type
     type_routes, type_host, type_route_path,
     /* types_match.c */
     type_match, type_match_items, type_match_methods,
+    /* types_headers.c */
+    type_headers, type_edits, type_edit_names, type_edit_set, type_edit_add,
+    /* types_rewrite.c */
+    type_rewrite, type_path_prefix, type_whole_path, type_redirect, type_redirect_to,
+    type_redirect_status, type_redirect_keep,
     /* types_strategy.c */
     type_strategy, type_rolling, type_recreate, type_blue_green, type_canary, type_steps,
     type_step_hold, type_step_weight, type_canary_instances,
@@ -36,5 +41,7 @@ extern const struct value_type
 bool write_quoted_word(struct buf *out, const char *word);
 bool write_duration(struct buf *out, int64_t ms);
 bool write_ppm(struct buf *out, uint32_t ppm);
+/* What is wrong with a route's path, in words, with what to do about it or NULL; NULL: nothing. */
+const char *path_fault(const char *path, const char **hint);
 
 #endif

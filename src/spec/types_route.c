@@ -120,7 +120,7 @@ const struct value_type type_host = {
 
 /* ---- path ------------------------------------------------------------------------------------ */
 
-static const char *path_fault(const char *path, const char **hint)
+const char *path_fault(const char *path, const char **hint)
 {
     *hint = NULL;
     if (path[0] != '/')

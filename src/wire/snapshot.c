@@ -1,6 +1,8 @@
 #include "wire/snapshot.h"
 
 #include "base/assert.h"
+#include "base/field.h"
+#include "wire/http1_chars.h"
 #include "wire/metrics.h"
 
 #include <stdlib.h>
@@ -27,7 +29,9 @@ enum {
     X(u32, pools_len)                                                                              \
     X(u32, instances_len)                                                                          \
     X(u32, matches_len)                                                                            \
-    X(u32, draining_len)
+    X(u32, draining_len)                                                                           \
+    X(u32, edits_len)                                                                              \
+    X(u32, rules_len)
 #define APP_FIELDS(X)                                                                              \
     X(text, name)                                                                                  \
     X(text, environment)                                                                           \
@@ -57,7 +61,8 @@ enum {
 #define SHARE_FIELDS(X)                                                                            \
     X(u32, pool)                                                                                   \
     X(u32, weight_ppm)                                                                             \
-    X(u32, slot)
+    X(u32, slot)                                                                                   \
+    X(u32, rules)
 #define ROUTE_FIELDS(X) /* then its shares and pins */                                             \
     X(u32, app)                                                                                    \
     X(text, host)                                                                                  \
@@ -69,8 +74,22 @@ enum {
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
     X(text, sticky_cookie)                                                                         \
+    X(maybe_text, redirect.to)                                                                     \
+    X(u16, redirect.status)                                                                        \
+    X(u16, redirect.keep)                                                                          \
     X(u32, shares_len)                                                                             \
     X(u32, pins_len)
+#define EDIT_FIELDS(X)                                                                             \
+    X(u16, kind)                                                                                   \
+    X(text, name)                                                                                  \
+    X(text, value)
+#define RULES_FIELDS(X)                                                                            \
+    X(maybe_text, strip_prefix)                                                                    \
+    X(maybe_text, prefix)                                                                          \
+    X(maybe_text, path)                                                                            \
+    X(u32, first_edit)                                                                             \
+    X(u32, request_edits)                                                                          \
+    X(u32, answer_edits)
 #define PIN_FIELDS(X) /* behind its share */                                                       \
     X(u32, first_match)                                                                            \
     X(u32, matches)
@@ -83,7 +102,9 @@ enum {
     X(instances, instance, 13, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
     X(routes, route, 37, "route")                                                                  \
-    X(draining, draining, 12, "draining instance")
+    X(draining, draining, 12, "draining instance")                                                 \
+    X(edits, edit, 8, "edit")                                                                      \
+    X(rules, rules, 15, "set of rules")
 
 /* ---- CRC-32C (Castagnoli, reflected 0x82f63b78), a nibble at a time
  * ------------------------------ */
@@ -162,6 +183,14 @@ static void put_match(struct buf *out, const struct snapshot_match *item)
 static void put_draining(struct buf *out, const struct snapshot_draining *item)
 {
     DRAINING_FIELDS(X)
+}
+static void put_edit(struct buf *out, const struct snapshot_edit *item)
+{
+    EDIT_FIELDS(X)
+}
+static void put_rules(struct buf *out, const struct snapshot_rules *item)
+{
+    RULES_FIELDS(X)
 }
 static void put_share(struct buf *out, const struct snapshot_share *item)
 {
@@ -315,6 +344,14 @@ static void get_draining(struct reader *r, struct snapshot_draining *item)
 {
     DRAINING_FIELDS(X)
 }
+static void get_edit(struct reader *r, struct snapshot_edit *item)
+{
+    EDIT_FIELDS(X)
+}
+static void get_rules(struct reader *r, struct snapshot_rules *item)
+{
+    RULES_FIELDS(X)
+}
 static void get_share(struct reader *r, struct snapshot_share *item)
 {
     SHARE_FIELDS(X)
@@ -423,6 +460,8 @@ static const char *check_share(const struct snapshot *s, const struct snapshot_s
 {
     if (share->pool >= s->pools_len)
         return "a share's pool is out of range";
+    if (share->rules > s->rules_len)
+        return "a share's rules are out of range";
     return share->slot < s->request_slots ? NULL : "a share's slot is out of range";
 }
 
@@ -450,8 +489,79 @@ static const char *check_shares(const struct snapshot *s, const struct snapshot_
     return NULL;
 }
 
+static const char *check_edit(const struct snapshot *s, const struct snapshot_edit *e)
+{
+    (void)s;
+    if (e->kind > SNAPSHOT_ADD)
+        return "it neither removes nor sets nor adds";
+    if (!field_is_name(e->name) || field_not_editable(e->name) != NULL)
+        return "its field's name is none that may be edited";
+    if (!field_is_value(e->value) || (e->kind == SNAPSHOT_REMOVE && e->value[0] != '\0'))
+        return "its value is none that the field can have";
+    return NULL;
+}
+
+/* NULL, or a path without anything that would end it, or the request line. */
+static bool maybe_path(const char *s)
+{
+    if (s == NULL)
+        return true;
+    if (s[0] != '/' || s[1] == '/' || strlen(s) > MAX_PATH)
+        return false;
+    for (; *s != '\0'; s++)
+        if (!char_is(*s, CHAR_TARGET) || *s == '?')
+            return false;
+    return true;
+}
+
+static size_t edit_bytes(const struct snapshot *s, uint32_t first, uint32_t len)
+{
+    size_t bytes = 0;
+    for (uint32_t i = first; i < first + len; i++)
+        bytes += strlen(s->edits[i].name) + strlen(s->edits[i].value);
+    return bytes;
+}
+
+static const char *check_rules(const struct snapshot *s, const struct snapshot_rules *r)
+{
+    if (!maybe_path(r->strip_prefix) || !maybe_path(r->prefix) || !maybe_path(r->path))
+        return "one of its paths is none";
+    if (r->request_edits > SNAPSHOT_MAX_EDITS || r->answer_edits > SNAPSHOT_MAX_EDITS ||
+        !range_fits(r->first_edit, r->request_edits + r->answer_edits, s->edits_len))
+        return "its edits are out of range";
+    /* One after the other, so that no edit is used twice and costs memory each time. */
+    const struct snapshot_rules *before = r > s->rules ? r - 1 : NULL;
+    if (r->first_edit !=
+        (before != NULL ? before->first_edit + before->request_edits + before->answer_edits : 0))
+        return "its edits do not follow on the ones before";
+    if (edit_bytes(s, r->first_edit, r->request_edits) > SNAPSHOT_MAX_EDIT_BYTES ||
+        edit_bytes(s, r->first_edit + r->request_edits, r->answer_edits) > SNAPSHOT_MAX_EDIT_BYTES)
+        return "its edits are too long";
+    return NULL;
+}
+
+static const char *check_redirect(const struct snapshot_redirect *r)
+{
+    if (r->to == NULL)
+        return NULL;
+    bool known = r->status == 301 || r->status == 302 || r->status == 303 || r->status == 307 ||
+                 r->status == 308;
+    if (!known || r->keep > SNAPSHOT_KEEP_NOTHING)
+        return "its redirect's status or form is unknown";
+    bool absolute = strncmp(r->to, "http://", 7) == 0 || strncmp(r->to, "https://", 8) == 0;
+    if ((!absolute && (r->to[0] != '/' || r->to[1] == '/')) || strlen(r->to) > MAX_PATH)
+        return "its redirect goes neither to http(s):// nor to a path";
+    for (const char *p = r->to; *p != '\0'; p++)
+        if (!char_is(*p, CHAR_TARGET))
+            return "its redirect's target holds what no URL has";
+    return NULL;
+}
+
 static const char *check_route(const struct snapshot *s, const struct snapshot_route *r)
 {
+    const char *wrong = check_redirect(&r->redirect);
+    if (wrong != NULL)
+        return wrong;
     if (r->app >= s->apps_len)
         return "its app is out of range";
     if (!len_between(r->host, 0, MAX_HOST) || !is_host(r->host))

@@ -21,7 +21,9 @@
 enum {
     SNAPSHOT_FORMAT = 4,
     SNAPSHOT_MAX_BYTES = 64 << 20,
-    SNAPSHOT_MAX_SPLIT = 3, /* pools behind one route: stable, candidate, one left over */
+    SNAPSHOT_MAX_SPLIT = 3,         /* pools behind one route: stable, candidate, one left over */
+    SNAPSHOT_MAX_EDITS = 16,        /* of a request's fields, and as many of its answer's */
+    SNAPSHOT_MAX_EDIT_BYTES = 8192, /* names and values of those */
 };
 
 enum snapshot_match_kind {
@@ -45,6 +47,35 @@ struct snapshot_instance {
     uint32_t keepalive_ms; /* idle upstream connections older than this are not used; 4000 */
 };
 
+/* One change to the fields of a message: all lines of that name go, or are replaced by one, or a
+ * line is added. Never of a field that frames or routes the message (base/field.h). */
+enum snapshot_edit_kind { SNAPSHOT_REMOVE, SNAPSHOT_SET, SNAPSHOT_ADD };
+struct snapshot_edit {
+    uint16_t kind;
+    const char *name, *value; /* value "" where it is removed */
+};
+
+/* What is changed in the requests of one release's share of a route, and in their answers. */
+struct snapshot_rules {
+    const char *strip_prefix; /* taken from the path, on segment borders; NULL: nothing */
+    const char *prefix;       /* then put in front of it; NULL: nothing */
+    const char *path;         /* instead of the path; NULL: it stays */
+    /* From first_edit on in snapshot.edits: first the request's, then the answer's. */
+    uint32_t first_edit, request_edits, answer_edits;
+};
+
+/* The gateway's own answer to all requests of a route. */
+enum snapshot_redirect_keep {
+    SNAPSHOT_KEEP_PATH,  /* the whole path and the query go behind `to` */
+    SNAPSHOT_KEEP_REST,  /* what is below the route's path, and the query */
+    SNAPSHOT_KEEP_QUERY, /* the query */
+    SNAPSHOT_KEEP_NOTHING
+};
+struct snapshot_redirect {
+    const char *to; /* http://, https:// or a path; NULL: no redirect */
+    uint16_t status, keep;
+};
+
 /* The ready instances of one release: what a route's share goes to. */
 struct snapshot_pool {
     uint32_t release;
@@ -57,6 +88,7 @@ struct snapshot_share {
     uint32_t pool;       /* index in snapshot.pools */
     uint32_t weight_ppm; /* the shares of a route sum to 1,000,000 (or there are none) */
     uint32_t slot;       /* route x release: its place in the metrics */
+    uint32_t rules;      /* index in snapshot.rules + 1; 0: none */
 };
 
 /* Requests with these items always go to this share's pool (preview, canary match). Its numbers go
@@ -82,6 +114,7 @@ struct snapshot_route {
     /* Sticky: name of the cookie with the bucket 0..9999; the LAST share with a weight is the
      * candidate and takes bucket < weight_ppm/100. "" none. */
     const char *sticky_cookie;
+    struct snapshot_redirect redirect;
 };
 
 struct snapshot_app {
@@ -111,7 +144,10 @@ struct snapshot {
     struct snapshot_instance *instances;
     struct snapshot_match *matches;
     struct snapshot_draining *draining;
+    struct snapshot_edit *edits;
+    struct snapshot_rules *rules;
     uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
+    uint32_t edits_len, rules_len;
 };
 
 void snapshot_encode(const struct snapshot *s, struct buf *out);

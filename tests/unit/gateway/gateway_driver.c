@@ -4,7 +4,8 @@
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
- *   draining ...                  collect a snapshot (see the functions below for the arguments)
+ *   draining ... | rules ... | edit ...
+ *                                 collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
@@ -70,7 +71,7 @@ static uint32_t number(char **words, int n, const char *key, uint32_t otherwise)
 static struct snapshot_share share_of(char **w, int n)
 {
     return (struct snapshot_share){number(w, n, "pool", 0), number(w, n, "weight", 0),
-                                   number(w, n, "slot", 1)};
+                                   number(w, n, "slot", 1), number(w, n, "rules", 0)};
 }
 
 static void collect_route(char **w, int n)
@@ -84,6 +85,23 @@ static void collect_route(char **w, int n)
     r->timeout_ms = number(w, n, "timeout", 60000);
     r->retries = number(w, n, "retries", 1);
     r->sticky_cookie = arg(w, n, "sticky", "");
+    if (word(w, n, "to", NULL) != NULL)
+        r->redirect =
+            (struct snapshot_redirect){arg(w, n, "to", NULL), (uint16_t)number(w, n, "status", 308),
+                                       (uint16_t)number(w, n, "keep", 0)};
+}
+
+/* Of the rules before it; the request's first. */
+static void collect_edit(char **w, int n)
+{
+    struct snapshot_rules *r = &draft.rules[draft.rules_len - 1];
+    struct snapshot_edit *e = GROW(draft.edits, draft.edits_len);
+    *e = (struct snapshot_edit){(uint16_t)number(w, n, "kind", 0), arg(w, n, "name", ""),
+                                arg(w, n, "value", "")};
+    if (number(w, n, "answer", 0) != 0)
+        r->answer_edits++;
+    else
+        r->request_edits++;
 }
 
 static int collect(char **w, int n)
@@ -122,6 +140,16 @@ static int collect(char **w, int n)
     } else if (strcmp(w[0], "pin") == 0 && last != NULL) {
         last->pins[last->pins_len++] = (struct snapshot_pin){
             share_of(w, n), number(w, n, "first", 0), number(w, n, "matches", 1)};
+    } else if (strcmp(w[0], "rules") == 0) {
+        struct snapshot_rules *r = GROW(draft.rules, draft.rules_len);
+        *r = (struct snapshot_rules){arg(w, n, "strip", NULL),
+                                     arg(w, n, "prefix", NULL),
+                                     arg(w, n, "path", NULL),
+                                     draft.edits_len,
+                                     0,
+                                     0};
+    } else if (strcmp(w[0], "edit") == 0 && draft.rules_len > 0) {
+        collect_edit(w, n);
     } else if (strcmp(w[0], "draining") == 0) {
         struct snapshot_draining *d = GROW(draft.draining, draft.draining_len);
         struct timespec t;

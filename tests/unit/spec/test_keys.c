@@ -490,6 +490,101 @@ static void bad_routes(void **state)
     check_fault_table(route_faults, COUNT_OF(route_faults));
 }
 
+static void what_a_route_changes(void **state)
+{
+    (void)state;
+    struct app_spec *s =
+        parse_good("routes:\n"
+                   "  - path: /api\n"
+                   "    headers:\n"
+                   "      request: {set: {X-Tenant: blue}, remove: [x-debug]}\n"
+                   "      response: {add: {Vary: cookie}, remove: server}\n"
+                   "    rewrite: {strip-prefix: /api/, prefix: /v2}\n"
+                   "  - {path: /home, rewrite: {path: /index.html}}\n"
+                   "  - {path: /old, redirect: {to: /new, status: 302, append: rest}}\n"
+                   "  - {host: www.shop.example, redirect: {to: 'https://shop.example'}}\n",
+                   NULL);
+    const struct route_spec *r = &s->routes[0];
+    assert_int_equal(r->headers.request.len, 2);
+    assert_int_equal(r->headers.request.items[0].kind, EDIT_REMOVE);
+    assert_string_equal(r->headers.request.items[1].name, "X-Tenant");
+    assert_string_equal(r->headers.request.items[1].value, "blue");
+    assert_int_equal(r->headers.answer.items[1].kind, EDIT_ADD);
+    assert_string_equal(r->rewrite.strip_prefix, "/api");
+    assert_string_equal(r->rewrite.prefix, "/v2");
+    assert_null(r->redirect.to);
+    assert_string_equal(s->routes[1].rewrite.path, "/index.html");
+    assert_int_equal(s->routes[2].redirect.status, 302);
+    assert_int_equal(s->routes[2].redirect.keep, KEEP_REST);
+    assert_string_equal(s->routes[3].redirect.to, "https://shop.example");
+    assert_int_equal(s->routes[3].redirect.status, 308);
+    assert_int_equal(s->routes[3].redirect.keep, KEEP_PATH);
+    spec_free(s);
+}
+
+static const struct fault change_faults[] = {
+    {"routes: [{headers: {request: {set: {Content_Length: 1}}}}]\n",
+     "3:37 `routes.headers.request.set.Content_Length`: this header cannot be changed: it says "
+     "where "
+     "the message ends"},
+    {"routes: [{headers: {request: {remove: [Host]}}}]\n",
+     "3:40 `routes.headers.request.remove`: this header cannot be changed: it says whom the "
+     "request "
+     "is for"},
+    {"routes: [{headers: {request: {set: {'x y': 1}}}}]\n",
+     "3:37 `routes.headers.request.set.x y`: this is no name of a header | letters, digits and "
+     "`-`, "
+     "such as x-tenant"},
+    {"routes: [{headers: {response: {add: {x-a: \"1\\r\\nx-b: 2\"}}}}]\n",
+     "3:43 `routes.headers.response.add.x-a`: no header has such a value | one line without "
+     "control "
+     "characters and without blanks around it"},
+    {"routes: [{headers: {request: {set: {x-a: 1, X_A: 2}}}}]\n",
+     "3:45 `routes.headers.request.set.X_A`: is given twice | the case of a name does not matter, "
+     "and `_` counts as `-`"},
+    {"routes: [{headers: {request: {set: {x-a: 1}, remove: [x-a]}}}]\n",
+     "3:37 `routes.headers.request.set.x-a`: is removed and set | `set` alone replaces whatever "
+     "was "
+     "there"},
+    {"routes: [{rewrite: {strip-prefix: /}}]\n",
+     "3:35 `routes.rewrite.strip-prefix`: `/` is in front of every path | leave it out"},
+    {"routes: [{path: /api, rewrite: {strip-prefix: /v1}}]\n",
+     "3:33 `routes`: no path of this route begins with that | the route's path is /api"},
+    {"routes: [{rewrite: {path: /x, prefix: /v2}}]\n",
+     "3:21 `routes`: `path` replaces the whole path: there is no prefix left to change | remove "
+     "the "
+     "others"},
+    {"routes: [{rewrite: {path: '/a b'}}]\n",
+     "3:27 `routes.rewrite.path`: holds a character that no path has | write other characters in "
+     "their %XX form"},
+    {"routes: [{redirect: {status: 301}}]\n",
+     "3:21 `routes`: `to` is missing | for example {to: \"https://shop.example\"}"},
+    {"routes: [{redirect: {to: '//evil.example'}}]\n",
+     "3:26 `routes.redirect.to`: starts with two slashes | browsers would take what follows for a "
+     "host: write https://"},
+    {"routes: [{redirect: {to: shop.example}}]\n",
+     "3:26 `routes.redirect.to`: is neither http://, https:// nor a path | for example "
+     "https://shop.example, or a path such as /new"},
+    {"routes: [{redirect: {to: 'https://u@shop.example'}}]\n",
+     "3:26 `routes.redirect.to`: its host holds a character that no host name has | for example "
+     "https://shop.example, or a path such as /new"},
+    {"routes: [{redirect: {to: '/x?y', append: query}}]\n",
+     "3:22 `routes`: `to` has a query of its own | write `append: nothing`, or leave the query "
+     "out"},
+    {"routes: [{redirect: {to: /x, status: 300}}]\n",
+     "3:38 `routes.redirect.status`: expected `301`, `302`, `303`, `307` or `308`, got `300` | did "
+     "you mean `301`?"},
+    {"routes: [{redirect: {to: /x}, rewrite: {prefix: /y}}]\n",
+     "3:31 `routes`: with `redirect`, no request of this route gets to the app | remove one of "
+     "them"},
+};
+
+static void bad_changes_of_a_route(void **state)
+{
+    (void)state;
+    check_fault_table(change_faults, COUNT_OF(change_faults));
+}
+
 static const struct fault strategy_faults[] = {
     {"strategy: blue_green\n", "3:11 `strategy`: expected `rolling`, `recreate`, `blue-green` or "
                                "`canary`, got `blue_green` | did you mean `blue-green`?"},
@@ -676,6 +771,8 @@ int main(void)
         cmocka_unit_test(bad_values_of_the_app),
         cmocka_unit_test(bad_values_of_probes_stop_hold_and_slo),
         cmocka_unit_test(bad_routes),
+        cmocka_unit_test(what_a_route_changes),
+        cmocka_unit_test(bad_changes_of_a_route),
         cmocka_unit_test(bad_strategies),
         cmocka_unit_test(unknown_keys_get_the_nearest_one),
         cmocka_unit_test(what_an_app_needs),

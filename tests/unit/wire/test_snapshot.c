@@ -19,6 +19,8 @@ struct whole {
     struct snapshot_match matches[2];
     struct snapshot_route routes[2];
     struct snapshot_draining draining[1];
+    struct snapshot_edit edits[3];
+    struct snapshot_rules rules[2];
     struct snapshot s;
 };
 
@@ -43,11 +45,20 @@ static void make(struct whole *x)
                                            .retries = 1,
                                            .shares_len = 2,
                                            .pins_len = 1,
-                                           .shares = {{0, 950000, 2}, {1, 50000, 3}},
-                                           .pins = {{{1, 0, 4}, 1, 1}},
+                                           .shares = {{0, 950000, 2, 0}, {1, 50000, 3, 2}},
+                                           .pins = {{{1, 0, 4, 1}, 1, 1}},
                                            .sticky_cookie = "sluice-shop"};
     x->routes[1] =
-        (struct snapshot_route){.app = 1, .host = "", .path = "/blog", .sticky_cookie = ""};
+        (struct snapshot_route){.app = 1,
+                                .host = "",
+                                .path = "/blog",
+                                .sticky_cookie = "",
+                                .redirect = {"https://blog.example", 308, SNAPSHOT_KEEP_REST}};
+    x->edits[0] = (struct snapshot_edit){SNAPSHOT_SET, "X-Tenant", "gr\xc3\xbcn"};
+    x->edits[1] = (struct snapshot_edit){SNAPSHOT_REMOVE, "server", ""};
+    x->edits[2] = (struct snapshot_edit){SNAPSHOT_ADD, "vary", "cookie"};
+    x->rules[0] = (struct snapshot_rules){"/api", NULL, NULL, 0, 1, 1};
+    x->rules[1] = (struct snapshot_rules){NULL, "/v2", NULL, 2, 0, 1};
     x->draining[0] = (struct snapshot_draining){9, UINT64_C(0x123456789abcdef0)};
     x->s = (struct snapshot){.version = 42,
                              .rollback_ahead = true,
@@ -59,12 +70,16 @@ static void make(struct whole *x)
                              .instances = x->instances,
                              .matches = x->matches,
                              .draining = x->draining,
+                             .edits = x->edits,
+                             .rules = x->rules,
                              .apps_len = 2,
                              .routes_len = 2,
                              .pools_len = 2,
                              .instances_len = 3,
                              .matches_len = 2,
-                             .draining_len = 1};
+                             .draining_len = 1,
+                             .edits_len = 3,
+                             .rules_len = 2};
 }
 
 static struct snapshot *code(const struct snapshot *s, struct error *err)
@@ -104,6 +119,16 @@ static void both_ways(void **state)
     assert_string_equal(r->routes[0].sticky_cookie, "sluice-shop");
     assert_string_equal(r->routes[1].path, "/blog");
     assert_int_equal(r->routes[1].shares_len, 0);
+    assert_int_equal(r->routes[0].shares[1].rules, 2);
+    assert_int_equal(r->routes[0].pins[0].share.rules, 1);
+    assert_null(r->routes[0].redirect.to);
+    assert_string_equal(r->routes[1].redirect.to, "https://blog.example");
+    assert_int_equal(r->routes[1].redirect.keep, SNAPSHOT_KEEP_REST);
+    assert_string_equal(r->edits[0].value, "gr\xc3\xbcn");
+    assert_int_equal(r->edits[2].kind, SNAPSHOT_ADD);
+    assert_string_equal(r->rules[0].strip_prefix, "/api");
+    assert_null(r->rules[0].prefix);
+    assert_int_equal(r->rules[1].first_edit, 2);
     assert_int_equal(r->draining[0].deadline_ms, UINT64_C(0x123456789abcdef0));
     /* The same bytes again. */
     cleanup_buf struct buf one = BUF_INIT, two = BUF_INIT;
@@ -187,6 +212,31 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->routes[0].first_match = 2, "route 0: its matches")                                        \
     X(x->routes[0].retries = 101, "retries")                                                       \
     X(x->routes[0].redirect_https = 2, "redirects")                                                \
+    X(x->routes[0].shares[0].rules = 3, "share's rules")                                           \
+    X(x->routes[0].pins[0].share.rules = 3, "share's rules")                                       \
+    X(x->routes[1].redirect.status = 200, "redirect's status")                                     \
+    X(x->routes[1].redirect.keep = 4, "redirect's status or form")                                 \
+    X(x->routes[1].redirect.to = "ftp://blog.example", "neither")                                  \
+    X(x->routes[1].redirect.to = "//blog.example", "neither")                                      \
+    X(x->routes[1].redirect.to = "", "neither")                                                    \
+    X(x->routes[1].redirect.to = "https://blog.example/ x", "no URL")                              \
+    X(x->edits[0].kind = 3, "edit 0: it neither")                                                  \
+    X(x->edits[0].name = "", "edit 0: its field's name")                                           \
+    X(x->edits[0].name = "a b", "edit 0: its field's name")                                        \
+    X(x->edits[0].name = "a:", "edit 0: its field's name")                                         \
+    X(x->edits[0].name = "Content-Length", "edit 0: its field's name")                             \
+    X(x->edits[0].name = "transfer_encoding", "edit 0: its field's name")                          \
+    X(x->edits[0].name = "HOST", "edit 0: its field's name")                                       \
+    X(x->edits[0].value = " a", "edit 0: its value")                                               \
+    X(x->edits[0].value = "a\r\nX-Evil: 1", "control character")                                   \
+    X(x->edits[1].value = "a", "edit 1: its value")                                                \
+    X(x->rules[0].strip_prefix = "api", "one of its paths")                                        \
+    X(x->rules[1].prefix = "//evil.example", "one of its paths")                                   \
+    X(x->rules[1].path = "/a b", "one of its paths")                                               \
+    X(x->rules[1].path = "/a?b", "one of its paths")                                               \
+    X(x->rules[1].first_edit = 1, "do not follow")                                                 \
+    X(x->rules[1].answer_edits = 2, "its edits are out of range")                                  \
+    X(x->rules[1].request_edits = UINT32_MAX, "its edits are out of range")                        \
     X(x->routes[0].sticky_cookie = "a;b", "sticky")                                                \
     X(x->routes[0].shares[0].weight_ppm = 950001, "sum to 1,000,000")                              \
     X(x->routes[0].shares[0].weight_ppm = 0, "sum to 1,000,000")                                   \

@@ -1,0 +1,258 @@
+"""What a route changes on the way: fields, paths, redirects; and what nobody can make of it."""
+
+import pytest
+from gateway_rig import Backend, Gateway, answering, build_driver, until
+
+REMOVE, SET, ADD = range(3)
+KEEP_PATH, KEEP_REST, KEEP_QUERY, KEEP_NOTHING = range(4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def driver():
+    build_driver()
+
+
+@pytest.fixture
+def rig(request):
+    things = []
+
+    def make(handler=None, **options):
+        gateway, backend = Gateway(**options), Backend(handler)
+        things.extend((gateway, backend))
+        return gateway, backend
+
+    yield make
+    for thing in things:
+        assert thing.close() is not False, "the gateway died"
+
+
+def edit(kind, name, value="", answer=0):
+    return f"edit kind={kind} name={name} answer={answer}" + (f" value={value}" if value else "")
+
+
+def serve(gateway, *ports, rules="", edits=(), route="", first=None):
+    """One route; its share has these rules."""
+    lines = [f"app slot=0 hold_ms=0", *(f"instance id=i{p} slot={i} port={p}" for i, p in enumerate(ports)),
+             f"pool first=0 instances={len(ports)}", f"rules {rules}", *edits, f"route app=0 {route}",
+             "share pool=0 weight=1000000 slot=1 rules=1"]
+    answer = gateway.table(lines)
+    assert answer.startswith("applied"), answer
+
+
+def fields_of(backend, name):
+    return [v for k, v in backend.requests[-1][1] if k == name]
+
+
+# ---- fields --------------------------------------------------------------------------------------
+
+
+def test_fields_of_requests_are_removed_set_and_added(rig):
+    gateway, backend = rig()
+    serve(gateway, backend.port, edits=[
+        edit(REMOVE, "X-Debug"), edit(SET, "X-Tenant", "blue"), edit(ADD, "Accept-Language", "de")])
+    fields = "x-debug: 1\r\nX_Debug: 2\r\nX-TENANT: red\r\nx_tenant: red\r\nAccept-Language: en\r\nX-Other: 1\r\n"
+    assert gateway.get(fields=fields)[0] == 200
+    assert fields_of(backend, "x-debug") == fields_of(backend, "x_debug") == fields_of(backend, "x_tenant") == []
+    assert fields_of(backend, "x-tenant") == ["blue"]
+    assert fields_of(backend, "accept-language") == ["en", "de"]
+    assert fields_of(backend, "x-other") == ["1"]
+    assert fields_of(backend, "host") == ["a"] and len(fields_of(backend, "x-forwarded-for")) == 1
+
+
+def test_fields_of_answers_are_removed_set_and_added(rig):
+    raw = (b"HTTP/1.1 103 Early Hints\r\nServer: app\r\n\r\n"
+           b"HTTP/1.1 200 OK\r\nserver: app\r\nX-Powered-By: x\r\nVary: a\r\nContent-Length: 2\r\n\r\nok")
+    gateway, backend = rig(answering(raw))
+    serve(gateway, backend.port, edits=[
+        edit(REMOVE, "X-Powered-By", answer=1), edit(SET, "Server", "mine", 1), edit(ADD, "Vary", "b", 1)])
+    sock, reader = gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert reader.head() == ("HTTP/1.1 103 Early Hints", [("server", "app")])
+    first, fields = reader.head()
+    assert first == "HTTP/1.1 200 OK"
+    assert [v for k, v in fields if k == "vary"] == ["a", "b"]
+    assert [v for k, v in fields if k == "server"] == ["mine"]
+    assert "x-powered-by" not in dict(fields)
+    assert reader.exactly(2) == b"ok"
+
+
+def test_the_gateways_own_answers_are_not_edited(rig):
+    gateway, backend = rig()
+    serve(gateway, edits=[edit(SET, "Server", "mine", 1)])
+    status, fields, _ = gateway.get()
+    assert (status, fields["server"]) == (503, "sluice")
+
+
+def test_no_edit_touches_framing_or_another_request(rig):
+    """Whatever a table says: what frames or routes a message is not for it to change."""
+    gateway, backend = rig()
+    serve(gateway, backend.port, edits=[edit(SET, "X-A", "1")])
+    for name in ("Content-Length", "transfer-encoding", "Transfer_Encoding", "Host", "Connection", "TE",
+                 "Upgrade", "Expect", "X-Forwarded-For", "x_forwarded_for", "Trailer", "a:", "a\x0b"):
+        with pytest.raises(AssertionError, match="refused"):
+            serve(gateway, backend.port, edits=[edit(SET, name, "1")])
+    with pytest.raises(AssertionError, match="refused"):
+        serve(gateway, backend.port, edits=[edit(SET, "X-A", "1\x7f")])
+    # The table before is still the one in use.
+    assert gateway.get()[0] == 200 and fields_of(backend, "x-a") == ["1"]
+
+
+def test_bodies_and_pipelining_survive_the_edits(rig):
+    gateway, backend = rig()
+    serve(gateway, backend.port, rules="strip=/api prefix=/v2", edits=[edit(SET, "X-Tenant", "blue")])
+    sock, reader = gateway.connect(
+        b"POST /api/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+        b"POST /api/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        b"GET /api/c HTTP/1.1\r\nHost: a\r\n\r\n")
+    for _ in range(3):
+        assert reader.answer()[0] == 200
+    assert [(r[0], r[2]) for r in backend.requests] == [
+        ("POST /v2/a HTTP/1.1", b"hello"), ("POST /v2/b HTTP/1.1", b"abc"), ("GET /v2/c HTTP/1.1", b"")]
+
+
+def test_an_edit_cannot_be_smuggled_past(rig):
+    """Connection names a field that the route sets: the set one arrives all the same."""
+    gateway, backend = rig()
+    serve(gateway, backend.port, edits=[edit(SET, "X-User", "nobody")])
+    assert gateway.get(fields="Connection: x-user\r\nX-User: root\r\nx-user: admin\r\n")[0] == 200
+    assert fields_of(backend, "x-user") == ["nobody"]
+    # A head at the limit of what a client may send grows, and arrives whole.
+    many = "".join(f"X-{i}: {'v' * 150}\r\n" for i in range(95))
+    assert gateway.get(fields=many)[0] == 200
+    assert fields_of(backend, "x-user") == ["nobody"] and len(fields_of(backend, "x-94")[0]) == 150
+
+
+# ---- retries -------------------------------------------------------------------------------------
+
+
+def test_a_second_attempt_is_rewritten_from_the_start(rig):
+    def slams(sock, reader):
+        broken.request(reader)
+        sock.close()
+
+    gateway, backend = rig()
+    broken = Backend(slams)
+    try:
+        serve(gateway, broken.port, backend.port, rules="strip=/api prefix=/v2",
+              edits=[edit(ADD, "X-Tenant", "blue")], route="path=/api retries=1")
+
+        def tried():
+            assert gateway.get("/api/x?y")[0] == 200
+            return broken.requests
+
+        until(tried, "an attempt at the broken one")
+        assert backend.requests[-1][0] == "GET /v2/x?y HTTP/1.1"
+        assert fields_of(backend, "x-tenant") == ["blue"]
+        assert fields_of(backend, "x-forwarded-prefix") == ["/api"]
+    finally:
+        broken.close()
+
+
+def test_each_share_has_the_rules_of_its_own_release(rig):
+    gateway, backend = rig()
+    lines = ["app slot=0", f"instance id=a slot=0 port={backend.port}", "pool first=0 instances=1",
+             f"instance id=b slot=1 port={backend.port}", "pool first=1 instances=1",
+             "rules prefix=/old", "rules prefix=/new", edit(SET, "X-New", "1"), "route app=0",
+             "share pool=0 weight=500000 slot=1 rules=1", "share pool=1 weight=500000 slot=2 rules=2"]
+    assert gateway.table(lines).startswith("applied")
+    for _ in range(4):
+        assert gateway.get("/x")[0] == 200
+    seen = {(r[0], "x-new" in dict(r[1])) for r in backend.requests}
+    assert seen == {("GET /old/x HTTP/1.1", False), ("GET /new/x HTTP/1.1", True)}
+
+
+# ---- paths ---------------------------------------------------------------------------------------
+
+PATHS = [
+    # rules, what is asked for, what arrives
+    ("strip=/api", "/api/x?y=/api", "/x?y=/api"),
+    ("strip=/api", "/api", "/"),
+    ("strip=/api", "/api?q", "/?q"),
+    ("strip=/api", "/api/", "/"),
+    ("strip=/api", "/apix", "/apix"),
+    ("strip=/api", "/other/api", "/other/api"),
+    ("strip=/api", "/%61pi/x%2fy", "/x%2Fy"),
+    ("strip=/api", "/b/../api/x", "/x"),
+    ("strip=/api", "/api/../x", "/api/../x"),
+    ("strip=/api", "/api//evil.example/x", "/evil.example/x"),
+    ("strip=/api", "/api/\\evil.example", "/evil.example"),
+    ("strip=/api", "/api/%2e//evil.example", "/evil.example"),
+    ("strip=/api prefix=/v2", "/api", "/v2"),
+    ("strip=/api prefix=/v2", "/api/x", "/v2/x"),
+    ("prefix=/v2", "/x/%2e%2e/y", "/v2/x/%2e%2e/y"),
+    ("prefix=/v2", "/", "/v2/"),
+    ("prefix=/v2", "http://a/x", "/v2/x"),
+    ("prefix=/v2", "http://a", "/v2/"),
+    ("path=/index.html", "/any/where?q=1", "/index.html?q=1"),
+]
+
+
+def test_paths(rig):
+    gateway, backend = rig()
+    for rules, asked, arrives in PATHS:
+        serve(gateway, backend.port, rules=rules)
+        assert gateway.get(asked)[0] == 200, asked
+        assert backend.requests[-1][0] == f"GET {arrives} HTTP/1.1", (rules, asked)
+
+
+def test_what_is_for_the_whole_server_is_left_alone(rig):
+    gateway, backend = rig()
+    serve(gateway, backend.port, rules="path=/x")
+    assert gateway.get("*", method="OPTIONS")[0] == 200
+    assert backend.requests[-1][0] == "OPTIONS * HTTP/1.1"
+
+
+def test_the_prefix_that_was_stripped_is_told_and_cannot_be_made_up(rig):
+    gateway, backend = rig()
+    serve(gateway, backend.port, rules="strip=/api")
+    assert gateway.get("/api/x", fields="X-Forwarded-Prefix: /evil\r\nX_Forwarded_Prefix: /evil\r\n")[0] == 200
+    assert fields_of(backend, "x-forwarded-prefix") == ["/api"] and fields_of(backend, "x_forwarded_prefix") == []
+
+
+# ---- redirects -----------------------------------------------------------------------------------
+
+REDIRECTS = [
+    # to, keep, what is asked for, where it goes
+    ("https://shop.example", KEEP_PATH, "/a/b?c", "https://shop.example/a/b?c"),
+    ("https://shop.example/", KEEP_PATH, "/a", "https://shop.example/a"),
+    ("https://shop.example/x", KEEP_PATH, "/old/b", "https://shop.example/x/old/b"),
+    ("https://shop.example", KEEP_PATH, "http://a", "https://shop.example/"),
+    ("/new", KEEP_REST, "/old/b?c", "/new/b?c"),
+    ("/new", KEEP_REST, "/old?c", "/new?c"),
+    ("/new", KEEP_REST, "/%6fld/b", "/new/b"),
+    ("/", KEEP_REST, "/old//evil.example", "/evil.example"),
+    ("/", KEEP_REST, "/old/\\evil.example", "/evil.example"),
+    ("/", KEEP_PATH, "//evil.example/x", "/evil.example/x"),
+    ("/new", KEEP_QUERY, "/old/b?c=d", "/new?c=d"),
+    ("/new", KEEP_NOTHING, "/old/b?c=d", "/new"),
+]
+
+
+def test_redirects(rig):
+    gateway, backend = rig()
+    for to, keep, asked, where in REDIRECTS:
+        path = "/old" if keep == KEEP_REST else "/"
+        serve(gateway, backend.port, route=f"to={to} keep={keep} status=307 path={path}")
+        status, fields, body = gateway.get(asked)
+        assert (status, fields["location"], body) == (307, where, b""), asked
+    assert gateway.get("/old", method="HEAD")[1]["location"] == "/new"
+    assert backend.requests == []
+
+
+def test_a_redirect_needs_no_instance_and_leaves_the_connection_usable(rig):
+    gateway, _ = rig()
+    serve(gateway, route="to=https://shop.example status=301")
+    sock, reader = gateway.connect()
+    for _ in range(2):
+        sock.sendall(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        status, fields, _ = reader.answer()
+        assert (status, fields["location"]) == (301, "https://shop.example/x")
+    assert gateway.metric("unserved", 0) == gateway.metric("requests") == 0
+    # A body that was not read: the connection ends, and nothing of it becomes a request.
+    sock, reader = gateway.connect(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nGET /evil HTTP/1.1")
+    assert reader.answer()[1]["connection"] == "close"
+
+
+def test_a_target_that_does_not_fit_is_refused(rig):
+    gateway, _ = rig()
+    serve(gateway, route="to=https://shop.example")
+    assert gateway.get("/" + "x" * 9000)[0] == 414
