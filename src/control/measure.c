@@ -70,7 +70,7 @@ void measure_keep_ended(struct control *c, const struct metrics_view *v)
             c->ended_requests[slot] = xcalloc(1, sizeof **c->ended_requests);
         struct slot_totals *t = c->ended_requests[slot];
         for (int m = 0; m < REQUEST_METRICS; m++)
-            if (m != REQUESTS_WAITING)
+            if (!request_metric_is_gauge((enum request_metric)m))
                 t->counters[m] += metrics_request(v, slot, (enum request_metric)m);
         t->latency_us += metrics_latency_us(v, slot);
         uint64_t one[METRICS_BUCKETS];
@@ -96,7 +96,7 @@ uint64_t counted_since(uint64_t now, uint64_t before)
 uint64_t slot_value(const struct control *c, const struct slot *s, enum request_metric m)
 {
     uint64_t now = measure_request(c, s->index, m);
-    if (m == REQUESTS_WAITING)
+    if (request_metric_is_gauge(m))
         return now;
     /* A generation that was killed before its numbers were read took them along. */
     return now > s->base[m] ? now - s->base[m] : 0;

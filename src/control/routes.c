@@ -214,6 +214,33 @@ static void normalise(struct snapshot_route *r)
     r->shares[0].weight_ppm += 1000000 - given;
 }
 
+_Static_assert((int)RETRY_ON_RESET == SNAPSHOT_RETRY_RESET &&
+                   (int)RETRY_ON_502 == SNAPSHOT_RETRY_502 &&
+                   (int)RETRY_ON_503 == SNAPSHOT_RETRY_503 &&
+                   (int)RETRY_ON_504 == SNAPSHOT_RETRY_504,
+               "the file's and the snapshot's are the same");
+
+static struct snapshot_resilience resilience_of(const struct resilience_spec *r)
+{
+    return (struct snapshot_resilience){
+        .connect_ms = (uint32_t)r->connect_ms,
+        .total_ms = (uint32_t)r->total_ms,
+        .retry_budget_ppm = r->retry_budget_ppm,
+        .retry_backoff_ms = (uint32_t)r->retry_backoff_ms,
+        .retry_on = r->retry_on,
+        .eject_errors = r->eject_errors,
+        .eject_latency_ppm = r->eject_latency_ppm,
+        .eject_base_ms = (uint32_t)r->eject_base_ms,
+        .eject_max_ms = (uint32_t)r->eject_max_ms,
+        .eject_share_ppm = r->eject_share_ppm,
+        .in_flight = r->in_flight,
+        .connections = r->connections,
+        .pending = r->pending,
+        .queue_ms = (uint32_t)r->queue_ms,
+        .slow_start_ms = (uint32_t)r->slow_start_ms,
+    };
+}
+
 static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t n, size_t owner,
                       size_t route_index, uint32_t app_index)
 {
@@ -230,6 +257,7 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->retries = spec->retries;
     route->redirect_https = spec->redirect_https;
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
+    route->resilience = resilience_of(&spec->resilience);
     route->sticky_cookie = "";
     add_redirect(&route->redirect, &spec->redirect);
     for (size_t i = owner; i < n; i++) {

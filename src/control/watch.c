@@ -158,7 +158,8 @@ static void take(struct app *a, struct slot *s, const uint32_t *marks, struct ju
 #define SINCE(m) counted_since(now[m], s->judged[m])
     uint64_t left = SINCE(REQUESTS_CLIENT_LEFT);
     arm->requests = SINCE(REQUESTS) > left ? SINCE(REQUESTS) - left : 0;
-    arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT);
+    arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT) +
+                  SINCE(REQUESTS_RESCUED);
     arm->repeats = SINCE(REQUESTS_REPEATS);
     arm->above_slo = SINCE(REQUESTS_ABOVE_SLO);
 #undef SINCE

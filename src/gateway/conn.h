@@ -124,7 +124,13 @@ void instance_unref(struct worker *w, struct instance *i);
 /* ---- exchanges (exchange.c, dispatch.c, tunnel.c, hold.c)
  * ---------------------------------------------- */
 
-enum exchange_state { EXCHANGE_HELD, EXCHANGE_CONNECTING, EXCHANGE_ACTIVE, EXCHANGE_TUNNEL };
+enum exchange_state {
+    EXCHANGE_HELD,
+    EXCHANGE_BACKOFF, /* waits before its next attempt */
+    EXCHANGE_CONNECTING,
+    EXCHANGE_ACTIVE,
+    EXCHANGE_TUNNEL
+};
 enum answer_state { ANSWER_HEAD, ANSWER_BODY, ANSWER_DONE };
 
 /* How an attempt or an exchange failed. */
@@ -152,9 +158,10 @@ struct exchange {
     bool reusable;   /* the upstream connection, after this */
     bool head_taken; /* out of client.in, which starts with the body then */
     bool spilled, taken, was_held;
-    bool forwarded; /* for_whom is known */
-    bool secure;    /* came by TLS, also with a trusted proxy that ends it */
-    uint8_t attempts;
+    bool forwarded;                /* for_whom is known */
+    bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
+    bool rescued;                  /* a retry hid a failed answer of an instance */
+    uint8_t attempts, retries;     /* retries: those that the budget paid */
     bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
     uint16_t status;
@@ -164,8 +171,9 @@ struct exchange {
     uint8_t fault; /* enum sample_fault: of the last attempt that failed */
     uint8_t path_len;
     uint32_t app_slot, share_slot, instance_slot; /* UINT32_MAX: none yet */
-    uint32_t timeout_ms, retries_left, hsts_s;
-    uint64_t slo_us; /* of the chosen pool; UINT64_MAX: none */
+    uint32_t timeout_ms, connect_ms, retries_left, hsts_s;
+    uint64_t total_deadline_ms; /* 0: none */
+    uint64_t slo_us;            /* of the chosen pool; UINT64_MAX: none */
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
     uint64_t bytes_in, bytes_out;
     struct http1_body request, body;
@@ -212,6 +220,17 @@ void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, 
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
 void exchange_set_timer(struct exchange *x);
 void exchange_drain_deadlines(struct worker *w); /* after a change of the table */
+/* Ends the present attempt, which the instance failed, and closes its connection. */
+void exchange_drop_attempt(struct exchange *x);
+
+/* retry.c */
+/* After a failure of an attempt whose connection is gone: sends the request again, now or a little
+ * later, if it may be. false: it may not. avoid: the instance, NULL: it is gone. */
+bool retry_failure(struct exchange *x, enum failure why, bool reused, const struct instance *avoid);
+/* An answer that is retried instead of passed on; true: the exchange was started anew. */
+bool retry_answer(struct exchange *x, uint16_t status);
+void retry_now(struct exchange *x, const struct instance *avoid);
+
 /* flow.c: one direction each, as far as it goes. false: the exchange is gone, or was started anew.
  */
 bool flow_up(struct exchange *x);

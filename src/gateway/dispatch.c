@@ -148,7 +148,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     x->taken = true;
     x->drain_deadline_ms = i->drain_deadline_ms;
     x->state = u->connecting ? EXCHANGE_CONNECTING : EXCHANGE_ACTIVE;
-    x->deadline_ms = w->now_ms + (u->connecting ? w->gateway->limits.connect_ms : x->timeout_ms);
+    x->deadline_ms = w->now_ms + (u->connecting ? x->connect_ms : x->timeout_ms);
     exchange_set_timer(x);
     return true;
 }
@@ -190,8 +190,12 @@ static void unserved(struct exchange *x, const char *text)
 
 static void take_route(struct exchange *x, const struct table_route *r)
 {
-    if (x->app_slot == NO_SLOT)
+    const struct snapshot_resilience *s = &r->route->resilience;
+    if (x->app_slot == NO_SLOT) {
         x->retries_left = r->route->retries;
+        x->total_deadline_ms = s->total_ms > 0 ? x->start_ms + s->total_ms : 0;
+    }
+    x->connect_ms = s->connect_ms > 0 ? s->connect_ms : x->worker->gateway->limits.connect_ms;
     x->app_slot = r->app->slot;
     x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms : 60000;
     x->hsts_s = x->secure ? r->route->hsts_s : 0;

@@ -11,7 +11,6 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-enum { MAX_ATTEMPTS = 16 };
 #define NO_SLOT UINT32_MAX
 
 /* ---- start
@@ -133,6 +132,8 @@ void exchange_set_timer(struct exchange *x)
     uint64_t due = x->deadline_ms;
     if (x->drain_deadline_ms != 0 && x->drain_deadline_ms < due)
         due = x->drain_deadline_ms;
+    if (x->total_deadline_ms != 0 && x->total_deadline_ms < due)
+        due = x->total_deadline_ms;
     timer_set(&x->worker->timers, &x->client->timer, due);
 }
 
@@ -182,6 +183,12 @@ static void count_instance(struct exchange *x, bool error)
     stats_instance(x->worker, x->instance_slot, INSTANCE_REQUESTS, 1);
     if (error)
         stats_instance(x->worker, x->instance_slot, INSTANCE_ERRORS, 1);
+}
+
+void exchange_drop_attempt(struct exchange *x)
+{
+    count_instance(x, true);
+    release_upstream(x, false);
 }
 
 static struct client_identity identify(const struct exchange *x)
@@ -237,6 +244,8 @@ static void count(struct exchange *x, enum outcome outcome)
         stats_request(w, x->share_slot, REQUESTS_SPILLED, 1);
     if (x->final)
         count_status(x);
+    if (x->rescued && x->final && x->status < 500 && outcome != OUTCOME_CUT)
+        count_error(x, REQUESTS_RESCUED);
     switch (outcome) {
     case OUTCOME_WHOLE: count_instance(x, x->status >= 500); break;
     case OUTCOME_FAILED: count_error(x, REQUESTS_FAILED); break;
@@ -298,34 +307,6 @@ void exchange_client_left(struct exchange *x)
 /* ---- failures
  * ------------------------------------------------------------------------------------------- */
 
-static bool may_retry(struct exchange *x, enum failure why, bool reused)
-{
-    if (x->began || x->attempts >= MAX_ATTEMPTS)
-        return false;
-    if (why == FAILED_CONNECT || (why == FAILED_BROKEN && !x->sent_any))
-        return true; /* not a byte of it reached an instance */
-    if (why != FAILED_BROKEN || !x->idempotent || !x->keeping)
-        return false;
-    if (reused) /* the instance closed it just then: no fault of anybody (RFC 9112 section 9.3.1) */
-        return true;
-    if (x->retries_left == 0)
-        return false;
-    x->retries_left--;
-    return true;
-}
-
-static void retry(struct exchange *x, const struct instance *avoid)
-{
-    stats_request(x->worker, x->share_slot, REQUESTS_RETRIED, 1);
-    x->cursor = x->kept;
-    x->cursor_at = 0;
-    x->sent_any = x->sent_all = x->deaf = false;
-    x->answer = ANSWER_HEAD;
-    x->scanned = 0;
-    x->down_ready = 0;
-    dispatch(x, NULL, NULL, avoid);
-}
-
 static void cut(struct exchange *x)
 {
     struct client *c = x->client;
@@ -355,8 +336,8 @@ void exchange_failed(struct exchange *x, enum failure why)
     release_upstream(x, false);
     if (x->final)
         cut(x);
-    else if (may_retry(x, why, reused))
-        retry(x, listed ? i : NULL); /* not listed: it may be freed by now */
+    else if (retry_failure(x, why, reused, listed ? i : NULL)) /* not listed: freed, maybe */
+        return;
     else if (why == FAILED_TIMEOUT)
         exchange_refuse(x, OUTCOME_FAILED, 504, "the instance did not answer in time");
     else if (why == FAILED_BAD_ANSWER)
@@ -369,15 +350,22 @@ void exchange_failed(struct exchange *x, enum failure why)
 void exchange_timeout(struct exchange *x)
 {
     struct client *c = x->client;
-    bool drained = x->drain_deadline_ms != 0 && x->worker->now_ms >= x->drain_deadline_ms;
-    if (x->state == EXCHANGE_HELD) {
+    uint64_t now = x->worker->now_ms;
+    bool drained = x->drain_deadline_ms != 0 && now >= x->drain_deadline_ms;
+    bool overdue = x->total_deadline_ms != 0 && now >= x->total_deadline_ms;
+    if (x->state == EXCHANGE_BACKOFF && overdue) {
+        x->fault = SAMPLE_TIMEOUT;
+        exchange_refuse(x, OUTCOME_FAILED, 504, "no instance answered in time");
+    } else if (x->state == EXCHANGE_BACKOFF) {
+        retry_now(x, x->worker->instances[x->instance_slot]);
+    } else if (x->state == EXCHANGE_HELD) {
         exchange_refuse(x, OUTCOME_UNSERVED, 503, "no instance became ready in time");
     } else if (x->state == EXCHANGE_TUNNEL) {
         exchange_end(x, OUTCOME_WHOLE);
         client_close(c);
-    } else if (x->state == EXCHANGE_CONNECTING) {
+    } else if (x->state == EXCHANGE_CONNECTING && !overdue) {
         exchange_failed(x, FAILED_CONNECT);
-    } else if (drained) {
+    } else if (drained && !overdue) {
         exchange_failed(x, FAILED_BROKEN);
     } else if (x->final && !c->endpoint.writable) {
         exchange_client_left(x); /* it stopped reading */
@@ -423,7 +411,7 @@ void exchange_run(struct exchange *x)
         exchange_client_left(x);
         return;
     }
-    if (x->state == EXCHANGE_HELD || (x->state == EXCHANGE_CONNECTING && !connected(x)))
+    if (x->state <= EXCHANGE_BACKOFF || (x->state == EXCHANGE_CONNECTING && !connected(x)))
         return;
     if (flow_up(x))
         flow_down(x);

@@ -301,6 +301,8 @@ static enum step take_head(struct exchange *x)
         return STEP_GONE;
     }
     x->scanned = 0;
+    if (h.status >= 502 && retry_answer(x, h.status))
+        return STEP_GONE;
     if (h.status >= 200)
         final_head(x, &h);
     bool pass = h.status >= 200 || !x->http10; /* RFC 9110 section 15.2: none to HTTP/1.0 */

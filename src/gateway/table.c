@@ -117,6 +117,20 @@ static void compile_instances(struct table *t)
     }
 }
 
+static void compile_shares(struct table *t)
+{
+    t->route_by_slot = xcalloc(t->snapshot->request_slots + 1, sizeof *t->route_by_slot);
+    for (uint32_t i = 0; i < t->routes_len; i++)
+        for (uint32_t k = 0; k < t->routes[i].route->shares_len; k++)
+            t->route_by_slot[t->routes[i].route->shares[k].slot] = i + 1;
+}
+
+const struct table_route *table_route_of_share(const struct table *t, uint32_t slot)
+{
+    uint32_t i = slot < t->snapshot->request_slots ? t->route_by_slot[slot] : 0;
+    return i != 0 ? &t->routes[i - 1] : NULL;
+}
+
 struct table *table_make(struct snapshot *s, struct error *err)
 {
     if (check_slots(s, err) < 0) {
@@ -143,6 +157,7 @@ struct table *table_make(struct snapshot *s, struct error *err)
     compile_hosts(t);
     compile_instances(t);
     t->rules = rules_make(s);
+    compile_shares(t);
     return t;
 }
 
@@ -156,6 +171,7 @@ void table_free(struct table *t)
     free(t->rules);
     free(t->identities);
     free(t->by_slot);
+    free(t->route_by_slot);
     free(t);
 }
 

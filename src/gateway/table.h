@@ -35,7 +35,8 @@ struct table {
     uint64_t *identities; /* of the snapshot's instances: who has a slot */
     uint32_t *by_slot;    /* instance index + 1, 0: none; by_slot_len of them */
     uint32_t by_slot_len;
-    struct table *next; /* control thread: waiting to be freed */
+    uint32_t *route_by_slot; /* of a share: index in routes + 1, 0: none; snapshot.request_slots */
+    struct table *next;      /* control thread: waiting to be freed */
 };
 
 /* Takes the snapshot over, also when it fails (NULL, *err). */
@@ -47,6 +48,8 @@ void table_free(struct table *t);
  * the request to the next one. NULL: none. bad: the path is malformed. */
 const struct table_route *table_route(const struct table *t, const struct http1_head *h,
                                       const char *p, bool *bad);
+/* The route with this share (not a pin's); NULL: none, or not in this table. */
+const struct table_route *table_route_of_share(const struct table *t, uint32_t slot);
 /* All of a range of the snapshot's matches hold. */
 bool table_matches(const struct table *t, const struct http1_head *h, const char *p, uint32_t first,
                    uint32_t len);

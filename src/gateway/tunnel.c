@@ -12,6 +12,7 @@ void tunnel_start(struct exchange *x)
 {
     x->state = EXCHANGE_TUNNEL;
     x->deadline_ms = TIMER_NEVER;
+    x->total_deadline_ms = 0;
     x->client->close_after = true;
     stats_instance(x->worker, x->instance_slot, INSTANCE_UPGRADED, 1);
     exchange_set_timer(x);

@@ -3,6 +3,7 @@
 #define SLUICE_GATEWAY_WORKER_H
 
 #include "gateway/address.h"
+#include "gateway/budget.h"
 #include "gateway/chunk.h"
 #include "gateway/link.h"
 #include "gateway/repeats.h"
@@ -105,6 +106,8 @@ struct worker {
     struct link instance_list;
     struct access_writer *access; /* NULL: no access log */
     struct repeats repeats;
+    struct budget budgets[METRICS_REQUEST_SLOTS]; /* of retries, by share */
+    uint64_t started_ms;
     uint64_t clients_numbered; /* so far: those that had an error and no address of their own */
 };
 

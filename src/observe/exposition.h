@@ -38,6 +38,10 @@
       "Requests served here because the release meant for them had no ready instance.")            \
     X(FAMILY_RETRIED, "sluice_requests_retried_total", "counter", "release,version",               \
       "Attempts beyond the first.")                                                                \
+    X(FAMILY_UNRETRIED, "sluice_requests_unretried_total", "counter", "release,version",           \
+      "Failed requests that were not sent again because the route's retry budget was spent.")      \
+    X(FAMILY_RESCUED, "sluice_requests_rescued_total", "counter", "release,version",               \
+      "Requests of which a retry hid an instance's 502, 503 or 504.")                              \
     X(FAMILY_BYTES_IN, "sluice_request_bytes_total", "counter", "release,version",                 \
       "Bytes of requests sent to instances.")                                                      \
     X(FAMILY_BYTES_OUT, "sluice_response_bytes_total", "counter", "release,version",               \

@@ -20,6 +20,9 @@
     X(IN_PROBE, "a probe")                                                                         \
     X(IN_STOP, "stop")                                                                             \
     X(IN_ROUTE, "a route")                                                                         \
+    X(IN_RETRIES, "retries")                                                                       \
+    X(IN_OUTLIER, "outlier")                                                                       \
+    X(IN_CAPACITY, "capacity")                                                                     \
     X(IN_MATCH, "match")                                                                           \
     X(IN_HEADERS, "headers")                                                                       \
     X(IN_EDITS, "headers.request and headers.response")                                            \

@@ -99,6 +99,29 @@ struct redirect_spec {
     enum redirect_keep keep;
 };
 
+/* On which failures of an instance an idempotent request is sent again. */
+enum retry_on {
+    RETRY_ON_RESET = 1, /* it broke off before it answered */
+    RETRY_ON_502 = 2,
+    RETRY_ON_503 = 4,
+    RETRY_ON_504 = 8,
+};
+
+/* How a route treats its instances. */
+struct resilience_spec {
+    int64_t connect_ms, total_ms; /* total_ms 0: no limit */
+    uint32_t retry_budget_ppm;    /* of the requests */
+    int64_t retry_backoff_ms;
+    uint32_t retry_on;          /* enum retry_on, together */
+    uint32_t eject_errors;      /* in a row; 0: off */
+    uint32_t eject_latency_ppm; /* of the others' mean; 0: off */
+    int64_t eject_base_ms, eject_max_ms;
+    uint32_t eject_share_ppm;                 /* of a release's instances at most */
+    uint32_t in_flight, connections, pending; /* of a release; in_flight, connections 0: no limit */
+    int64_t queue_ms;
+    int64_t slow_start_ms; /* 0: none */
+};
+
 struct route_spec {
     const char *host; /* lower case, "" any, may start with "*." */
     const char *path; /* starts with '/', a prefix on segment borders */
@@ -110,6 +133,7 @@ struct route_spec {
     struct headers_spec headers;
     struct rewrite_spec rewrite;
     struct redirect_spec redirect;
+    struct resilience_spec resilience;
 };
 
 enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };

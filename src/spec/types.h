@@ -12,10 +12,10 @@ extern const struct value_type
     /* types_basic.c */
     type_boolean,
     type_duration, type_duration_positive, type_duration_years, type_threshold, type_history,
-    type_retries, type_hold_requests, type_min_requests, type_on_failure, type_sticky, type_amount,
-    type_cpu, type_memory, type_error_rate, type_judge_alpha, type_judge_worse, type_judge_more,
-    type_folder, type_resources, type_hold, type_slo, type_judge, type_latency, type_inconclusive,
-    type_limit, type_https, type_interval,
+    type_hold_requests, type_min_requests, type_on_failure, type_sticky, type_amount, type_cpu,
+    type_memory, type_error_rate, type_judge_alpha, type_judge_worse, type_judge_more, type_folder,
+    type_resources, type_hold, type_slo, type_judge, type_latency, type_inconclusive, type_limit,
+    type_https, type_interval,
     /* types_app.c */
     type_app_name, type_environment, type_version, type_engine, type_not_yet, type_commands,
     type_metric_name, type_run, type_replicas, type_port, type_env, type_env_files, type_user,
@@ -31,6 +31,9 @@ extern const struct value_type
     /* types_rewrite.c */
     type_rewrite, type_path_prefix, type_whole_path, type_redirect, type_redirect_to,
     type_redirect_status, type_redirect_keep,
+    /* types_resilience.c */
+    type_retries, type_retry_attempts, type_retry_budget, type_retry_on, type_outlier,
+    type_eject_latency, type_max_ejected, type_capacity, type_duration_or_none,
     /* types_strategy.c */
     type_strategy, type_rolling, type_recreate, type_blue_green, type_canary, type_steps,
     type_step_hold, type_step_weight, type_canary_instances,

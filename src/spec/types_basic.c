@@ -112,7 +112,6 @@ static bool write_count(const struct key *key, const void *base, struct buf *out
         .shape = text, .read = read_count, .write = write_count, .min = lowest, .max = highest}
 COUNT_TYPE(type_threshold, 1, 1000, "a whole number from 1 to 1000");
 COUNT_TYPE(type_history, 1, 1000, "a whole number from 1 to 1000");
-COUNT_TYPE(type_retries, 0, 10, "a whole number from 0 to 10");
 COUNT_TYPE(type_hold_requests, 0, 1000000, "a whole number from 0 to 1000000");
 COUNT_TYPE(type_min_requests, 1, 1000000, "a whole number from 1 to 1000000");
 COUNT_TYPE(type_limit, 0, 100000, "a whole number from 0 to 100000");

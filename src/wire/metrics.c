@@ -118,7 +118,7 @@ uint64_t metrics_request(const struct metrics_view *v, uint32_t slot, enum reque
     uint64_t sum = 0;
     for (uint32_t w = 0; w < v->workers_len; w++)
         sum += read_metric(&v->workers[w].requests[slot].counters[m]);
-    return m == REQUESTS_WAITING ? never_negative(sum) : sum;
+    return request_metric_is_gauge(m) ? never_negative(sum) : sum;
 }
 
 uint64_t metrics_latency_us(const struct metrics_view *v, uint32_t slot)

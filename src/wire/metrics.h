@@ -20,7 +20,7 @@
 
 enum {
     METRICS_MAGIC = 0x534c4d58, /* "SLMX" */
-    METRICS_FORMAT = 3,
+    METRICS_FORMAT = 4,
     METRICS_MAX_WORKERS = 16,
     METRICS_REQUEST_SLOTS = 4096, /* app slots and route x release slots share this range */
     METRICS_INSTANCE_SLOTS = 16384,
@@ -51,6 +51,11 @@ enum request_metric {
     /* Of 5XX + FAILED + CUT: those of a client that had one in this app just before, whichever
      * release it was. What is left are errors that count each client once (gateway/repeats.h). */
     REQUESTS_REPEATS,
+    REQUESTS_UNRETRIED, /* failed, and would have been retried but for the budget */
+    REQUESTS_RESCUED,   /* an instance's 502..504 that a retry hid from the client: errors, too */
+    REQUESTS_QUEUED,    /* waited for their turn (capacity) */
+    REQUESTS_QUEUE,     /* gauge: wait for their turn now */
+    REQUESTS_REFUSED,   /* 503: over the capacity, with the queue full or after too long a wait */
     REQUEST_METRICS
 };
 
@@ -64,6 +69,11 @@ enum instance_metric {
     INSTANCE_ABOVE_SLO,  /* as REQUESTS_ABOVE_SLO */
     INSTANCE_METRICS
 };
+
+static inline bool request_metric_is_gauge(enum request_metric m)
+{
+    return m == REQUESTS_WAITING || m == REQUESTS_QUEUE;
+}
 
 struct request_slot {
     metric counters[REQUEST_METRICS];

@@ -50,7 +50,8 @@ enum {
     X(text, id)                                                                                    \
     X(u32, slot)                                                                                   \
     X(u16, port)                                                                                   \
-    X(u32, keepalive_ms)
+    X(u32, keepalive_ms)                                                                           \
+    X(u64, ready_at_ms)
 #define MATCH_FIELDS(X)                                                                            \
     X(u32, kind)                                                                                   \
     X(text, name)                                                                                  \
@@ -73,6 +74,21 @@ enum {
     X(u32, retries)                                                                                \
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
+    X(u32, resilience.connect_ms)                                                                  \
+    X(u32, resilience.total_ms)                                                                    \
+    X(u32, resilience.retry_budget_ppm)                                                            \
+    X(u32, resilience.retry_backoff_ms)                                                            \
+    X(u32, resilience.retry_on)                                                                    \
+    X(u32, resilience.eject_errors)                                                                \
+    X(u32, resilience.eject_latency_ppm)                                                           \
+    X(u32, resilience.eject_base_ms)                                                               \
+    X(u32, resilience.eject_max_ms)                                                                \
+    X(u32, resilience.eject_share_ppm)                                                             \
+    X(u32, resilience.in_flight)                                                                   \
+    X(u32, resilience.connections)                                                                 \
+    X(u32, resilience.pending)                                                                     \
+    X(u32, resilience.queue_ms)                                                                    \
+    X(u32, resilience.slow_start_ms)                                                               \
     X(text, sticky_cookie)                                                                         \
     X(maybe_text, redirect.to)                                                                     \
     X(u16, redirect.status)                                                                        \
@@ -99,9 +115,9 @@ enum {
 #define ARRAYS(X)                                                                                  \
     X(apps, app, 23, "app")                                                                        \
     X(pools, pool, 23, "pool")                                                                     \
-    X(instances, instance, 13, "instance")                                                         \
+    X(instances, instance, 21, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
-    X(routes, route, 37, "route")                                                                  \
+    X(routes, route, 97, "route")                                                                  \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")
@@ -557,6 +573,13 @@ static const char *check_redirect(const struct snapshot_redirect *r)
     return NULL;
 }
 
+static const char *check_resilience(const struct snapshot_resilience *r)
+{
+    if (r->retry_budget_ppm > 1000000 || r->eject_share_ppm > 1000000)
+        return "a share is more than all";
+    return r->retry_on <= SNAPSHOT_RETRY_ALL ? NULL : "it retries on something unknown";
+}
+
 static const char *check_route(const struct snapshot *s, const struct snapshot_route *r)
 {
     const char *wrong = check_redirect(&r->redirect);
@@ -576,7 +599,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "it neither redirects nor does not";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
-    return check_shares(s, r);
+    wrong = check_resilience(&r->resilience);
+    return wrong != NULL ? wrong : check_shares(s, r);
 }
 
 /* Two owners of one slot would mix their in-flight gauges, and so a drain would never be over, or

@@ -45,6 +45,7 @@ struct snapshot_instance {
     uint32_t slot;
     uint16_t port;         /* on 127.0.0.1 */
     uint32_t keepalive_ms; /* idle upstream connections older than this are not used; 4000 */
+    uint64_t ready_at_ms;  /* CLOCK_BOOTTIME; for slow start. 0: long ago */
 };
 
 /* One change to the fields of a message: all lines of that name go, or are replaced by one, or a
@@ -98,6 +99,31 @@ struct snapshot_pin {
     uint32_t first_match, matches;
 };
 
+/* On which failures a request is sent again, in snapshot_resilience.retry_on. */
+enum {
+    SNAPSHOT_RETRY_RESET = 1, /* broken off before the answer */
+    SNAPSHOT_RETRY_502 = 2,
+    SNAPSHOT_RETRY_503 = 4,
+    SNAPSHOT_RETRY_504 = 8,
+    SNAPSHOT_RETRY_ALL = 15,
+};
+
+/* How a route treats its instances. */
+struct snapshot_resilience {
+    uint32_t connect_ms;       /* 0: as long as the gateway thinks */
+    uint32_t total_ms;         /* 0: no limit */
+    uint32_t retry_budget_ppm; /* of the requests, up to 1,000,000 */
+    uint32_t retry_backoff_ms;
+    uint32_t retry_on;
+    uint32_t eject_errors;      /* in a row; 0: off */
+    uint32_t eject_latency_ppm; /* of the others' mean; 0: off */
+    uint32_t eject_base_ms, eject_max_ms;
+    uint32_t eject_share_ppm;                 /* of a pool at most, up to 1,000,000 */
+    uint32_t in_flight, connections, pending; /* per share; in_flight, connections 0: no limit */
+    uint32_t queue_ms;
+    uint32_t slow_start_ms; /* 0: none */
+};
+
 struct snapshot_route {
     uint32_t app;                  /* index in snapshot.apps */
     const char *host;              /* lower case; "" any; "*.example.org" */
@@ -107,6 +133,7 @@ struct snapshot_route {
     uint32_t retries;
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
+    struct snapshot_resilience resilience;
     uint32_t shares_len, pins_len;
     struct snapshot_share
         shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */

@@ -74,6 +74,19 @@ static struct snapshot_share share_of(char **w, int n)
                                    number(w, n, "slot", 1), number(w, n, "rules", 0)};
 }
 
+static uint64_t boot_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* age: since it was ready, in ms. */
+static uint64_t ready_at(char **w, int n)
+{
+    return word(w, n, "age", NULL) != NULL ? boot_ms() - number(w, n, "age", 0) : 0;
+}
+
 static void collect_route(char **w, int n)
 {
     struct snapshot_route *r = GROW(draft.routes, draft.routes_len);
@@ -84,6 +97,23 @@ static void collect_route(char **w, int n)
     r->matches = number(w, n, "matches", 0);
     r->timeout_ms = number(w, n, "timeout", 60000);
     r->retries = number(w, n, "retries", 1);
+    r->resilience = (struct snapshot_resilience){
+        .connect_ms = number(w, n, "connect", 0),
+        .total_ms = number(w, n, "total", 0),
+        .retry_budget_ppm = number(w, n, "budget", 200000),
+        .retry_backoff_ms = number(w, n, "backoff", 0),
+        .retry_on = number(w, n, "on", SNAPSHOT_RETRY_RESET),
+        .eject_errors = number(w, n, "errors", 0),
+        .eject_latency_ppm = number(w, n, "latency", 0),
+        .eject_base_ms = number(w, n, "base", 30000),
+        .eject_max_ms = number(w, n, "max", 300000),
+        .eject_share_ppm = number(w, n, "share", 500000),
+        .in_flight = number(w, n, "in_flight", 0),
+        .connections = number(w, n, "connections", 0),
+        .pending = number(w, n, "pending", 100),
+        .queue_ms = number(w, n, "queue", 5000),
+        .slow_start_ms = number(w, n, "slow_start", 0),
+    };
     r->sticky_cookie = arg(w, n, "sticky", "");
     if (word(w, n, "to", NULL) != NULL)
         r->redirect =
@@ -123,7 +153,7 @@ static int collect(char **w, int n)
         struct snapshot_instance *i = GROW(draft.instances, draft.instances_len);
         *i = (struct snapshot_instance){arg(w, n, "id", "i"), number(w, n, "slot", 0),
                                         (uint16_t)number(w, n, "port", 0),
-                                        number(w, n, "keepalive", 4000)};
+                                        number(w, n, "keepalive", 4000), ready_at(w, n)};
     } else if (strcmp(w[0], "pool") == 0) {
         struct snapshot_pool *p = GROW(draft.pools, draft.pools_len);
         *p = (struct snapshot_pool){number(w, n, "release", 1), arg(w, n, "version", "1"),
@@ -152,11 +182,8 @@ static int collect(char **w, int n)
         collect_edit(w, n);
     } else if (strcmp(w[0], "draining") == 0) {
         struct snapshot_draining *d = GROW(draft.draining, draft.draining_len);
-        struct timespec t;
-        clock_gettime(CLOCK_BOOTTIME, &t);
-        *d = (struct snapshot_draining){number(w, n, "slot", 0), (uint64_t)t.tv_sec * 1000 +
-                                                                     (uint64_t)t.tv_nsec / 1000000 +
-                                                                     number(w, n, "in", 1000)};
+        *d = (struct snapshot_draining){number(w, n, "slot", 0),
+                                        boot_ms() + number(w, n, "in", 1000)};
     } else {
         return -1;
     }
@@ -198,8 +225,9 @@ static void apply(int control)
 }
 
 static const char *const request_names[] = {
-    "requests", "5xx",      "4xx", "failed",  "cut",      "left",      "spilled",   "retried",
-    "held",     "unserved", "bad", "waiting", "bytes_in", "bytes_out", "above_slo", "repeats"};
+    "requests",  "5xx",     "4xx",       "failed",  "cut",     "left",     "spilled",
+    "retried",   "held",    "unserved",  "bad",     "waiting", "bytes_in", "bytes_out",
+    "above_slo", "repeats", "unretried", "rescued", "queued",  "queue",    "refused"};
 static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
                                              "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");

@@ -46,7 +46,8 @@ static void the_small_file(void **state)
         "\"period\":\"1s\",\"timeout\":\"1s\",\"successes\":1,\"failures\":3}},"
         "\"stop\":{\"signal\":\"TERM\",\"drain\":\"30s\",\"grace\":\"30s\"},"
         "\"routes\":[{\"path\":\"/"
-        "\",\"timeout\":\"1m\",\"retries\":1,\"https\":\"optional\",\"hsts\":\"0s\"}],"
+        "\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":\"optional\","
+        "\"hsts\":\"0s\"}],"
         "\"hold\":{\"time\":\"10s\",\"requests\":1000},\"strategy\":{\"rolling\":{"
         "\"max-surge\":\"25%\",\"max-unavailable\":\"25%\",\"min-ready\":\"0s\"}},"
         "\"slo\":{\"min-requests\":50,\"window\":\"1m\"},\"bake\":{\"time\":\"0s\",\"keep\":false},"
@@ -60,7 +61,8 @@ static void the_small_file(void **state)
 
 /* ---- the property: any good file survives ---------------------------------------------------- */
 
-static const char *const lines[][8] = {
+enum { LINES = 12 };
+static const char *const lines[][LINES] = {
     {"version: 1.0\n", "version: v2+3\n", "version: ${N}\n"},
     {"source: .\n", "source: \"a \\\"b\\\" \\\\ c\"\n"},
     {"build: [make]\n", "build: [[npm, ci], 'x && y']\n", "build: []\n"},
@@ -81,7 +83,13 @@ static const char *const lines[][8] = {
      "stop: {grace: 1h1m}\n"},
     {"routes: [{}]\n", "routes: [{host: '*.A.example', path: /x/%41/}]\n",
      "routes: [{match: {cookie: {c: }, header: {X: 'a \"b\"', Y: é}}}, {path: /b, retries: 0}]\n",
-     "routes: [{match: {query: {a b: 'c=&', d: , e: ''}, method: [POST, GET]}}]\n", "routes: []\n"},
+     "routes: [{match: {query: {a b: 'c=&', d: , e: ''}, method: [POST, GET]}}]\n",
+     "routes: [{retries: {attempts: 3, budget: 10%, backoff: 0s, on: [503, reset]}}]\n",
+     "routes: [{retries: {on: []}, outlier: off, connect-timeout: 1s, total-timeout: 1m}]\n",
+     "routes: [{outlier: {errors: 0, latency: 300%, base: 1s, max: 2s, max-ejected: 10%}}]\n",
+     "routes: [{capacity: {in-flight: 5, connections: 6, pending: 0, queue-time: 0s}, "
+     "slow-start: 30s}]\n",
+     "routes: []\n"},
     {"hold: {time: 0s}\n", "hold: {requests: 5}\n"},
     {"strategy: recreate\n",
      "strategy: {rolling: {max-surge: 3, max-unavailable: 0%, min-ready: 7s}}\n",
@@ -127,7 +135,7 @@ static void any_good_file_survives_its_json(void **state)
         bool has_run = false;
         for (size_t i = 0; i < COUNT_OF(lines); i++) {
             size_t n = 0;
-            while (n < 8 && lines[i][n] != NULL)
+            while (n < LINES && lines[i][n] != NULL)
                 n++;
             uint32_t pick = next_random(&seed) % (uint32_t)(n + 1);
             if (pick < n)
@@ -155,7 +163,7 @@ static void every_line_is_good_alone(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT_OF(lines); i++)
-        for (size_t j = 0; j < 8 && lines[i][j] != NULL; j++) {
+        for (size_t j = 0; j < LINES && lines[i][j] != NULL; j++) {
             cleanup_free char *text =
                 xasprintf("app: shop\n%s%s", lines[i][j],
                           strncmp(lines[i][j], "run", 3) == 0 ? "" : "run: x\n");
@@ -250,10 +258,12 @@ static void a_difference_is_a_line_per_key(void **state)
     check_diff("routes: [{path: /a}, {path: /b}]\n", "routes: [{path: /b}, {path: /c}]\n",
                "routes: removed "
                "{\"path\":\"/"
-               "a\",\"timeout\":\"1m\",\"retries\":1,\"https\":\"optional\",\"hsts\":\"0s\"}\n"
+               "a\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":"
+               "\"optional\",\"hsts\":\"0s\"}\n"
                "routes: added "
                "{\"path\":\"/"
-               "c\",\"timeout\":\"1m\",\"retries\":1,\"https\":\"optional\",\"hsts\":\"0s\"}\n");
+               "c\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":"
+               "\"optional\",\"hsts\":\"0s\"}\n");
 }
 
 /* Plans and events are read by many; what env holds is not for all of them. */

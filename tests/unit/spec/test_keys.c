@@ -47,6 +47,22 @@ static void the_four_lines_get_every_default(void **state)
     assert_string_equal(s->routes[0].path, "/");
     assert_int_equal(s->routes[0].timeout_ms, 60000);
     assert_int_equal(s->routes[0].retries, 1);
+    const struct resilience_spec *to = &s->routes[0].resilience;
+    assert_int_equal(to->connect_ms, 2000);
+    assert_int_equal(to->total_ms, 0);
+    assert_int_equal(to->retry_budget_ppm, 200000);
+    assert_int_equal(to->retry_backoff_ms, 25);
+    assert_int_equal(to->retry_on, RETRY_ON_RESET);
+    assert_int_equal(to->eject_errors, 5);
+    assert_int_equal(to->eject_latency_ppm, 0);
+    assert_int_equal(to->eject_base_ms, 30000);
+    assert_int_equal(to->eject_max_ms, 300000);
+    assert_int_equal(to->eject_share_ppm, 500000);
+    assert_int_equal(to->in_flight, 0);
+    assert_int_equal(to->connections, 0);
+    assert_int_equal(to->pending, 100);
+    assert_int_equal(to->queue_ms, 5000);
+    assert_int_equal(to->slow_start_ms, 0);
     assert_int_equal(s->hold_ms, 10000);
     assert_int_equal(s->hold_requests, 1000);
     assert_int_equal(s->strategy.kind, STRATEGY_ROLLING);
@@ -450,7 +466,28 @@ static const struct fault route_faults[] = {
      "3:43 `routes`: this route is given twice | the same host, path and match stand in line 3"},
     {"routes: [{timeout: 0s}]\n", "3:20 `routes.timeout`: must be longer than 0"},
     {"routes: [{retries: 11}]\n",
-     "3:20 `routes.retries`: expected a whole number from 0 to 10, got `11`"},
+     "3:20 `routes.retries`: expected a whole number from 0 to 10, or a map such as "
+     "{attempts: 1, budget: 20%}, got `11`"},
+    {"routes: [{retries: {attempts: 11}}]\n",
+     "3:31 `routes.retries.attempts`: expected a whole number from 0 to 10, got `11`"},
+    {"routes: [{retries: {budget: 20}}]\n",
+     "3:29 `routes.retries.budget`: expected a percentage from 0% to 100%, got `20` | did you mean "
+     "`20%`?"},
+    {"routes: [{retries: {on: [504, 500]}}]\n",
+     "3:31 `routes.retries.on`: expected `reset`, `502`, `503` or `504`, got `500` | did you mean "
+     "`502`?"},
+    {"routes: [{retries: {on: {a: b}}}]\n",
+     "3:25 `routes.retries.on`: expected a list of `reset`, `502`, `503` and `504`, got a map"},
+    {"routes: [{retries: [1]}]\n", "3:20 `routes.retries`: expected a map, got a list"},
+    {"routes: [{outlier: on}]\n",
+     "3:20 `routes.outlier`: expected a map such as {errors: 5, base: 30s}, or `off`, got `on`"},
+    {"routes: [{outlier: {latency: 110%}}]\n",
+     "3:30 `routes.outlier.latency`: expected a percentage from 150% to 10000%, or `off`, got "
+     "`110%`"},
+    {"routes: [{outlier: {base: 0s}}]\n", "3:27 `routes.outlier.base`: must be longer than 0"},
+    {"routes: [{capacity: {in-flight: x}}]\n",
+     "3:33 `routes.capacity.in-flight`: expected a whole number from 0 to 100000, got `x`"},
+    {"routes: [{connect-timeout: 0s}]\n", "3:28 `routes.connect-timeout`: must be longer than 0"},
     {"routes: [{match: {headers: {a: b}}}]\n",
      "3:19 unknown key `headers` in `routes.match` | did you mean `header`?"},
     {"routes: [{match: {header: {a b: c}}}]\n",

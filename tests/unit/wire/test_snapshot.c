@@ -31,9 +31,9 @@ static void make(struct whole *x)
     x->apps[1] = (struct snapshot_app){"blog", "staging", false, 0, 0, 0, 1};
     x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2, 250000};
     x->pools[1] = (struct snapshot_pool){8, "", 2, 1, UINT64_MAX};
-    x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000};
-    x->instances[1] = (struct snapshot_instance){"shop-7-2", 5, 65535, 0};
-    x->instances[2] = (struct snapshot_instance){"shop-8-1", 2, 1, 4000};
+    x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000, 0};
+    x->instances[1] = (struct snapshot_instance){"shop-7-2", 5, 65535, 0, 123456};
+    x->instances[2] = (struct snapshot_instance){"shop-8-1", 2, 1, 4000, UINT64_MAX};
     x->matches[0] = (struct snapshot_match){SNAPSHOT_MATCH_HEADER, "x-preview", "gr\xc3\xbcn"};
     x->matches[1] = (struct snapshot_match){SNAPSHOT_MATCH_COOKIE, "Canary", NULL};
     x->routes[0] = (struct snapshot_route){.app = 0,
@@ -43,6 +43,11 @@ static void make(struct whole *x)
                                            .matches = 1,
                                            .timeout_ms = 60000,
                                            .retries = 1,
+                                           .resilience = {.connect_ms = 500,
+                                                          .retry_budget_ppm = 1000000,
+                                                          .retry_on = SNAPSHOT_RETRY_ALL,
+                                                          .eject_share_ppm = 1000000,
+                                                          .slow_start_ms = 30000},
                                            .shares_len = 2,
                                            .pins_len = 1,
                                            .shares = {{0, 950000, 2, 0}, {1, 50000, 3, 2}},
@@ -117,6 +122,10 @@ static void both_ways(void **state)
     assert_int_equal(r->routes[0].pins[0].share.slot, 4);
     assert_int_equal(r->routes[0].pins[0].first_match, 1);
     assert_string_equal(r->routes[0].sticky_cookie, "sluice-shop");
+    assert_int_equal(r->instances[1].ready_at_ms, 123456);
+    assert_int_equal(r->routes[0].resilience.connect_ms, 500);
+    assert_int_equal(r->routes[0].resilience.slow_start_ms, 30000);
+    assert_int_equal(r->routes[1].resilience.retry_on, 0);
     assert_string_equal(r->routes[1].path, "/blog");
     assert_int_equal(r->routes[1].shares_len, 0);
     assert_int_equal(r->routes[0].shares[1].rules, 2);
@@ -211,6 +220,9 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->routes[0].matches = 3, "route 0: its matches")                                            \
     X(x->routes[0].first_match = 2, "route 0: its matches")                                        \
     X(x->routes[0].retries = 101, "retries")                                                       \
+    X(x->routes[0].resilience.retry_budget_ppm = 1000001, "more than all")                         \
+    X(x->routes[0].resilience.eject_share_ppm = 1000001, "more than all")                          \
+    X(x->routes[0].resilience.retry_on = 16, "retries on something unknown")                       \
     X(x->routes[0].redirect_https = 2, "redirects")                                                \
     X(x->routes[0].shares[0].rules = 3, "share's rules")                                           \
     X(x->routes[0].pins[0].share.rules = 3, "share's rules")                                       \
