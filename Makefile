@@ -40,11 +40,12 @@ CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 
 # ---- the rooms and their arrows --------------------------------------------------------------------
-ROOMS := base os wire tls spec core judge simulate store pack gateway fetch engine observe control api shim guardian cli
+ROOMS := base os wire tls acme spec core judge simulate store pack gateway fetch engine observe control api shim guardian cli
 uses.base     :=
 uses.os       := base
 uses.wire     := base
 uses.tls      := base
+uses.acme     := base tls
 uses.spec     := base
 uses.core     := base spec
 uses.judge    := base
@@ -55,7 +56,7 @@ uses.gateway  := base os wire tls
 uses.fetch    := base os wire
 uses.engine   := base os wire spec
 uses.observe  := base wire core spec
-uses.control  := base os wire tls spec core judge store pack engine observe
+uses.control  := base os wire tls acme spec core judge store pack engine observe
 uses.api      := base os wire spec core judge store pack engine observe control
 uses.shim     := base os wire
 uses.guardian := base os wire
@@ -112,7 +113,7 @@ $(O)/obj/embedded.o: src/embedded.S $(O)/shim $(O)/guardian
 
 # ---- the binary ------------------------------------------------------------------------------------
 LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -lssl -lcrypto -Wl,-Bdynamic -lm -ldl -lpthread
-LINK_ORDER  := api cli simulate control observe engine pack store judge core spec gateway fetch guardian shim tls wire os base
+LINK_ORDER  := api cli simulate control acme observe engine pack store judge core spec gateway fetch guardian shim tls wire os base
 $(O)/inc/main/.made: Makefile
 	@rm -rf $(O)/inc/main && mkdir -p $(O)/inc/main
 	@for r in $(uses.main); do ln -sfn $(CURDIR)/src/$$r $(O)/inc/main/$$r; done
@@ -163,7 +164,7 @@ $(foreach r,$(ROOMS),$(eval unit-$r: $(filter $(O)/unit/$r/%,$(UNIT_BINS)) ; @te
 # the engine, pack and the clocks. What the controller calls the kernel for itself is wrapped.
 SIM_OBJS := $(patsubst tests/sim/%.c,$(O)/sim/%.o,$(wildcard tests/sim/*.c))
 SIM_WRAP := bind getrandom statvfs unixsock_connect unixsock_send write_all
-SIM_LIBS := $(foreach r,control observe engine store judge core spec tls wire os base,$(call lib,$r))
+SIM_LIBS := $(foreach r,control acme observe engine store judge core spec tls wire os base,$(call lib,$r))
 $(O)/sim/%.o: tests/sim/%.c tests/sim/sim.h $(O)/inc/control/.made | $(O)/packages.stamp
 	@mkdir -p $(@D)
 	$(quiet_CC)$(CCACHE) $(CC) $(CFLAGS) -Wno-missing-prototypes -iquote $(O)/inc/control -iquote tests/sim -MMD -MP -c $< -o $@
@@ -222,7 +223,7 @@ lint-build: $(foreach r,$(ROOMS),$(call lib,$r)) $(O)/obj/main.o
 
 # fuzz/fuzz_NAME.c, each for FUZZ_SECONDS; seeds in fuzz/corpus/NAME, what is found new stays in build/.
 FUZZ_SECONDS ?= 60
-FUZZ_ROOMS   := judge core spec wire base
+FUZZ_ROOMS   := judge core spec acme tls wire base
 FUZZ_NAMES   := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 fuzz: $(O)/fuzz-packages.stamp $(O)/packages.stamp ## fuzzers of what reads from outside, FUZZ_SECONDS=60 each
 	@$(MAKE) --no-print-directory -j$(JOBS) SAN=fuzz fuzz-bins
