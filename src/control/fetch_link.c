@@ -130,7 +130,8 @@ static void take_message(struct fetch *f, const struct fetchctl_message *m)
     finish(f, i,
            &(struct fetch_answer){.status = m->kind == FETCHCTL_ANSWER ? m->number : 0,
                                   .body = m->body,
-                                  .body_len = m->body_len});
+                                  .body_len = m->body_len,
+                                  .fields = m->fields});
 }
 
 static void take_input(struct fetch *f, struct helper *h)
@@ -193,6 +194,7 @@ static pid_t spawn_helper(const struct boot *own, int socket, struct error *err)
     boot_init(&boot);
     boot.role = BOOT_FETCH;
     boot_set(&boot.data_dir, own->data_dir);
+    boot_set(&boot.acme_ca, own->acme_ca);
     boot.log_level = own->log_level;
     boot.gateway_uid = own->gateway_uid;
     boot.gateway_gid = own->gateway_gid;
@@ -263,7 +265,7 @@ static void tell_failed(struct fetch *f)
             continue;
         }
         snprintf(why, sizeof why, "%s", call->why);
-        finish(f, i, &(struct fetch_answer){.body = why, .body_len = strlen(why)});
+        finish(f, i, &(struct fetch_answer){.body = why, .body_len = strlen(why), .fields = ""});
         i = 0;
     }
 }

@@ -11,7 +11,7 @@ struct control;
 struct fetch_call;
 
 struct fetch_request {
-    enum fetchctl_kind kind; /* FETCHCTL_POST_FORM, FETCHCTL_POST_JSON */
+    enum fetchctl_kind kind; /* one of the requests */
     const char *url;         /* at most FETCHCTL_URL_MAX bytes */
     const char *body;        /* at most FETCHCTL_BODY_MAX */
     size_t body_len;
@@ -22,6 +22,7 @@ struct fetch_answer {
     uint32_t status; /* of HTTP; 0: there was no answer, and the body is a sentence that says why */
     const char *body;
     size_t body_len;
+    const char *fields; /* as in struct fetchctl_message */
 };
 /* Called once, never from within fetch_start(), and not at all after fetch_cancel() and
  * fetch_release(). */

@@ -5,18 +5,21 @@
 #include "base/vec.h"
 #include "fetch/transfer.h"
 #include "os/clock.h"
+#include "os/durable.h"
 #include "os/privileges.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 64 << 10, WAIT_MS = 1000 };
+enum { READ_BYTES = 64 << 10, WAIT_MS = 1000, ACME_CA_MAX = 1 << 20 };
 
 struct fetcher {
     int fd;
@@ -28,6 +31,8 @@ struct fetcher {
         size_t len, cap;
     } transfers;
     size_t running;
+    struct buf acme_ca;        /* PEM; empty: the system's roots count */
+    char acme_ca_trouble[256]; /* it cannot be read; "" it can, or is none */
     struct buf in, out;
     bool over; /* the controller is gone */
 };
@@ -67,7 +72,7 @@ static void begin_waiting(struct fetcher *f)
             drop(f, i);
         } else if (f->running == FETCH_AT_ONCE) {
             i++;
-        } else if (transfer_begin(t, &f->curl, now, &err) < 0) {
+        } else if (transfer_begin(t, &f->curl, &f->acme_ca, now, &err) < 0) {
             transfer_fail(t, err.text, &f->out);
             drop(f, i);
         } else {
@@ -99,6 +104,8 @@ static void take_request(struct fetcher *f, const struct fetchctl_message *m)
     const char *refused = NULL;
     if (f->multi == NULL)
         refused = f->lame.text;
+    else if (fetchctl_is_acme(m->kind) && f->acme_ca_trouble[0] != '\0')
+        refused = f->acme_ca_trouble;
     else if (f->transfers.len - f->running >= FETCH_WAITING)
         refused = "too many requests are waiting";
     if (refused == NULL) {
@@ -114,7 +121,10 @@ static void take_message(struct fetcher *f, const struct fetchctl_message *m)
     size_t i = place_of(f, m->id);
     switch (m->kind) {
     case FETCHCTL_POST_FORM:
-    case FETCHCTL_POST_JSON: take_request(f, m); break;
+    case FETCHCTL_POST_JSON:
+    case FETCHCTL_ACME_GET:
+    case FETCHCTL_ACME_HEAD:
+    case FETCHCTL_ACME_POST: take_request(f, m); break;
     case FETCHCTL_CANCEL:
         if (i < f->transfers.len)
             drop(f, i);
@@ -183,11 +193,20 @@ static void turn(struct fetcher *f)
     take_input(f);
 }
 
+/* As whoever the controller is: the file may be its alone. */
+static void read_acme_ca(struct fetcher *f, const char *path)
+{
+    struct error err = ERROR_INIT;
+    if (path[0] != '\0' && file_read(AT_FDCWD, path, ACME_CA_MAX, &f->acme_ca, &err) < 0)
+        snprintf(f->acme_ca_trouble, sizeof f->acme_ca_trouble, "--acme-ca: %.200s", err.text);
+}
+
 int fetch_main(struct boot *boot)
 {
     struct fetcher f = {.fd = boot->control_fd, .lame = ERROR_INIT};
     struct error err = ERROR_INIT;
     signal(SIGPIPE, SIG_IGN);
+    read_acme_ca(&f, boot->acme_ca);
     if (f.fd < 0 || privileges_drop(boot->gateway_uid, boot->gateway_gid, &err) < 0) {
         log_error("%s", f.fd < 0 ? "the boot file has no control_fd" : err.text);
         return EXIT_FAILURE;
@@ -206,6 +225,7 @@ int fetch_main(struct boot *boot)
     if (f.multi != NULL)
         f.curl.multi_cleanup(f.multi);
     vec_release(&f.transfers);
+    buf_release(&f.acme_ca);
     buf_release(&f.in);
     buf_release(&f.out);
     return EXIT_SUCCESS;

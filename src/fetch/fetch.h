@@ -15,7 +15,8 @@
 
 enum { FETCH_AT_ONCE = 8, FETCH_WAITING = 256, FETCH_CONNECT_MS = 5000 };
 
-/* The helper's main: uses control_fd (the socket), gateway_uid and gateway_gid (who it becomes).
+/* The helper's main: uses control_fd (the socket), gateway_uid and gateway_gid (who it becomes),
+ * acme_ca (read before that).
  * Gives the exit status: 0 when the controller has closed the socket. */
 int fetch_main(struct boot *boot);
 

@@ -3,10 +3,12 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/units.h"
+#include "base/vec.h"
 #include "fetch/fetch.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 struct transfer *transfer_new(const struct fetchctl_message *request, int64_t now_ms)
 {
@@ -34,14 +36,61 @@ static size_t on_bytes(char *data, size_t one, size_t len, void *arg)
     return len;
 }
 
-static const char *content_type(enum fetchctl_kind kind)
+/* The fields that ACME looks at, of the last head (an interim one may stand before it). */
+static size_t on_field(char *data, size_t one, size_t len, void *arg)
 {
-    return kind == FETCHCTL_POST_JSON ? "Content-Type: application/json"
-                                      : "Content-Type: application/x-www-form-urlencoded";
+    static const char *const wanted[] = {"replay-nonce:", "location:", "retry-after:"};
+    struct transfer *t = arg;
+    ASSERT(one == 1);
+    if (len > 5 && memcmp(data, "HTTP/", 5) == 0)
+        buf_clear(&t->fields);
+    for (size_t i = 0; i < COUNT_OF(wanted); i++) {
+        size_t name = strlen(wanted[i]), end = len;
+        if (len < name || strncasecmp(data, wanted[i], name) != 0)
+            continue;
+        while (end > name && (data[end - 1] == '\r' || data[end - 1] == '\n'))
+            end--;
+        if (memchr(data, 0, end) != NULL || t->fields.len + end + 1 > FETCHCTL_FIELDS_MAX)
+            continue;
+        buf_puts(&t->fields, wanted[i]);
+        buf_append(&t->fields, data + name, end - name);
+        buf_putc(&t->fields, '\n');
+    }
+    return len;
 }
 
-int transfer_begin(struct transfer *t, const struct curl *curl, int64_t now_ms, struct error *err)
+static const char *content_type(enum fetchctl_kind kind)
 {
+    return kind == FETCHCTL_POST_JSON   ? "Content-Type: application/json"
+           : kind == FETCHCTL_ACME_POST ? "Content-Type: application/jose+json"
+                                        : "Content-Type: application/x-www-form-urlencoded";
+}
+
+static CURLcode set_method(const struct transfer *t, const struct curl *curl)
+{
+    if (t->kind == FETCHCTL_ACME_GET)
+        return curl->easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
+    if (t->kind == FETCHCTL_ACME_HEAD)
+        return curl->easy_setopt(t->easy, CURLOPT_NOBODY, 1L);
+    CURLcode bad = curl->easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, (long)t->body_len);
+    return bad == CURLE_OK ? curl->easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->body) : bad;
+}
+
+static CURLcode set_acme(struct transfer *t, const struct curl *curl, const struct buf *ca)
+{
+    struct curl_blob blob = {.data = ca->data, .len = ca->len, .flags = CURL_BLOB_NOCOPY};
+    CURLcode bad = curl->easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_field);
+    if (bad == CURLE_OK)
+        bad = curl->easy_setopt(t->easy, CURLOPT_HEADERDATA, (void *)t);
+    if (bad == CURLE_OK && ca->len > 0)
+        bad = curl->easy_setopt(t->easy, CURLOPT_CAINFO_BLOB, &blob);
+    return bad;
+}
+
+int transfer_begin(struct transfer *t, const struct curl *curl, const struct buf *acme_ca,
+                   int64_t now_ms, struct error *err)
+{
+    bool acme = fetchctl_is_acme(t->kind);
     ASSERT(t->easy == NULL && t->deadline_ms > now_ms);
     long left_ms = (long)(t->deadline_ms - now_ms);
     t->easy = curl->easy_init();
@@ -52,7 +101,7 @@ int transfer_begin(struct transfer *t, const struct curl *curl, int64_t now_ms, 
 #define SET(option, value)                                                                         \
     if (bad == CURLE_OK)                                                                           \
         bad = curl->easy_setopt(t->easy, CURLOPT_##option, value);
-    SET(PROTOCOLS_STR, "http,https")
+    SET(PROTOCOLS_STR, acme ? "https" : "http,https")
     SET(FOLLOWLOCATION, 0L)
     SET(PROXY, "") /* also none from the environment */
     SET(NOSIGNAL, 1L)
@@ -64,10 +113,12 @@ int transfer_begin(struct transfer *t, const struct curl *curl, int64_t now_ms, 
     SET(WRITEFUNCTION, on_bytes)
     SET(WRITEDATA, (void *)t)
     SET(HTTPHEADER, t->headers)
-    SET(POSTFIELDSIZE, (long)t->body_len)
-    SET(POSTFIELDS, t->body)
     SET(URL, t->url)
 #undef SET
+    if (bad == CURLE_OK)
+        bad = set_method(t, curl);
+    if (bad == CURLE_OK && acme)
+        bad = set_acme(t, curl, acme_ca);
     if (bad == CURLE_OK)
         return 0;
     curl->easy_cleanup(t->easy);
@@ -81,6 +132,8 @@ static void put(const struct transfer *t, enum fetchctl_kind kind, uint32_t numb
 {
     struct fetchctl_message m = {
         .kind = kind, .id = t->id, .number = number, .body = body, .body_len = len};
+    if (kind == FETCHCTL_ANSWER)
+        m.fields = buf_str(&t->fields);
     fetchctl_write(&m, out);
 }
 
@@ -120,6 +173,7 @@ void transfer_free(struct transfer *t, const struct curl *curl)
     if (t->headers != NULL)
         curl->slist_free_all(t->headers);
     buf_release(&t->answer);
+    buf_release(&t->fields);
     free(t->url);
     free(t->body);
     free(t);

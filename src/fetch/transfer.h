@@ -17,14 +17,15 @@ struct transfer {
     size_t body_len;
     CURL *easy; /* NULL: it waits */
     struct curl_slist *headers;
-    struct buf answer;
+    struct buf answer, fields;
     bool too_long;
     char error[CURL_ERROR_SIZE];
 };
 
 struct transfer *transfer_new(const struct fetchctl_message *request, int64_t now_ms);
-/* Makes its handle, which is then the caller's to add to a multi handle. */
-int transfer_begin(struct transfer *t, const struct curl *curl, int64_t now_ms, struct error *err);
+/* Makes its handle, which is then the caller's to add to a multi handle. acme_ca outlives it. */
+int transfer_begin(struct transfer *t, const struct curl *curl, const struct buf *acme_ca,
+                   int64_t now_ms, struct error *err);
 /* The answer, or why there is none; appended as a message. */
 void transfer_end(const struct transfer *t, const struct curl *curl, CURLcode result,
                   struct buf *out);
