@@ -16,6 +16,7 @@ static const struct {
     {302, "Found"},
     {303, "See Other"},
     {307, "Temporary Redirect"},
+    {200, "OK"},
     {308, "Permanent Redirect"},
     {400, "Bad Request"},
     {404, "Not Found"},
@@ -43,7 +44,7 @@ static void answer(struct client *c, unsigned status, const char *extra, const c
                    bool head_only, bool close)
 {
     struct worker *w = c->worker;
-    struct chunk *out = chunk_get(&w->chunks, 512 + strlen(extra));
+    struct chunk *out = chunk_get(&w->chunks, 512 + strlen(extra) + strlen(body));
     if (out == NULL) {
         client_reset(c);
         return;
@@ -79,4 +80,9 @@ void answer_redirect(struct client *c, unsigned status, const char *location, bo
     char extra[REDIRECT_MAX + sizeof "Location: \r\n"];
     snprintf(extra, sizeof extra, "Location: %s\r\n", location);
     answer(c, status, extra, "", false, close);
+}
+
+void answer_text(struct client *c, unsigned status, const char *text, bool head_only, bool close)
+{
+    answer(c, status, "", text, head_only, close);
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/vec.h"
+#include "gateway/proofs.h"
 #include "gateway/tickets.h"
 #include "tls/tls_openssl.h"
 #include "wire/certs.h"
@@ -19,7 +20,9 @@ struct certificates {
         SSL_CTX **items; /* the first one is the default */
         size_t len, cap;
     } all;
-    struct map by_name; /* "a.example", "*.example" -> SSL_CTX */
+    struct map by_name;    /* "a.example", "*.example" -> SSL_CTX */
+    SSL_CTX *bare;         /* without certificate, where `all` is empty; NULL: none is needed */
+    struct proofs *proofs; /* proofs.c; NULL: no CA looks at a host */
 };
 
 /* TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 section 4.2), and 1.3.
@@ -49,11 +52,12 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     char host[TLS_NAME_MAX + 1];
     size_t len = name != NULL ? strlen(name) : 0;
-    (void)alert;
     if (len == 0 || len > TLS_NAME_MAX)
         return SSL_TLSEXT_ERR_NOACK;
     for (size_t i = 0; i <= len; i++)
         host[i] = (char)tolower((unsigned char)name[i]);
+    if (c->proofs != NULL && proofs_wanted(ssl))
+        return proofs_show(c->proofs, ssl, host, alert);
     SSL_CTX *ctx = find(c, host);
     if (ctx == NULL)
         return SSL_TLSEXT_ERR_NOACK;
@@ -92,6 +96,8 @@ static SSL_CTX *new_context(struct certificates *c)
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
     SSL_CTX_set_read_ahead(ctx, 1);
     tickets_use(ctx);
+    if (c->proofs != NULL)
+        proofs_watch(ctx);
     return ctx;
 }
 
@@ -106,6 +112,8 @@ static void add(struct certificates *c, SSL_CTX *ctx, const struct tls_pair_info
 
 static int take(struct certificates *c, const struct cert *cert, struct error *err)
 {
+    if (cert->kind != CERT_PAIR)
+        return proofs_add(c->proofs, cert, err);
     cleanup_free struct tls_pair_info *info = xcalloc(1, sizeof *info);
     if (tls_pair_check(cert->chain, cert->chain_len, cert->key, cert->key_len, info, err) < 0)
         return -1;
@@ -133,12 +141,15 @@ int certificates_make(const void *data, size_t bytes, struct certificates **out,
         return 0;
     struct certificates *c = xcalloc(1, sizeof *c);
     atomic_init(&c->refs, 1);
+    c->proofs = proofs_new(certs, len);
     for (size_t i = 0; i < len; i++) {
         struct error why = ERROR_INIT;
         if (take(c, &certs[i], &why) < 0)
             log_error("certificate %.*s: %s", (int)certs[i].name_len, certs[i].name, why.text);
     }
-    if (c->all.len == 0) {
+    if (c->all.len == 0 && c->proofs != NULL)
+        c->bare = new_context(c);
+    if (c->all.len == 0 && c->bare == NULL) {
         certificates_unref(c);
         return error_set(err, ERROR_USAGE, "there is no certificate that can be used");
     }
@@ -159,13 +170,35 @@ void certificates_unref(struct certificates *c)
     for (size_t i = 0; i < c->all.len; i++)
         SSL_CTX_free(c->all.items[i]);
     vec_release(&c->all);
+    SSL_CTX_free(c->bare);
+    proofs_free(c->proofs);
     map_release(&c->by_name);
     free(c);
 }
 
+bool certificates_serve(const struct certificates *c)
+{
+    return c->all.len > 0 || proofs_by_tls(c->proofs);
+}
+
+bool certificates_prove(const struct certificates *c)
+{
+    return c->proofs != NULL;
+}
+
+const char *certificates_proof(const struct certificates *c, const char *host, const char *token)
+{
+    return c->proofs != NULL ? proofs_find(c->proofs, host, token) : NULL;
+}
+
+bool certificates_only_prove(const struct certificates *c, const SSL *ssl)
+{
+    return c->proofs != NULL && proofs_is_one(ssl);
+}
+
 SSL *certificates_accept(struct certificates *c)
 {
-    SSL *ssl = SSL_new(c->all.items[0]);
+    SSL *ssl = SSL_new(c->all.len > 0 ? c->all.items[0] : c->bare);
     if (ssl != NULL)
         SSL_set_accept_state(ssl);
     return ssl;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,14 @@ struct certificates;
 int certificates_make(const void *data, size_t bytes, struct certificates **out, struct error *err);
 struct certificates *certificates_ref(struct certificates *c);
 void certificates_unref(struct certificates *c); /* NULL is fine */
+
+bool certificates_serve(const struct certificates *c); /* some connection over TLS can come of it */
+/* A CA looks at hosts: certificates_proof() is worth a look. */
+bool certificates_prove(const struct certificates *c);
+/* What the host answers to HTTP-01 with that token; NULL: nothing. Host in lower case. */
+const char *certificates_proof(const struct certificates *c, const char *host, const char *token);
+/* The connection is one of a CA that looks (RFC 8737 section 3): nothing else is said on it. */
+bool certificates_only_prove(const struct certificates *c, const SSL *ssl);
 
 /* The server's side of a connection; it keeps what it needs of the set. NULL: no memory. */
 SSL *certificates_accept(struct certificates *c);

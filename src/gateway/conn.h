@@ -68,6 +68,8 @@ void client_next(struct client *c);
 void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close);
 /* A 3xx; location is whole and clean. */
 void answer_redirect(struct client *c, unsigned status, const char *location, bool close);
+/* A whole answer: text as it is. */
+void answer_text(struct client *c, unsigned status, const char *text, bool head_only, bool close);
 
 /* ---- upstream (upstream.c, balance.c)
  * ---------------------------------------------------------------- */
@@ -215,6 +217,7 @@ void sample_take(struct exchange *x, enum outcome outcome);
  * touched. */
 void exchange_end(struct exchange *x, enum outcome outcome);
 void exchange_redirect(struct exchange *x, unsigned status, const char *location);
+void exchange_answer(struct exchange *x, unsigned status, const char *text); /* no failure */
 /* Ends it with an answer of the gateway's own. */
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text);
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
@@ -256,6 +259,8 @@ ssize_t redirect_location(const struct snapshot_route *r, const char *target, si
                           size_t size);
 void redirect_answer(struct exchange *x, const struct snapshot_route *r, const struct http1_head *h,
                      const char *p);
+/* proofs.c: answers a CA that looks at this host (proofs.h); x is gone then. */
+bool proofs_answer(struct exchange *x, const struct http1_head *h, const char *p);
 
 /* tunnel.c */
 void tunnel_start(struct exchange *x);

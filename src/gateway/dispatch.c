@@ -232,6 +232,9 @@ static bool find_route(struct request *q)
 {
     struct exchange *x = q->x;
     bool bad;
+    if (atomic_load_explicit(&x->worker->gateway->proving, memory_order_relaxed) &&
+        proofs_answer(x, q->h, q->p))
+        return false;
     q->r = table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
         take_route(x, q->r);

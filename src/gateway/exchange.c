@@ -297,6 +297,14 @@ void exchange_redirect(struct exchange *x, unsigned status, const char *location
     answer_redirect(c, status, location, unread);
 }
 
+void exchange_answer(struct exchange *x, unsigned status, const char *text)
+{
+    struct client *c = x->client;
+    bool head_only = x->head_only, unread = !x->request.done;
+    exchange_end(x, OUTCOME_REDIRECTED);
+    answer_text(c, status, text, head_only, unread);
+}
+
 void exchange_client_left(struct exchange *x)
 {
     struct client *c = x->client;

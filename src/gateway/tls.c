@@ -92,7 +92,7 @@ static BIO *socket_bio(struct tls *t)
 bool tls_possible(struct gateway *g)
 {
     pthread_mutex_lock(&g->certificates_lock);
-    bool any = g->certificates != NULL;
+    bool any = g->certificates != NULL && certificates_serve(g->certificates);
     pthread_mutex_unlock(&g->certificates_lock);
     return any;
 }
@@ -177,6 +177,8 @@ ssize_t tls_read(struct endpoint *e, void *data, size_t room)
     ERR_clear_error();
     int result = SSL_read_ex(e->tls->ssl, data, room, &n);
     if (result == 1) {
+        if (certificates_only_prove(e->tls->certificates, e->tls->ssl))
+            return READ_BROKEN;
         if (e->tls->drained && !e->hangup && !SSL_has_pending(e->tls->ssl))
             e->readable = false;
         return (ssize_t)n;

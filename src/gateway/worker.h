@@ -57,6 +57,7 @@ struct gateway {
     pthread_mutex_t certificates_lock;
     struct certificates *certificates; /* NULL: there is none */
     atomic_bool certificates_known;    /* the controller has said */
+    atomic_bool proving;               /* a CA looks at hosts (proofs.h) */
 };
 
 enum endpoint_kind { ENDPOINT_LISTENER, ENDPOINT_WAKE, ENDPOINT_CLIENT, ENDPOINT_UPSTREAM };

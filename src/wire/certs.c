@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static const char MAGIC[4] = "SCT1";
+static const char MAGIC[4] = "SCT2";
 
 static void put(struct buf *out, size_t n)
 {
@@ -20,6 +20,7 @@ void certs_encode(const struct cert *certs, size_t len, struct buf *out)
     buf_append(out, MAGIC, sizeof MAGIC);
     put(out, len);
     for (size_t i = 0; i < len; i++) {
+        put(out, certs[i].kind);
         put(out, certs[i].name_len);
         put(out, certs[i].chain_len);
         put(out, certs[i].key_len);
@@ -71,13 +72,15 @@ struct cert *certs_decode(const void *data, size_t bytes, size_t *len, struct er
     struct cert *certs = xcalloc(count + 1, sizeof *certs);
     for (size_t i = 0; i < count && !r.bad; i++) {
         struct cert *c = &certs[i];
+        size_t kind = number(&r);
+        c->kind = kind < CERT_KINDS ? (enum cert_kind)kind : CERT_PAIR;
         c->name_len = number(&r);
         c->chain_len = number(&r);
         c->key_len = number(&r);
         c->name = bytes_of(&r, c->name_len);
         c->chain = bytes_of(&r, c->chain_len);
         c->key = bytes_of(&r, c->key_len);
-        r.bad = r.bad || c->name_len > CERTS_NAME_MAX;
+        r.bad = r.bad || kind >= CERT_KINDS || c->name_len > CERTS_NAME_MAX;
     }
     if (r.bad || r.left > 0) {
         free(certs);

@@ -1,7 +1,8 @@
-/* The certificates that a gateway serves, as the controller sends them: a sealed memfd, encoded.
+/* The certificates that a gateway serves, and its answers to a CA that wants proof of a host
+ * (ACME), as the controller sends them: a sealed memfd, encoded.
  *
- *   "SCT1", count (4 bytes), then per certificate: length of name, chain and key (4 bytes each),
- *   and these three. Little endian. The first one serves hosts that none is for. */
+ *   "SCT2", count (4 bytes), then per entry: kind, length of name, chain and key (4 bytes each),
+ *   and these three. Little endian. The first CERT_PAIR serves hosts that none is for. */
 #ifndef SLUICE_WIRE_CERTS_H
 #define SLUICE_WIRE_CERTS_H
 
@@ -13,10 +14,19 @@
 
 enum { CERTS_MAX = 4096, CERTS_MAX_BYTES = 64 << 20, CERTS_NAME_MAX = 255 };
 
+enum cert_kind {
+    CERT_PAIR,        /* name: of its file, for errors; of no meaning else. chain, key: PEM */
+    CERT_TLS_ALPN_01, /* shown for ALPN "acme-tls/1" and the host `name` (RFC 8737); chain, key: PEM
+                       */
+    CERT_HTTP_01, /* answers the host `name` (RFC 8555 section 8.3): chain: token, key: answer */
+    CERT_KINDS
+};
+
 struct cert {
-    const char *name; /* of its file, for errors; of no meaning else */
+    enum cert_kind kind;
+    const char *name;
     size_t name_len;
-    const char *chain, *key; /* PEM */
+    const char *chain, *key;
     size_t chain_len, key_len;
 };
 
