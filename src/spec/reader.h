@@ -159,6 +159,7 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
 /* The whole spec, once it was read without errors. */
 void check_rules(struct reader *r, const struct node *root);
 void finish_route(struct reader *r, const struct node *node, const struct route_spec *route);
+void finish_tls(struct reader *r, const struct node *node, const struct route_spec *route);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

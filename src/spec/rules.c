@@ -82,7 +82,10 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
     case IN_PROBE: finish_probe(r, node); break;
     case IN_ROLLING: finish_rolling(r, node, base); break;
     case IN_METRIC: finish_metric(r, node, base); break;
-    case IN_ROUTE: finish_route(r, node, base); break;
+    case IN_ROUTE:
+        finish_route(r, node, base);
+        finish_tls(r, node, base);
+        break;
     case IN_STEP:
         if (tree_get(node, "weight") == NULL)
             reader_fail(r, node, "for example {weight: 25, hold: 2m}", "`weight` is missing");

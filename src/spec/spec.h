@@ -129,6 +129,7 @@ struct route_spec {
     int64_t timeout_ms;
     uint32_t retries;
     bool redirect_https; /* a request without TLS is sent to https:// */
+    bool tls_auto;       /* the host's certificate is obtained by ACME; host is a full name then */
     int64_t hsts_ms;     /* 0: none */
     struct headers_spec headers;
     struct rewrite_spec rewrite;
@@ -244,6 +245,7 @@ struct app_spec {
     uint64_t memory_bytes;
     struct probe_spec readiness, liveness, startup;
     struct stop_spec stop;
+    bool tls_auto; /* of routes that do not say */
     struct route_spec routes[SPEC_MAX_ROUTES];
     size_t routes_len;
     int64_t hold_ms;

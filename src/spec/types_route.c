@@ -216,7 +216,7 @@ static void read_routes(struct reader *r, const struct key *key, const struct no
     spec->routes_len = 0;
     for (size_t i = 0; i < len; i++) {
         struct route_spec *route = &spec->routes[spec->routes_len];
-        *route = (struct route_spec){.host = "", .path = "/"};
+        *route = (struct route_spec){.host = "", .path = "/", .tls_auto = spec->tls_auto};
         if (items[i]->kind != NODE_MAP) {
             reader_expected(r, items[i], "a map such as {host: shop.example, path: /}", NULL);
             continue;

@@ -45,9 +45,9 @@ static void the_small_file(void **state)
         "\"port\":\"auto\",\"probes\":{\"readiness\":{\"http\":\"/ready\",\"delay\":\"0s\","
         "\"period\":\"1s\",\"timeout\":\"1s\",\"successes\":1,\"failures\":3}},"
         "\"stop\":{\"signal\":\"TERM\",\"drain\":\"30s\",\"grace\":\"30s\"},"
-        "\"routes\":[{\"path\":\"/"
+        "\"tls\":\"files\",\"routes\":[{\"path\":\"/"
         "\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":\"optional\","
-        "\"hsts\":\"0s\"}],"
+        "\"tls\":\"files\",\"hsts\":\"0s\"}],"
         "\"hold\":{\"time\":\"10s\",\"requests\":1000},\"strategy\":{\"rolling\":{"
         "\"max-surge\":\"25%\",\"max-unavailable\":\"25%\",\"min-ready\":\"0s\"}},"
         "\"slo\":{\"min-requests\":50,\"window\":\"1m\"},\"bake\":{\"time\":\"0s\",\"keep\":false},"
@@ -259,11 +259,11 @@ static void a_difference_is_a_line_per_key(void **state)
                "routes: removed "
                "{\"path\":\"/"
                "a\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":"
-               "\"optional\",\"hsts\":\"0s\"}\n"
+               "\"optional\",\"tls\":\"files\",\"hsts\":\"0s\"}\n"
                "routes: added "
                "{\"path\":\"/"
                "c\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":"
-               "\"optional\",\"hsts\":\"0s\"}\n");
+               "\"optional\",\"tls\":\"files\",\"hsts\":\"0s\"}\n");
 }
 
 /* Plans and events are read by many; what env holds is not for all of them. */

@@ -106,7 +106,7 @@ static void the_environments_not_chosen_are_checked_too(void **state)
         "`x`\n"
         "4:26 unknown key `foo` in `environments.staging` | known here: app, version, "
         "engine, image, source, build, release, run, replicas, port, env-files, env, "
-        "secrets, user, resources, probes, stop, routes, hold, strategy, slo, metrics, bake, "
+        "secrets, user, resources, probes, stop, tls, routes, hold, strategy, slo, metrics, bake, "
         "deadline, "
         "history, on-failure, environments\n"
         "5:3 `environments.B_d`: this is no name for an environment | lower case letters, "

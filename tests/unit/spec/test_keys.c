@@ -711,7 +711,7 @@ static const struct fault unknown_faults[] = {
     {"environment: production\n", "3:1 unknown key `environment` | here it is called `env`"},
     {"'': 3\nprobes: {\"xyzzy\": {}}\n",
      "3:1 unknown key `` | known here: app, version, engine, image, source, build, release, run, "
-     "replicas, port, env-files, env, secrets, user, resources, probes, stop, routes, hold, "
+     "replicas, port, env-files, env, secrets, user, resources, probes, stop, tls, routes, hold, "
      "strategy, "
      "slo, metrics, bake, deadline, history, on-failure, environments\n4:10 unknown key `xyzzy` in "
      "`probes` | "
