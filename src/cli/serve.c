@@ -107,6 +107,9 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;
     case OPTION_LOG_LEVEL: return read_log_level(value, &s->boot, err);
     case OPTION_ACCESS_LOG: return read_access_log(value, &s->boot, err);
+    case OPTION_ACME_DIRECTORY:
+    case OPTION_ACME_EMAIL:
+    case OPTION_ACME_CA: return serve_read_acme(id, value, &s->boot, err);
     case OPTION_STOP_APPS: s->boot.stop_apps = 1; return 0;
     default: return 0; /* --json, --no-color: every verb takes them; serve prints plain lines */
     }
@@ -294,6 +297,7 @@ int cmd_serve(int argc, char **argv)
     boot_init(&s.boot);
     s.boot.log_level = LOG_INFO;
     s.boot.workers = default_workers();
+    boot_set(&s.boot.acme_directory, SERVE_ACME_DIRECTORY);
     log_init("serve", LOG_INFO);
     umask(022); /* the modes of what we make are what the code says */
     if (prepare(&s, argc, argv, &err) == 0)

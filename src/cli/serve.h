@@ -1,13 +1,16 @@
 /* The parts of `sluice serve`: serve.c (arguments, folders, lock), serve_take_over.c (listeners,
- * from a server before us or new), serve_users.c (who the gateway and the apps run as),
- * serve_reach.c (whether these get to the data folder). */
+ * from a server before us or new), serve_acme.c (the CA for certificates), serve_users.c (who the
+ * gateway and the apps run as), serve_reach.c (whether these get to the data folder). */
 #ifndef SLUICE_CLI_SERVE_H
 #define SLUICE_CLI_SERVE_H
 
 #include "base/error.h"
+#include "cli/verbs.h"
 #include "os/boot.h"
 
 #include <pwd.h>
+
+#define SERVE_ACME_DIRECTORY "https://acme-v02.api.letsencrypt.org/directory"
 
 struct serve {
     struct boot boot; /* of the guardian */
@@ -18,6 +21,9 @@ struct serve {
     size_t wanted_len;
     int data_fd, run_fd;
 };
+
+/* One of --acme-directory, --acme-email, --acme-ca. */
+int serve_read_acme(enum option_id id, const char *value, struct boot *b, struct error *err);
 
 /* Fills the boot file's listeners, old_gateway_fds, old_controller_fd and generation. */
 int serve_take_over(struct serve *s, struct error *err);

@@ -39,6 +39,11 @@
       "address for the traffic; may be given again (default 127.0.0.1:8080)")                      \
     X(OPTION_TLS_LISTEN, 0, "tls-listen", "HOST:PORT",                                             \
       "address for TLS, with the certificates in DATA/certs; may be given again")                  \
+    X(OPTION_ACME_DIRECTORY, 0, "acme-directory", "URL",                                           \
+      "CA that gives the certificates of `tls: auto` (default Let's Encrypt)")                     \
+    X(OPTION_ACME_EMAIL, 0, "acme-email", "ADDRESS", "where that CA may write to")                 \
+    X(OPTION_ACME_CA, 0, "acme-ca", "FILE",                                                        \
+      "root certificates that the CA's own server is checked by (default the system's)")           \
     X(OPTION_WORKERS, 0, "workers", "N", "threads of the gateway, 1 to 16 (default one per core)") \
     X(OPTION_TRUSTED_PROXIES, 0, "trusted-proxies", "CIDR,...",                                    \
       "whose X-Forwarded-For is believed")                                                         \
@@ -79,8 +84,9 @@ enum option_id {
  * what stands behind "--" is not counted. */
 #define VERBS(X)                                                                                   \
     X(serve, "", 0, 0,                                                                             \
-      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(API) | OPT(WORKERS) |          \
-          OPT(TRUSTED_PROXIES) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                \
+      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(ACME_DIRECTORY) |              \
+          OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) | OPT(WORKERS) | OPT(TRUSTED_PROXIES) |        \
+          OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                                       \
       "run the server: guardian, controller and gateway")                                          \
     X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \
       "write a commented sluice.yaml for the project in this folder")                              \

@@ -229,6 +229,23 @@ static void put_bake(const json_t *bake, struct buf *out)
                (long long)json_whole(bake, "previous"));
 }
 
+static void put_certificates(const json_t *list, const struct term *t, struct buf *out)
+{
+    size_t i;
+    json_t *certificate;
+    json_array_foreach((json_t *)list, i, certificate)
+    {
+        const char *trouble = json_text(certificate, "trouble");
+        if (*trouble == '\0')
+            continue;
+        buf_puts(out, "\nthe certificate ");
+        put_clean_in(out, t, STYLE_YELLOW, json_text(certificate, "name"));
+        buf_putc(out, ' ');
+        put_clean(out, trouble);
+        buf_putc(out, '\n');
+    }
+}
+
 void view_server_troubles(const json_t *server, const struct term *t, struct buf *out)
 {
     const json_t *disk = json_object_get(server, "disk");
@@ -250,6 +267,7 @@ void view_server_troubles(const json_t *server, const struct term *t, struct buf
         put_clean(out, json_text(server, "data"));
         buf_putc(out, '\n');
     }
+    put_certificates(json_object_get(server, "certificates"), t, out);
 }
 
 void view_status(const json_t *status, const struct term *t, struct buf *out)

@@ -1,6 +1,6 @@
-/* The certificates of DATA/certs, for the gateways: read when something there changes, checked, and
- * sent. A pair that does not fit together (one of its files was written, the other not yet) changes
- * nothing: the one before it goes on. */
+/* The certificates of DATA/certs and DATA/acme/certs, for the gateways: read when something there
+ * changes, checked, and sent. A pair that does not fit together (one of its files was written, the
+ * other not yet) changes nothing: the one before it goes on. */
 #include "control/control_internal.h"
 
 #include "os/clock.h"
@@ -22,7 +22,8 @@ enum { LOOK_MS = 1000 };
 
 struct certificate {
     char name[CERTS_NAME_MAX + 1];
-    bool seen; /* in this look */
+    bool automatic; /* by ACME: for the host `name` */
+    bool seen;      /* in this look */
     struct buf chain, key;
     struct tls_pair_info info;
     char trouble[256]; /* what is wrong with its files now; "" nothing */
@@ -32,6 +33,7 @@ struct certificate_folder {
     int64_t looked_ms;
     uint64_t signature; /* of all names, sizes and times; 0: never read */
     uint64_t version;   /* of what was sent */
+    bool changed;       /* all of it is due to be sent, whatever the folders say */
     int fd;             /* that as a memfd; -1: there is none */
     size_t bytes;
     struct {
@@ -73,7 +75,7 @@ static uint64_t sign_file(uint64_t h, int dir, const char *name)
 static uint64_t sign_folder(int dir)
 {
     uint64_t sum = 1;
-    DIR *d = fdopendir(dup(dir));
+    DIR *d = dir >= 0 ? fdopendir(dup(dir)) : NULL;
     if (d == NULL)
         return sum;
     rewinddir(d);
@@ -95,13 +97,24 @@ static uint64_t sign_folder(int dir)
 
 /* ---- one pair ---- */
 
-static struct certificate *find(struct certificate_folder *f, const char *name)
+static struct certificate *find(const struct certificate_folder *f, const char *name,
+                                bool automatic)
 {
-    for (size_t i = 0; i < f->all.len; i++)
-        if (strcmp(f->all.items[i]->name, name) == 0)
+    for (size_t i = 0; f != NULL && i < f->all.len; i++)
+        if (f->all.items[i]->automatic == automatic && strcmp(f->all.items[i]->name, name) == 0)
             return f->all.items[i];
-    struct certificate *k = xcalloc(1, sizeof *k);
+    return NULL;
+}
+
+static struct certificate *find_or_add(struct certificate_folder *f, const char *name,
+                                       bool automatic)
+{
+    struct certificate *k = find(f, name, automatic);
+    if (k != NULL)
+        return k;
+    k = xcalloc(1, sizeof *k);
     snprintf(k->name, sizeof k->name, "%s", name);
+    k->automatic = automatic;
     *vec_push(&f->all) = k;
     return k;
 }
@@ -146,10 +159,10 @@ static int read_pair(int dir, const char *chain_name, const char *key_name, stru
     return status;
 }
 
-static void take(struct certificate_folder *f, const char *name, int dir, const char *chain_name,
-                 const char *key_name)
+static void take(struct certificate_folder *f, const char *name, bool automatic, int dir,
+                 const char *chain_name, const char *key_name)
 {
-    struct certificate *k = find(f, name);
+    struct certificate *k = find_or_add(f, name, automatic);
     struct error err = ERROR_INIT;
     char before[sizeof k->trouble];
     if (k->seen)
@@ -166,13 +179,13 @@ static void take(struct certificate_folder *f, const char *name, int dir, const 
 
 /* NAME/fullchain.pem and privkey.pem; NAME.crt and NAME.key; NAME.pem with or without a NAME.key.
  */
-static void take_entry(struct certificate_folder *f, int dir, const char *entry)
+static void take_entry(struct certificate_folder *f, int dir, bool automatic, const char *entry)
 {
     char name[NAME_MAX + 1], key[NAME_MAX + 8];
     int inner = openat(dir, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (inner >= 0) {
         if (faccessat(inner, "fullchain.pem", F_OK, 0) == 0)
-            take(f, entry, inner, "fullchain.pem", "privkey.pem");
+            take(f, entry, automatic, inner, "fullchain.pem", "privkey.pem");
         close(inner);
         return;
     }
@@ -182,30 +195,41 @@ static void take_entry(struct certificate_folder *f, int dir, const char *entry)
     snprintf(name, sizeof name, "%.*s", (int)(dot - entry), entry);
     snprintf(key, sizeof key, "%s.key", name);
     bool apart = strcmp(dot, ".crt") == 0 || faccessat(dir, key, F_OK, 0) == 0;
-    take(f, name, dir, entry, apart ? key : entry);
+    take(f, name, automatic, dir, entry, apart ? key : entry);
 }
 
 static int by_name(const void *a, const void *b)
 {
     const struct certificate *x = *(struct certificate *const *)a,
                              *y = *(struct certificate *const *)b;
-    bool first = strcmp(x->name, "default") == 0, second = strcmp(y->name, "default") == 0;
-    return first != second ? (first ? -1 : 1) : strcmp(x->name, y->name);
+    bool first = !x->automatic && strcmp(x->name, "default") == 0;
+    bool second = !y->automatic && strcmp(y->name, "default") == 0;
+    if (first != second)
+        return first ? -1 : 1;
+    if (x->automatic != y->automatic) /* it is the one that is renewed */
+        return x->automatic ? -1 : 1;
+    return strcmp(x->name, y->name);
 }
 
 /* dir -1: there is none. */
-static void read_folder(struct certificate_folder *f, int dir)
+static void read_folder(struct certificate_folder *f, int dir, bool automatic)
 {
-    for (size_t i = 0; i < f->all.len; i++)
-        f->all.items[i]->seen = false;
     DIR *d = dir >= 0 ? fdopendir(dup(dir)) : NULL;
     if (d != NULL)
         rewinddir(d);
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && f->all.len < CERTS_MAX;)
         if (e->d_name[0] != '.' && strlen(e->d_name) <= CERTS_NAME_MAX)
-            take_entry(f, dir, e->d_name);
+            take_entry(f, dir, automatic, e->d_name);
     if (d != NULL)
         closedir(d);
+}
+
+static void read_folders(struct certificate_folder *f, int files, int automatic)
+{
+    for (size_t i = 0; i < f->all.len; i++)
+        f->all.items[i]->seen = false;
+    read_folder(f, automatic, true);
+    read_folder(f, files, false);
     for (size_t i = 0; i < f->all.len;) {
         struct certificate *k = f->all.items[i];
         if (k->seen) {
@@ -236,8 +260,8 @@ static void send_all(struct control *c)
     struct certificate_folder *f = c->certificates;
     struct error err = ERROR_INIT;
     cleanup_buf struct buf out = BUF_INIT;
-    struct cert *certs = xcalloc(f->all.len + 1, sizeof *certs);
-    size_t len = 0;
+    struct cert *certs = xcalloc(CERTS_MAX, sizeof *certs);
+    size_t len = acme_proofs(c, certs, CERTS_MAX - f->all.len);
     for (size_t i = 0; i < f->all.len; i++) {
         const struct certificate *k = f->all.items[i];
         if (k->chain.len > 0)
@@ -264,6 +288,12 @@ static void send_all(struct control *c)
         log_info("%zu certificate%s for TLS", len, len == 1 ? "" : "s");
 }
 
+static int open_folder(const struct control *c, const char *name)
+{
+    cleanup_free char *path = xasprintf("%s/%s", c->data, name);
+    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 void certificates_tick(struct control *c)
 {
     int64_t now = control_now();
@@ -275,14 +305,50 @@ void certificates_tick(struct control *c)
     if (f->looked_ms != 0 && llabs(now - f->looked_ms) < LOOK_MS)
         return;
     f->looked_ms = now;
-    cleanup_free char *path = xasprintf("%s/certs", c->data);
-    cleanup_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    uint64_t signature = dir >= 0 ? sign_folder(dir) : 1;
-    if (signature == f->signature)
+    cleanup_close int files = open_folder(c, "certs"), automatic = open_folder(c, "acme/certs");
+    uint64_t signature = sign_folder(files) * 31 + sign_folder(automatic);
+    if (signature == f->signature && !f->changed)
         return;
+    if (signature != f->signature) {
+        read_folders(f, files, automatic);
+        if (acme_host_at(c, 0) != NULL)
+            control_mark_routes(c); /* redirects to https wait for certificates */
+    }
     f->signature = signature;
-    read_folder(f, dir);
+    f->changed = false;
     send_all(c);
+}
+
+void certificates_changed(struct control *c)
+{
+    if (c->certificates != NULL) {
+        c->certificates->changed = true;
+        c->certificates->looked_ms = 0;
+    }
+    certificates_tick(c);
+}
+
+uint64_t certificates_version(const struct control *c)
+{
+    return c->certificates != NULL ? c->certificates->version : 0;
+}
+
+bool certificates_served(const struct control *c, uint64_t version)
+{
+    bool any = false;
+    for (size_t i = 0; i < c->gateways.len; i++) {
+        const struct gateway *g = c->gateways.items[i];
+        if (!g->dead && g->certificates_applied < version)
+            return false;
+        any = any || !g->dead;
+    }
+    return any;
+}
+
+const struct tls_pair_info *certificates_automatic(const struct control *c, const char *host)
+{
+    const struct certificate *k = find(c->certificates, host, true);
+    return k != NULL && k->chain.len > 0 ? &k->info : NULL;
 }
 
 void certificates_release(struct control *c)
@@ -299,22 +365,68 @@ void certificates_release(struct control *c)
     c->certificates = NULL;
 }
 
+static bool names(const char *pattern, const char *host)
+{
+    const char *dot = strchr(host, '.');
+    return strcmp(pattern, host) == 0 ||
+           (pattern[0] == '*' && dot != NULL && strcmp(pattern + 1, dot) == 0);
+}
+
+bool certificates_for(struct control *c, const char *host)
+{
+    if (c->certificates == NULL)
+        certificates_tick(c);
+    for (size_t i = 0; i < c->certificates->all.len; i++) {
+        const struct certificate *k = c->certificates->all.items[i];
+        for (size_t n = 0; k->chain.len > 0 && n < k->info.names_len; n++)
+            if (names(k->info.names[n], host))
+                return true;
+    }
+    return false;
+}
+
+/* ---- for people ---- */
+
+/* k NULL: there are no files. */
+static json_t *one_json(const struct control *c, const char *name, const struct certificate *k)
+{
+    char at[WALL_TEXT_SIZE];
+    cleanup_buf struct buf trouble = BUF_INIT;
+    json_t *hosts = json_array();
+    struct certificate_state s = {.there = k != NULL && k->chain.len > 0,
+                                  .automatic = k == NULL || k->automatic,
+                                  .error = k != NULL ? k->trouble : ""};
+    if (s.there) {
+        s.not_before_ms = k->info.not_before_ms;
+        s.not_after_ms = k->info.not_after_ms;
+    }
+    if (s.automatic)
+        acme_state(c, name, &s);
+    certificate_trouble(&s, control_now(), &trouble);
+    for (size_t n = 0; s.there && n < k->info.names_len; n++)
+        json_array_append_new(hosts, json_string(k->info.names[n]));
+    json_t *out = json_pack("{s:s,s:o,s:s?,s:b}", "name", name, "hosts", hosts, "error",
+                            s.error[0] != '\0' ? s.error : NULL, "automatic", s.automatic);
+    json_object_set_new(out, "until",
+                        s.there ? json_string(clock_format_wall(s.not_after_ms, at)) : json_null());
+    json_object_set_new(out, "renewal",
+                        s.renewal_ms != 0 ? json_string(clock_format_wall(s.renewal_ms, at))
+                                          : json_null());
+    json_object_set_new(out, "trouble",
+                        trouble.len > 0 ? json_string(buf_str(&trouble)) : json_null());
+    return out;
+}
+
 json_t *certificates_json(const struct control *c)
 {
     json_t *list = json_array();
     for (size_t i = 0; c->certificates != NULL && i < c->certificates->all.len; i++) {
         const struct certificate *k = c->certificates->all.items[i];
-        char until[WALL_TEXT_SIZE];
-        json_t *hosts = json_array();
-        for (size_t n = 0; n < k->info.names_len; n++)
-            json_array_append_new(hosts, json_string(k->info.names[n]));
-        bool there = k->chain.len > 0;
-        json_t *until_json = json_null();
-        if (there)
-            until_json = json_string(clock_format_wall(k->info.not_after_ms, until));
-        json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:s?}", "name", k->name, "hosts", hosts,
-                                              "until", until_json, "error",
-                                              k->trouble[0] != '\0' ? k->trouble : NULL));
+        json_array_append_new(list, one_json(c, k->name, k));
     }
+    const char *host;
+    for (size_t i = 0; (host = acme_host_at(c, i)) != NULL; i++)
+        if (find(c->certificates, host, true) == NULL)
+            json_array_append_new(list, one_json(c, host, NULL));
     return list;
 }

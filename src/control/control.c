@@ -153,6 +153,7 @@ static void on_tick(uv_timer_t *timer)
     }
     disk_tick(c);
     certificates_tick(c);
+    acme_tick(c);
     if (c->store == NULL && now - c->store_tried_ms > STORE_AGAIN_MS)
         open_store(c); /* perhaps someone has mended it */
     control_tick_within(c, next);
@@ -475,6 +476,7 @@ static void let_go(struct control *c)
             log_error("app %s: its last state could not be stored", c->apps.items[i]->key);
     while (c->apps.len > 0)
         app_forget(c->apps.items[c->apps.len - 1]);
+    acme_release(c);
     fetch_release(c);
     cleanups_release(c);
     disk_release(c);

@@ -11,7 +11,8 @@
  *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
  *              hook.c build, release, smoke, stop.before, run
  *   routes     routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
- *              certificates.c DATA/certs -> gateways
+ *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
+ *              them; certificate_trouble.c what is wrong with one
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
  *              marks.c its counts from one controller to the next;
  *              usage.c what instances use; metric.c and others what a spec measures;
@@ -318,7 +319,8 @@ struct gateway {
     bool adopted;             /* it was there before this controller */
     uint64_t suspect_version; /* gateways died of this snapshot: only later ones are sent; 0 none */
     pid_t pid;
-    uint64_t applied;  /* version */
+    uint64_t applied; /* version */
+    uint64_t certificates_applied;
     char refusal[300]; /* why it took the last routes not; "": it has them */
     uint64_t samples_seen[METRICS_MAX_WORKERS];
 };
@@ -350,6 +352,7 @@ struct control {
     int open_handles;
     int64_t last_maintain_ms, store_tried_ms;
     struct certificate_folder *certificates; /* certificates.c; NULL before the first look */
+    struct acme *acme;                       /* acme.h; NULL before the first look */
     bool clock_known;                        /* clock_jump.c */
     int64_t clock_offset_ms;                 /* wall clock - boot clock, when it was looked at */
     int64_t traffic_minute; /* the one that is under way, for traffic_log.c; 0: none yet */
@@ -608,9 +611,37 @@ int traffic_history(struct app *a, uint32_t without_release, struct traffic_sum 
 
 /* certificates.c */
 void certificates_tick(struct control *c);
-void certificates_send(const struct gateway *g); /* what there is */
+void certificates_send(const struct gateway *g);                     /* what there is */
+void certificates_changed(struct control *c);                        /* reads and sends them now */
+uint64_t certificates_version(const struct control *c);              /* of what was sent last */
+bool certificates_served(const struct control *c, uint64_t version); /* by every live gateway */
+struct tls_pair_info;
+/* Of the host's certificate by ACME; NULL: there is none that can be used. */
+const struct tls_pair_info *certificates_automatic(const struct control *c, const char *host);
+bool certificates_for(struct control *c, const char *host); /* there is one that names it */
 json_t *certificates_json(const struct control *c);
 void certificates_release(struct control *c);
+
+/* certificate_trouble.c */
+struct certificate_state {
+    bool there; /* it is served */
+    bool automatic, wanted;
+    int64_t not_before_ms, not_after_ms, retry_ms, renewal_ms; /* wall clock; the last two: or 0 */
+    const char *error;                                         /* of its files; "" none */
+    const char *failure, *advice, *doing; /* where it is automatic and wanted; "" none */
+};
+/* What people should do something about; nothing where all is well. */
+void certificate_trouble(const struct certificate_state *s, int64_t now_ms, struct buf *out);
+
+/* acme.c: certificates for routes with `tls: auto` */
+struct cert;
+void acme_tick(struct control *c);
+void acme_release(struct control *c); /* before fetch_release() */
+/* What gateways answer CAs that look at hosts; gives how many. They point into the orders. */
+size_t acme_proofs(const struct control *c, struct cert *out, size_t room);
+/* Fills in what it knows of this host; false: no route wants it. */
+bool acme_state(const struct control *c, const char *host, struct certificate_state *out);
+const char *acme_host_at(const struct control *c, size_t i); /* NULL: there are no more */
 
 /* clock_jump.c */
 void clock_jump_watch(struct control *c);                     /* before anything is decided */

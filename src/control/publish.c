@@ -242,8 +242,10 @@ static void on_refused(void *arg, struct gateway_link *l, uint64_t version, cons
 
 static void on_certificates(void *arg, struct gateway_link *l, uint64_t version, const char *why)
 {
-    const struct gateway *g = arg;
-    (void)l, (void)version;
+    struct gateway *g = arg;
+    (void)l;
+    g->certificates_applied = version;
+    control_tick_soon(g->control); /* somebody may wait for that (acme.c) */
     if (why[0] != '\0')
         log_error("gateway %llu goes on with the certificates before: %s",
                   (unsigned long long)g->generation, why);

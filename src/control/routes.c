@@ -255,7 +255,9 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->matches = (uint32_t)spec->match.len;
     route->timeout_ms = (uint32_t)spec->timeout_ms;
     route->retries = spec->retries;
-    route->redirect_https = spec->redirect_https;
+    /* Who is sent to a host that has no certificate yet gets nothing at all. */
+    route->redirect_https =
+        spec->redirect_https && (!spec->tls_auto || certificates_for(b->control, spec->host));
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
     route->resilience = resilience_of(&spec->resilience);
     route->sticky_cookie = "";

@@ -134,6 +134,12 @@ int become(const struct guardian *g, int binary_fd, struct error *err)
         add(&w, "--trusted-proxies", b->trusted_proxies);
     if (b->access_log[0] != '\0')
         add(&w, "--access-log", b->access_log);
+    if (b->acme_directory[0] != '\0')
+        add(&w, "--acme-directory", b->acme_directory);
+    if (b->acme_email[0] != '\0')
+        add(&w, "--acme-email", b->acme_email);
+    if (b->acme_ca[0] != '\0')
+        add(&w, "--acme-ca", b->acme_ca);
     static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
     add(&w, "--log-level", LEVELS[b->log_level]);
     if (b->stop_apps != 0)

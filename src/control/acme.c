@@ -1,0 +1,522 @@
+/* Which hosts want a certificate, when one is due, and the orders under way. */
+#include "control/acme.h"
+
+#include "control/fetch_link.h"
+#include "os/clock.h"
+#include "os/listen.h"
+#include "tls/tls.h"
+#include "wire/certs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    AT_ONCE = 4,        /* orders; a host that cannot be proved does not hold up the others */
+    ASK_MS = 30000,     /* one question */
+    OFFER_MS = 20000,   /* until every gateway has a proof */
+    COLLECT_MS = 10000, /* hosts of routes are looked through so often at least */
+    CLEAN_MS = 3600000,
+    ACCOUNT_AGAIN_MS = 60000,
+};
+#define BACK_OFF_MAX_MS (12 * INT64_C(3600000))
+#define RETRY_MAX_MS (30 * INT64_C(86400000))
+
+/* By enum acme_blame: the first pause; each further one is twice as long. A CA counts failed
+ * validations (Let's Encrypt: 5 an hour and host), so these are not tried at once. */
+static const int64_t first_pause_ms[] = {[ACME_UNREACHABLE] = 15000,
+                                         [ACME_LIMITED] = 900000,
+                                         [ACME_REFUSED] = 120000,
+                                         [ACME_NONSENSE] = 300000};
+
+static void advance(struct acme_host *h, const struct acme_reply *reply);
+
+/* ---- hosts ---- */
+
+static struct acme_host *find_host(const struct acme *a, const char *name)
+{
+    for (size_t i = 0; a != NULL && i < a->hosts.len; i++)
+        if (strcmp(a->hosts.items[i]->name, name) == 0)
+            return a->hosts.items[i];
+    return NULL;
+}
+
+/* Where clients come for TLS is decided by no one here; what listens at the usual ports says most.
+ */
+static enum acme_challenge likely_challenge(const struct control *c)
+{
+    bool http = false, tls = false, plain = false;
+    for (size_t i = 0; i < guardian_link_listeners(c->guardian); i++) {
+        const char *address = guardian_link_listener(c->guardian, i), *port = strrchr(address, ':');
+        bool is_tls = listen_is_tls(address);
+        plain = plain || !is_tls;
+        http = http || (!is_tls && port != NULL && strcmp(port, ":80") == 0);
+        tls = tls || (is_tls && port != NULL && strcmp(port, ":443") == 0);
+    }
+    return plain && (http || !tls) ? ACME_HTTP_01 : ACME_TLS_ALPN_01;
+}
+
+static struct acme_host *add_host(struct acme *a, const char *name)
+{
+    struct acme_host *h = xcalloc(1, sizeof *h);
+    h->control = a->control;
+    h->name = xstrdup(name);
+    h->prefer = likely_challenge(a->control);
+    acme_host_load(h);
+    *vec_push(&a->hosts) = h;
+    return h;
+}
+
+/* Its order ends here; what is in its file stays, and is gone on with. */
+static void end_order(struct acme_host *h)
+{
+    bool offered = h->offered;
+    fetch_cancel(h->call);
+    acme_order_free(h->order);
+    h->call = NULL;
+    h->order = NULL;
+    h->wait_until_ms = 0;
+    h->offer_version = 0;
+    h->offered = false;
+    buf_release(&h->proof_chain);
+    if (h->proof_key.data != NULL)
+        explicit_bzero(h->proof_key.data, h->proof_key.cap);
+    buf_release(&h->proof_key);
+    if (offered)
+        certificates_changed(h->control);
+}
+
+static void forget_pending(struct acme_host *h)
+{
+    free(take_ptr(&h->order_url));
+    EVP_PKEY_free(take_ptr(&h->order_key));
+}
+
+static void free_host(struct acme_host *h)
+{
+    end_order(h);
+    forget_pending(h);
+    free(h->directory);
+    free(h->name);
+    free(h);
+}
+
+static void want(struct acme *a, const struct app_spec *spec)
+{
+    for (size_t i = 0; spec != NULL && i < spec->routes_len; i++) {
+        const struct route_spec *r = &spec->routes[i];
+        if (!r->tls_auto)
+            continue;
+        struct acme_host *h = find_host(a, r->host);
+        (h != NULL ? h : add_host(a, r->host))->wanted = true;
+    }
+}
+
+/* The hosts of all releases that have, or are about to have, a part in the traffic. */
+static void collect(struct acme *a)
+{
+    struct control *c = a->control;
+    for (size_t i = 0; i < a->hosts.len; i++)
+        a->hosts.items[i]->wanted = false;
+    for (size_t i = 0; i < c->apps.len; i++)
+        for (size_t k = 0; k < CORE_MAX_POOLS; k++)
+            if (c->apps.items[i]->state.pools[k].id != 0)
+                want(a, pool_spec(c->apps.items[i], c->apps.items[i]->state.pools[k].id));
+    for (size_t i = 0; i < a->hosts.len;) {
+        struct acme_host *h = a->hosts.items[i];
+        if (h->wanted) {
+            i++;
+            continue;
+        }
+        log_info("certificate %s: no route wants it any more, it is not renewed", h->name);
+        vec_remove(&a->hosts, i);
+        free_host(h);
+    }
+}
+
+/* ---- what came of it ---- */
+
+static struct app *app_of(const struct acme_host *h)
+{
+    struct control *c = h->control;
+    for (size_t i = 0; i < c->apps.len; i++)
+        for (size_t k = 0; k < CORE_MAX_POOLS; k++) {
+            uint32_t pool = c->apps.items[i]->state.pools[k].id;
+            const struct app_spec *spec = pool != 0 ? pool_spec(c->apps.items[i], pool) : NULL;
+            for (size_t r = 0; spec != NULL && r < spec->routes_len; r++)
+                if (spec->routes[r].tls_auto && strcmp(spec->routes[r].host, h->name) == 0)
+                    return c->apps.items[i];
+        }
+    return NULL;
+}
+
+static void tell(const struct acme_host *h, const char *kind, const char *text)
+{
+    if (h->control->store != NULL)
+        event_now(h->control, app_of(h), kind, NULL, 0, text, NULL);
+}
+
+static void store(const struct acme_host *h)
+{
+    struct error err = ERROR_INIT;
+    if (acme_host_store(h, &err) < 0)
+        log_error("certificate %s: %s", h->name, err.text);
+}
+
+/* From 75 % to 125 %. */
+static int64_t jitter(int64_t ms)
+{
+    uint32_t random = UINT32_MAX / 2;
+    (void)!getrandom(&random, sizeof random, GRND_NONBLOCK);
+    return ms / 4 * 3 + (int64_t)((double)ms / 2 * random / UINT32_MAX);
+}
+
+static int64_t pause_after(const struct acme_failure *f, uint32_t failures)
+{
+    int64_t pause = first_pause_ms[f->blame];
+    int64_t most = f->blame == ACME_UNREACHABLE ? INT64_C(3600000) : BACK_OFF_MAX_MS;
+    for (uint32_t i = 1; i < failures && pause < most; i++)
+        pause *= 2;
+    pause = jitter(pause < most ? pause : most);
+    if (f->retry_after_ms > pause)
+        pause = f->retry_after_ms;
+    return pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
+}
+
+static void failed(struct acme_host *h, const struct acme_failure *f)
+{
+    char at[WALL_TEXT_SIZE];
+    const char *url = acme_order_url(h->order);
+    bool refused = f->blame == ACME_REFUSED && h->offered;
+    if (url == NULL)
+        forget_pending(h);
+    h->failures++;
+    h->retry_ms = control_now() + pause_after(f, h->failures);
+    snprintf(h->text, sizeof h->text, "%s", f->text);
+    snprintf(h->advice, sizeof h->advice, "%s", f->advice);
+    if (refused) /* the other port may be open */
+        h->prefer =
+            acme_order_challenge(h->order) == ACME_HTTP_01 ? ACME_TLS_ALPN_01 : ACME_HTTP_01;
+    end_order(h);
+    store(h);
+    cleanup_free char *text =
+        xasprintf("certificate %s: %s%s%s; next try at %s", h->name, h->text,
+                  h->advice[0] != '\0' ? "; " : "", h->advice, clock_format_wall(h->retry_ms, at));
+    log_warn("%s", text);
+    tell(h, "certificate-failed", text);
+}
+
+static void failed_here(struct acme_host *h, const char *what, const char *why)
+{
+    struct acme_failure f = {.blame = ACME_UNREACHABLE, .retry_after_ms = -1};
+    snprintf(f.text, sizeof f.text, "%s: %.300s", what, why);
+    failed(h, &f);
+}
+
+static void obtained(struct acme_host *h)
+{
+    struct error err = ERROR_INIT;
+    struct control *c = h->control;
+    bool first = certificates_automatic(c, h->name) == NULL;
+    if (acme_host_store_certificate(h, acme_order_chain(h->order), acme_order_key(h->order), &err) <
+        0) {
+        failed_here(h, "the certificate cannot be kept", err.text);
+        return;
+    }
+    free(h->directory);
+    h->directory = xstrdup(c->acme->account.directory);
+    h->obtained_ms = control_now();
+    h->retry_ms = 0;
+    h->failures = 0;
+    h->text[0] = h->advice[0] = '\0';
+    if (h->offered)
+        h->prefer = acme_order_challenge(h->order);
+    forget_pending(h);
+    store(h);
+    end_order(h);
+    certificates_changed(c);
+    cleanup_free char *text =
+        xasprintf("certificate %s: %s", h->name, first ? "obtained" : "renewed");
+    log_info("%s", text);
+    tell(h, first ? "certificate-obtained" : "certificate-renewed", text);
+}
+
+/* ---- an order ---- */
+
+static void on_answer(void *arg, const struct fetch_answer *answer)
+{
+    struct acme_host *h = arg;
+    struct acme_reply *r = xcalloc(1, sizeof *r);
+    h->call = NULL;
+    r->status = answer->status;
+    r->body = answer->body;
+    r->body_len = answer->body_len;
+    acme_reply_fields(r, answer->fields, clock_wall_ms());
+    advance(h, r);
+    free(r);
+}
+
+static void ask(struct acme_host *h, const struct acme_action *a)
+{
+    static const enum fetchctl_kind kinds[] = {[ACME_GET] = FETCHCTL_ACME_GET,
+                                               [ACME_HEAD] = FETCHCTL_ACME_HEAD,
+                                               [ACME_POST] = FETCHCTL_ACME_POST};
+    struct fetch_request request = {.kind = kinds[a->method],
+                                    .url = a->url,
+                                    .body = a->body != NULL ? a->body : "",
+                                    .body_len = a->body_len,
+                                    .timeout_ms = ASK_MS};
+    h->call = fetch_start(h->control, &request, on_answer, h);
+}
+
+/* false: it has failed. */
+static bool keep(struct acme_host *h)
+{
+    struct error err = ERROR_INIT;
+    struct acme *a = h->control->acme;
+    const char *url = acme_order_url(h->order);
+    if (url == NULL) {
+        log_info("there is an account at %s: its terms%s%s are agreed to (docs/tls.md)",
+                 a->account.directory, a->account.terms != NULL ? " " : "",
+                 a->account.terms != NULL ? a->account.terms : "");
+        if (acme_account_store(a, &err) == 0)
+            return true;
+    } else {
+        forget_pending(h);
+        h->order_url = xstrdup(url);
+        h->order_key = acme_order_key(h->order);
+        EVP_PKEY_up_ref(h->order_key);
+        if (acme_host_store(h, &err) == 0)
+            return true;
+    }
+    failed_here(h, "the order cannot be kept", err.text);
+    return false;
+}
+
+/* false: it has failed. */
+static bool offer(struct acme_host *h)
+{
+    struct error err = ERROR_INIT;
+    if (acme_order_challenge(h->order) == ACME_TLS_ALPN_01 && h->proof_chain.len == 0 &&
+        acme_challenge_certificate(h->name, acme_order_answer(h->order), &h->proof_chain,
+                                   &h->proof_key, &err) < 0) {
+        failed_here(h, "there is nothing to answer the CA with", err.text);
+        return false;
+    }
+    h->offered = true;
+    h->offer_until_ms = clock_mono_ms() + OFFER_MS;
+    certificates_changed(h->control);
+    h->offer_version = certificates_version(h->control);
+    return true;
+}
+
+static void advance(struct acme_host *h, const struct acme_reply *reply)
+{
+    for (;;) {
+        struct acme_action a;
+        acme_order_step(h->order, reply, clock_mono_ms(), &a);
+        reply = NULL;
+        switch (a.what) {
+        case ACME_ASK: ask(h, &a); return;
+        case ACME_WAIT:
+            h->wait_until_ms = clock_mono_ms() + a.wait_ms;
+            control_tick_within(h->control, (uint64_t)a.wait_ms);
+            return;
+        case ACME_KEEP:
+            if (!keep(h))
+                return;
+            break;
+        case ACME_OFFER: offer(h); return;
+        case ACME_DONE: obtained(h); return;
+        case ACME_FAILED: failed(h, acme_order_failure(h->order)); return;
+        }
+    }
+}
+
+/* ---- when ---- */
+
+/* A third of its life is left by then. Where clocks disagree it is not ordered again and again. */
+static int64_t renewal_ms(const struct acme_host *h, const struct tls_pair_info *info)
+{
+    int64_t life = info->not_after_ms - info->not_before_ms;
+    int64_t due = info->not_before_ms + life / 3 * 2, least = h->obtained_ms + life / 3;
+    return due > least ? due : least;
+}
+
+static int64_t due_ms(const struct acme_host *h)
+{
+    const struct tls_pair_info *info = certificates_automatic(h->control, h->name);
+    const char *directory = h->control->acme->account.directory;
+    bool other = h->directory != NULL && strcmp(h->directory, directory) != 0;
+    int64_t due = info == NULL || other ? 0 : renewal_ms(h, info);
+    return h->retry_ms > due ? h->retry_ms : due;
+}
+
+static bool ready_for_orders(struct acme *a)
+{
+    struct error err = ERROR_INIT;
+    struct control *c = a->control;
+    bool tls = false;
+    for (size_t i = 0; i < guardian_link_listeners(c->guardian); i++)
+        tls = tls || listen_is_tls(guardian_link_listener(c->guardian, i));
+    if (!tls) {
+        snprintf(a->trouble, sizeof a->trouble,
+                 "waits: the server has no address for TLS (sluice serve --tls-listen)");
+        return false;
+    }
+    if (a->account.key != NULL) {
+        a->trouble[0] = '\0';
+        return true;
+    }
+    if (clock_mono_ms() < a->account_retry_ms)
+        return false;
+    if (acme_account_load(a, &err) == 0)
+        return ready_for_orders(a);
+    a->account_retry_ms = clock_mono_ms() + ACCOUNT_AGAIN_MS;
+    snprintf(a->trouble, sizeof a->trouble, "waits: %.240s", err.text);
+    log_error("certificates by ACME: %s", err.text);
+    return false;
+}
+
+static void begin(struct acme_host *h)
+{
+    struct error err = ERROR_INIT;
+    struct acme *a = h->control->acme;
+    struct acme_options options = {.host = h->name, .prefer = h->prefer, .url = h->order_url};
+    for (size_t i = 0; i < guardian_link_listeners(h->control->guardian); i++)
+        options
+            .can[listen_is_tls(guardian_link_listener(h->control->guardian, i)) ? ACME_TLS_ALPN_01
+                                                                                : ACME_HTTP_01] =
+            true;
+    if (h->order_url != NULL && EVP_PKEY_up_ref(h->order_key) == 1)
+        options.key = h->order_key;
+    h->order = acme_order_new(&a->account, &options, clock_mono_ms(), &err);
+    if (h->order == NULL) {
+        log_error("certificate %s: %s", h->name, err.text);
+        h->retry_ms = control_now() + first_pause_ms[ACME_UNREACHABLE];
+        return;
+    }
+    log_info("certificate %s: an order %s", h->name, h->order_url != NULL ? "goes on" : "begins");
+    advance(h, NULL);
+}
+
+static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
+{
+    int64_t mono = clock_mono_ms();
+    if (h->order == NULL) {
+        if (h->retry_ms > now_ms + RETRY_MAX_MS || (h->failures > 0 && !acme_host_stored(h)))
+            h->retry_ms = 0; /* the clock was set back; or somebody wants it tried at once */
+        if (*running < AT_ONCE && now_ms >= due_ms(h) && ready_for_orders(h->control->acme)) {
+            begin(h);
+            *running += h->order != NULL;
+        }
+    } else if (h->offer_version != 0) {
+        if (certificates_served(h->control, h->offer_version)) {
+            h->offer_version = 0;
+            advance(h, NULL);
+        } else if (mono >= h->offer_until_ms) {
+            failed_here(h, "the CA was not told to look", "a gateway did not take the proof");
+        } else {
+            control_tick_within(h->control, 20);
+        }
+    } else if (h->wait_until_ms != 0 && mono >= h->wait_until_ms) {
+        h->wait_until_ms = 0;
+        advance(h, NULL);
+    } else if (h->wait_until_ms != 0) {
+        control_tick_within(h->control, (uint64_t)(h->wait_until_ms - mono));
+    }
+}
+
+void acme_tick(struct control *c)
+{
+    int64_t now = control_now();
+    size_t running = 0;
+    if (!c->publishing_allowed || c->store == NULL)
+        return; /* the apps are not known */
+    if (c->acme == NULL) {
+        c->acme = xcalloc(1, sizeof *c->acme);
+        c->acme->control = c;
+        c->acme->account.directory = xstrdup(c->boot->acme_directory);
+        if (c->boot->acme_email != NULL && c->boot->acme_email[0] != '\0')
+            c->acme->account.email = xstrdup(c->boot->acme_email);
+    }
+    struct acme *a = c->acme;
+    if (a->collected_version != c->snapshot_version || llabs(now - a->collected_ms) > COLLECT_MS) {
+        a->collected_version = c->snapshot_version;
+        a->collected_ms = now;
+        collect(a);
+    }
+    if (a->hosts.len > 0 && llabs(now - a->cleaned_ms) > CLEAN_MS) {
+        a->cleaned_ms = now;
+        acme_files_clean(a, now);
+    }
+    for (size_t i = 0; i < a->hosts.len; i++)
+        running += a->hosts.items[i]->order != NULL;
+    for (size_t i = 0; i < a->hosts.len; i++)
+        look_at(a->hosts.items[i], now, &running);
+}
+
+void acme_release(struct control *c)
+{
+    struct acme *a = c->acme;
+    if (a == NULL)
+        return;
+    for (size_t i = 0; i < a->hosts.len; i++) {
+        a->hosts.items[i]->offered = false; /* gateways that stay know it for the next controller */
+        free_host(a->hosts.items[i]);
+    }
+    vec_release(&a->hosts);
+    acme_account_release(&a->account);
+    free(a);
+    c->acme = NULL;
+}
+
+/* ---- for the gateways, and for people ---- */
+
+size_t acme_proofs(const struct control *c, struct cert *out, size_t room)
+{
+    size_t len = 0;
+    for (size_t i = 0; c->acme != NULL && i < c->acme->hosts.len && len < room; i++) {
+        const struct acme_host *h = c->acme->hosts.items[i];
+        struct cert cert = {.name = h->name, .name_len = strlen(h->name)};
+        if (!h->offered)
+            continue;
+        if (acme_order_challenge(h->order) == ACME_HTTP_01) {
+            cert.kind = CERT_HTTP_01;
+            cert.chain = acme_order_token(h->order);
+            cert.chain_len = strlen(cert.chain);
+            cert.key = acme_order_answer(h->order);
+            cert.key_len = strlen(cert.key);
+        } else {
+            cert.kind = CERT_TLS_ALPN_01;
+            cert.chain = h->proof_chain.data;
+            cert.chain_len = h->proof_chain.len;
+            cert.key = h->proof_key.data;
+            cert.key_len = h->proof_key.len;
+        }
+        out[len++] = cert;
+    }
+    return len;
+}
+
+bool acme_state(const struct control *c, const char *host, struct certificate_state *out)
+{
+    const struct acme_host *h = find_host(c->acme, host);
+    if (h == NULL)
+        return false;
+    out->wanted = true;
+    out->failure = h->failures > 0 ? h->text : "";
+    out->advice = h->failures > 0 ? h->advice : "";
+    out->retry_ms = h->order == NULL && h->failures > 0 ? h->retry_ms : 0;
+    out->doing = h->order != NULL              ? acme_order_doing(h->order)
+                 : c->acme->trouble[0] != '\0' ? c->acme->trouble
+                                               : "waits for its turn";
+    const struct tls_pair_info *info = certificates_automatic(c, host);
+    out->renewal_ms = info != NULL ? renewal_ms(h, info) : 0;
+    return true;
+}
+
+const char *acme_host_at(const struct control *c, size_t i)
+{
+    return c->acme != NULL && i < c->acme->hosts.len ? c->acme->hosts.items[i]->name : NULL;
+}
