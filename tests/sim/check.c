@@ -104,9 +104,13 @@ void check_start(const struct sim_run *run)
 
 void check_stop(const struct sim_run *run, bool at_once)
 {
+    const struct instance *in = owner_of(run);
+    /* The price of starting what cannot be stored (pipeline.c): the next controller stops it, and
+     * capacity is promised anew once it was there again. */
+    if (!run->job && in == NULL && run->unstored)
+        expect_of(run->app)->available = false;
     if (run->job || run->in_flight == 0 || run->told_stop || !run_alive(run))
         return;
-    const struct instance *in = owner_of(run);
     if (in == NULL || at_once) { /* nobody's: a run that could not be stored */
         if (!run->unstored && sim.reboots == 0)
             sim_fail("%s is killed with %u requests, and was stored", run->id, run->in_flight);

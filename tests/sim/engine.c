@@ -256,7 +256,8 @@ static int start(struct engine *e, const struct run_spec *spec, struct error *er
     r->serial = ++serials;
     r->began_us = sim_now();
     r->told = RUN_STARTING;
-    r->unstored = sim.fault_until_us != 0 && sim_now() - sim.fault_until_us < 3 * SIM_SECOND;
+    bool lately = sim.fault_until_us != 0 && sim_now() - sim.fault_until_us < 3 * SIM_SECOND;
+    r->unstored = lately || disk_failing();
     sim_note("start %s port %u", r->id, r->port);
     check_start(r);
     *vec_push(&sim_runs) = r;
