@@ -413,6 +413,8 @@ void gateway_control_run(struct gateway *g, const struct boot *boot)
         }
         struct epoll_event events[8];
         int n = epoll_wait(c.epoll, events, 8, c.retired != NULL || c.draining ? LOOK_MS : -1);
+        if (n < 0 && errno != EINTR)
+            usleep(LOOK_MS * 1000); /* it cannot be told anything, but it can end */
         for (int i = 0; i < n; i++)
             handle(&c, events[i].data.u32);
         free_seen(&c);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "gateway/certificates.h"
 #include "gateway/control.h"
+#include "gateway/sandbox.h"
 #include "os/listen.h"
 #include "os/privileges.h"
 #include "wire/accessring.h"
@@ -176,6 +177,8 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     for (uint32_t i = 0; i < g->workers_len; i++)
         if (worker_init(&g->workers[i], g, i, err) < 0)
             return -1;
+    if (sandbox_enter(err) < 0)
+        return -1;
     return start_workers(g, err);
 }
 
