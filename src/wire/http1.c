@@ -551,18 +551,16 @@ static enum http1_error parse_status_line(const char *p, struct http1_head *h, s
     return HTTP1_OK;
 }
 
-enum http1_error http1_parse_response(const char *p, size_t len, enum http1_method to,
-                                      struct http1_head *h)
+static enum http1_error parse_response(const char *p, size_t len, enum http1_method to,
+                                       size_t most_fields, struct http1_head *h)
 {
     memset(h, 0, offsetof(struct http1_head, fields));
-    if (len > HTTP1_MAX_HEAD)
-        return HTTP1_E_TOO_LONG;
     h->len = (uint16_t)len;
     size_t at;
     struct lengths seen = {0};
     enum http1_error e;
     if ((e = parse_status_line(p, h, &at)) != HTTP1_OK ||
-        (e = parse_fields(p, at, HTTP1_MAX_FIELDS, h)) != HTTP1_OK ||
+        (e = parse_fields(p, at, most_fields, h)) != HTTP1_OK ||
         (e = read_fields(h, p, &seen)) != HTTP1_OK)
         return e;
     /* RFC 9112 section 6.3, in its order. */
@@ -577,6 +575,21 @@ enum http1_error http1_parse_response(const char *p, size_t len, enum http1_meth
     else
         h->framing = HTTP1_BODY_CLOSE;
     return HTTP1_OK;
+}
+
+enum http1_error http1_parse_response(const char *p, size_t len, enum http1_method to,
+                                      struct http1_head *h)
+{
+    return len > HTTP1_MAX_HEAD ? HTTP1_E_TOO_LONG
+                                : parse_response(p, len, to, HTTP1_MAX_FIELDS, h);
+}
+
+enum http1_error http1_parse_own_response(const char *p, size_t len, enum http1_method to,
+                                          struct http1_head *h)
+{
+    if (len > UINT16_MAX)
+        return HTTP1_E_TOO_LONG;
+    return parse_response(p, len, to, HTTP1_MAX_FIELDS + HTTP1_ADDED_FIELDS, h);
 }
 
 /* ---- looking things up

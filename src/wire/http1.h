@@ -175,6 +175,10 @@ enum http1_error http1_parse_own_request(const char *p, size_t len, struct http1
 enum http1_error http1_parse_response(const char *p, size_t len, enum http1_method to,
                                       struct http1_head *h);
 
+/* As http1_parse_own_request(). */
+enum http1_error http1_parse_own_response(const char *p, size_t len, enum http1_method to,
+                                          struct http1_head *h);
+
 /* The first field with this (lower-case) name at or behind *from; NULL: none. *from is moved on. */
 const struct http1_field *http1_find(const struct http1_head *h, const char *p, const char *name,
                                      size_t name_len, size_t *from);
@@ -189,6 +193,7 @@ struct http1_body {
     uint8_t state;
     bool done;
     bool strip;     /* chunked: give the payload without the framing (for HTTP/1.0 peers) */
+    bool pause;     /* chunked: take nothing of the trailer section; cleared when it begins there */
     uint16_t line;  /* bytes in the present chunk line or trailer section */
     uint8_t digits; /* of the chunk size */
     uint8_t name_len;
@@ -199,7 +204,9 @@ struct http1_body {
 void http1_body_start(struct http1_body *b, enum http1_framing framing, uint64_t content_length);
 /* Takes what belongs to the body from the n bytes at p: gives how many bytes that were, or -1 for
  * malformed framing (error CHUNK or TRAILER). b->done: the body ended there. *keep: how many bytes
- * at p are to be passed on: the same, or (strip) fewer, moved to the front of p. */
+ * at p are to be passed on: the same, or (strip) fewer, moved to the front of p. With b->pause it
+ * stops in front of the trailer section and clears it: what is fed from there on are the trailers'
+ * lines and the empty one. */
 ssize_t http1_body_feed(struct http1_body *b, char *p, size_t n, size_t *keep);
 /* The peer closed: whether the body was whole. */
 bool http1_body_whole_at_eof(const struct http1_body *b);

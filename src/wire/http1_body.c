@@ -129,6 +129,9 @@ static ssize_t feed_chunked(struct http1_body *b, char *p, size_t n, size_t *kee
             b->left -= take;
             if (b->left == 0)
                 b->state = CHUNK_DATA_CR;
+        } else if (b->pause && b->state == TRAILER_START) {
+            b->pause = false;
+            break;
         } else if (!step(b, p[at++])) {
             return -1;
         }

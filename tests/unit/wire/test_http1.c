@@ -138,6 +138,34 @@ static void test_bodies(void **state)
     assert_true(proto_cases("tests/proto/bodies.txt", run_body) > 30);
 }
 
+/* In steps of any size it stops in front of the trailer section, once. */
+static void test_pause(void **state)
+{
+    (void)state;
+    static const char text[] = "3;x\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\nrest";
+    for (size_t step = 1; step < sizeof text; step++) {
+        char copy[sizeof text], payload[16] = "";
+        struct http1_body b;
+        http1_body_start(&b, HTTP1_BODY_CHUNKED, 0);
+        b.strip = b.pause = true;
+        size_t at = 0, kept = 0, keep;
+        while (b.pause) {
+            memcpy(copy, text, sizeof text);
+            size_t have = sizeof text - 1 - at < step ? sizeof text - 1 - at : step;
+            ssize_t n = http1_body_feed(&b, copy + at, have, &keep);
+            assert_true(n >= 0);
+            memcpy(payload + kept, copy + at, keep);
+            kept += keep;
+            at += (size_t)n;
+        }
+        assert_string_equal(payload, "abcd");
+        assert_string_equal(text + at, "A: b\r\n\r\nrest");
+        b.strip = false;
+        assert_int_equal(http1_body_feed(&b, copy + at, sizeof text - 1 - at, &keep), 8);
+        assert_true(b.done && keep == 8);
+    }
+}
+
 static enum http1_error parse(const char *text, struct http1_head *h)
 {
     return http1_parse_request(text, strlen(text), h);
@@ -277,11 +305,17 @@ static void test_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests), cmocka_unit_test(test_responses),
-        cmocka_unit_test(test_bodies),   cmocka_unit_test(test_connection_fields),
-        cmocka_unit_test(test_upgrade),  cmocka_unit_test(test_cookies),
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_keep_alive),
-        cmocka_unit_test(test_lengths),  cmocka_unit_test(test_character_classes),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_connection_fields),
+        cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_cookies),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_character_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
