@@ -112,7 +112,7 @@ $(O)/obj/embedded.o: src/embedded.S $(O)/shim $(O)/guardian
 	$(quiet_CC)$(CC) -c -DSHIM_FILE='"$(O)/shim"' -DGUARDIAN_FILE='"$(O)/guardian"' $< -o $@
 
 # ---- the binary ------------------------------------------------------------------------------------
-LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -lssl -lcrypto -lseccomp -Wl,-Bdynamic -lm -ldl -lpthread
+LIBS_STATIC := -Wl,-Bstatic -l:libuv_a.a -lsqlite3 -ljansson -lfyaml -lnghttp2 -lssl -lcrypto -lseccomp -Wl,-Bdynamic -lm -ldl -lpthread
 LINK_ORDER  := api cli simulate control acme observe engine pack store judge core spec gateway fetch guardian shim tls wire os base
 $(O)/inc/main/.made: Makefile
 	@rm -rf $(O)/inc/main && mkdir -p $(O)/inc/main
