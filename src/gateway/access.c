@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/vec.h"
+#include "gateway/h2.h"
 #include "gateway/tls.h"
 
 #include <arpa/inet.h>
@@ -257,7 +258,17 @@ static char *put_client(char *to, const struct client *c, const uint8_t *for_who
 
 static char *put_connection(char *to, const struct client *c)
 {
-    return c->endpoint.tls != NULL ? WORD(to, "tls", tls_version(c->endpoint.tls)) : to;
+    if (c->endpoint.stream != NULL)
+        c = h2_stream_connection(c->endpoint.stream);
+    return c != NULL && c->endpoint.tls != NULL ? WORD(to, "tls", tls_version(c->endpoint.tls))
+                                                : to;
+}
+
+static const char *protocol_of(const struct exchange *x)
+{
+    if (x->client->endpoint.stream != NULL)
+        return "HTTP/2";
+    return x->http10 ? "HTTP/1.0" : "HTTP/1.1";
 }
 
 static char *put_request(char *to, const struct entry *e)
@@ -338,7 +349,7 @@ void access_end(struct exchange *x, enum outcome outcome)
     if (wanted(x, e, outcome, took_us)) {
         char *to = put_time(w->access->line, w->access);
         to = put_client(to, x->client, x->forwarded ? x->for_whom : NULL);
-        to = x->http10 ? WORD(to, "protocol", "HTTP/1.0") : WORD(to, "protocol", "HTTP/1.1");
+        to = WORD(to, "protocol", protocol_of(x));
         to = put_connection(to, x->client);
         to = x->secure ? WORD(to, "scheme", "https") : WORD(to, "scheme", "http");
         to = put_request(to, e);

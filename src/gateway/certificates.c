@@ -69,7 +69,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                    const unsigned char *in, unsigned in_len, void *arg)
 {
-    static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
+    static const unsigned char ours[] = "\x02h2\x08http/1.1\x08http/1.0";
     (void)ssl, (void)arg;
     unsigned char *chosen;
     if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len) !=

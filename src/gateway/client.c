@@ -1,6 +1,7 @@
 #include "gateway/access.h"
 
 #include "base/assert.h"
+#include "gateway/h2.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
 
@@ -34,6 +35,8 @@ void endpoint_note(struct endpoint *e, uint32_t events)
 
 int endpoint_end(struct endpoint *e)
 {
+    if (e->stream != NULL)
+        return h2_stream_end(e->stream);
     if (e->tls != NULL)
         tls_end(e);
     return shutdown(e->fd, SHUT_WR);
@@ -60,6 +63,8 @@ static ssize_t plain_read(struct endpoint *e, void *data, size_t room)
 
 ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
 {
+    if (e->stream != NULL)
+        return h2_stream_read(e->stream, in);
     if (*in == NULL) {
         /* A stream that filled its buffer gets a larger one: fewer system calls. Not when many wait
          * for slow peers at once, since that is memory. */
@@ -86,6 +91,8 @@ ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
 
 ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len)
 {
+    if (e->stream != NULL)
+        return h2_stream_send(e->stream, parts, len);
     if (e->tls != NULL)
         return tls_send(e, parts, len);
     size_t total = parts[0].iov_len;
@@ -137,6 +144,8 @@ struct client *client_new(struct worker *w, int fd, const struct sockaddr_storag
         return NULL;
     c->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_CLIENT, .writable = true};
     c->worker = w;
+    c->fresh = true;
+    c->secure = tls;
     timer_init(&c->timer, client_timeout);
     if (tls)
         c->endpoint.tls = tls_new(w->gateway, fd);
@@ -156,6 +165,27 @@ struct client *client_new(struct worker *w, int fd, const struct sockaddr_storag
     return c;
 }
 
+struct client *client_of_stream(struct client *connection, struct h2_stream *s)
+{
+    struct worker *w = connection->worker;
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->endpoint = (struct endpoint){
+        .fd = -1, .kind = ENDPOINT_CLIENT, .readable = true, .writable = true, .stream = s};
+    c->worker = w;
+    c->secure = connection->secure;
+    c->trusted = connection->trusted;
+    c->address_len = connection->address_len;
+    memcpy(c->address, connection->address, sizeof c->address);
+    memcpy(c->peer, connection->peer, sizeof c->peer);
+    c->number = connection->number;
+    timer_init(&c->timer, client_timeout);
+    link_init(&c->ready);
+    link_before(&w->clients, &c->link);
+    return c;
+}
+
 static void drop_buffers(struct client *c)
 {
     chunk_put_all(&c->worker->chunks, c->in);
@@ -171,13 +201,21 @@ void client_close(struct client *c)
     timer_cancel(&w->timers, &c->timer);
     link_remove(&c->link);
     link_remove(&c->ready);
-    stats_add(&w->metrics->connections, -1);
-    atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
+    if (c->endpoint.stream != NULL) {
+        h2_stream_leave(c->endpoint.stream);
+    } else {
+        stats_add(&w->metrics->connections, -1);
+        atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
+    }
     worker_retire(w, &c->endpoint);
 }
 
 void client_reset(struct client *c)
 {
+    if (c->endpoint.stream != NULL) { /* one that ends too early is reset */
+        client_close(c);
+        return;
+    }
     /* A close alone would look like the regular end of an answer that ends with the connection. */
     struct linger hard = {.l_onoff = 1, .l_linger = 0};
     setsockopt(c->endpoint.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
@@ -231,6 +269,11 @@ void client_next(struct client *c)
 {
     ASSERT(c->exchange == NULL && c->out == NULL);
     struct worker *w = c->worker;
+    if (c->endpoint.stream != NULL) { /* one request each */
+        h2_stream_end(c->endpoint.stream);
+        client_close(c);
+        return;
+    }
     if (c->close_after) {
         /* A client that asked for the end sends nothing more: no need to wait for it. */
         if (c->client_asked && c->in == NULL && !c->endpoint.readable)
@@ -247,7 +290,7 @@ void client_next(struct client *c)
 /* ---- heads
  * ---------------------------------------------------------------------------------------------- */
 
-static void refuse(struct client *c, unsigned status, const char *why)
+void client_refuse(struct client *c, unsigned status, const char *why)
 {
     if (c->worker->access != NULL)
         access_refused(c, status, why);
@@ -278,10 +321,22 @@ static bool parse_head(struct client *c)
     if (e == HTTP1_OK)
         e = http1_parse_request(p, (size_t)end, &head);
     if (e != HTTP1_OK)
-        refuse(c, http1_error_status(e), http1_error_text(e));
+        client_refuse(c, http1_error_status(e), http1_error_text(e));
     else
         exchange_start(c, &head, p);
     return true;
+}
+
+/* true: it speaks HTTP/2, or may do so: there is nothing yet for HTTP/1. */
+static bool other_protocol(struct client *c)
+{
+    if (!c->fresh || c->in == NULL)
+        return false;
+    enum h2_sign sign = h2_sign(c);
+    c->fresh = sign == H2_MAYBE;
+    if (sign == H2_YES)
+        h2_begin(c);
+    return sign != H2_NO;
 }
 
 /* false: nothing more can be done now. */
@@ -289,7 +344,9 @@ static bool read_head(struct client *c)
 {
     struct worker *w = c->worker;
     for (;;) {
-        if (c->in != NULL && parse_head(c))
+        bool other = other_protocol(c);
+        if (c->endpoint.dead || c->state != CLIENT_HEAD ||
+            (!other && c->in != NULL && parse_head(c)))
             return true;
         if (c->in != NULL && !c->in_head) {
             c->in_head = true;
@@ -345,6 +402,7 @@ void client_run(struct client *c)
             client_next(c);
             break;
         case CLIENT_LINGER: linger_on(c); return;
+        case CLIENT_H2: h2_run(c); return;
         }
     }
     if (!c->endpoint.dead)
@@ -363,7 +421,7 @@ static void client_timeout(struct timer *t)
     switch ((enum client_state)c->state) {
     case CLIENT_HEAD:
         if (c->in != NULL) {
-            refuse(c, 408, "the request's head did not come in time");
+            client_refuse(c, 408, "the request's head did not come in time");
             if (!c->endpoint.dead)
                 client_later(c);
         } else {
@@ -379,5 +437,6 @@ static void client_timeout(struct timer *t)
         break;
     case CLIENT_ANSWER:
     case CLIENT_LINGER: client_close(c); break;
+    case CLIENT_H2: h2_timeout(c); break;
     }
 }

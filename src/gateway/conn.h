@@ -27,6 +27,7 @@ enum client_state {
     CLIENT_BUSY,   /* an exchange runs */
     CLIENT_ANSWER, /* the gateway's own answer is being sent */
     CLIENT_LINGER, /* half-closed; what still comes is read and dropped until end of file */
+    CLIENT_H2,     /* a connection for HTTP/2; its streams are clients of their own */
 };
 
 struct client {
@@ -36,6 +37,8 @@ struct client {
     bool client_asked; /* ... because the client said so */
     bool trusted;      /* a trusted proxy */
     bool in_head;      /* bytes of a head have come */
+    bool fresh;        /* nothing has come yet that says which HTTP it speaks */
+    bool secure;       /* it came by TLS */
     uint8_t address_len;
     char address[ADDRESS_TEXT];
     uint8_t peer[ADDRESS_BYTES];
@@ -49,16 +52,22 @@ struct client {
     struct chunk *in;  /* read, not yet consumed */
     struct chunk *out; /* heads and own answers to be sent, before what upstream.in has */
     struct exchange *exchange;
+    struct h2_session *h2; /* CLIENT_H2 */
 };
 
 /* tls: with a handshake first. NULL: no memory, no certificate; fd stays the caller's. */
 struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer, bool tls);
+/* One request on a connection that carries many: from the same peer, with
+ * a timer of its own. s stays the caller's. NULL: no memory. */
+struct client *client_of_stream(struct client *connection, struct h2_stream *s);
 void client_event(struct client *c, uint32_t events);
 void client_run(struct client *c);    /* goes on with whatever it can */
 void client_close(struct client *c);  /* at once; an exchange must be gone before */
 void client_reset(struct client *c);  /* at once, so that the peer sees a failure */
 void client_linger(struct client *c); /* half-close, then read until end of file */
 void client_later(struct client *c);  /* puts it into worker.ready */
+/* What came is no request: says so, and ends the connection. */
+void client_refuse(struct client *c, unsigned status, const char *why);
 /* The present answer is out: the next request, or the end. */
 void client_next(struct client *c);
 
@@ -170,7 +179,7 @@ struct exchange {
     uint16_t own_status; /* of the gateway's own answer, and why it gave that; for the access log */
     const char *own_text;
     struct chunk *access; /* access.h; NULL: no line is made */
-    uint8_t fault; /* enum sample_fault: of the last attempt that failed */
+    uint8_t fault;        /* enum sample_fault: of the last attempt that failed */
     uint8_t path_len;
     uint32_t app_slot, share_slot, instance_slot; /* UINT32_MAX: none yet */
     uint32_t timeout_ms, connect_ms, retries_left, hsts_s;

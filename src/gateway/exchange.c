@@ -51,7 +51,7 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
         x->idempotent && (h->framing == HTTP1_BODY_NONE ||
                           (h->framing == HTTP1_BODY_LENGTH && h->content_length <= REPLAY_MAX / 2));
     x->upgrade = h->upgrade;
-    x->secure = c->endpoint.tls != NULL || (c->trusted && says_https(h, p));
+    x->secure = c->secure || (c->trusted && says_https(h, p));
     x->http10 = h->minor == 0;
     x->sticky = STICKY_NONE;
     x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;

@@ -80,7 +80,7 @@ static bool add_values(struct chunk *out, const struct http1_head *h, const char
 static void add_scheme(struct chunk *out, const struct client *c)
 {
     ADD(out, "http");
-    if (c->endpoint.tls != NULL)
+    if (c->secure)
         ADD(out, "s");
 }
 

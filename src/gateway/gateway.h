@@ -1,6 +1,7 @@
 /* The gateway: carries the traffic. One process of its own per generation, unprivileged, started by
- * the guardian. Speaks HTTP/1.1 with clients and instances, chooses instances by the routing
- * snapshot that the controller sends (or left in a file), counts what it sees into shared memory.
+ * the guardian. Speaks HTTP/1.1 and HTTP/2 (h2.h) with clients, HTTP/1.1 with instances, chooses
+ * instances by the routing snapshot that the controller sends (or left in a file), counts what it
+ * sees into shared memory.
  *
  * It needs no file system and no other process: controller and guardian may die, it goes on. It
  * never decides anything about rollouts, never buffers whole bodies, and never aborts for want of

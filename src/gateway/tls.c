@@ -217,6 +217,14 @@ ssize_t tls_send(struct endpoint *e, const struct iovec *parts, int len)
     return waiting ? 0 : -1;
 }
 
+bool tls_speaks_h2(const struct tls *t)
+{
+    const unsigned char *name;
+    unsigned len;
+    SSL_get0_alpn_selected(t->ssl, &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
+}
+
 void tls_end(struct endpoint *e)
 {
     ERR_clear_error();

@@ -24,6 +24,8 @@ const char *tls_version(const struct tls *t); /* "TLSv1.3" */
  * READ_END, READ_BROKEN or -1. */
 ssize_t tls_read(struct endpoint *e, void *data, size_t room);
 ssize_t tls_send(struct endpoint *e, const struct iovec *parts, int len);
+/* Once something was read: HTTP/2 was agreed on (RFC 9113 section 3.2). */
+bool tls_speaks_h2(const struct tls *t);
 /* Tells the peer that nothing more comes (RFC 8446 section 6.1), as far as that goes at once. */
 void tls_end(struct endpoint *e);
 

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/vec.h"
 #include "gateway/access.h"
+#include "gateway/h2.h"
 #include "gateway/tls.h"
 
 #include <errno.h>
@@ -46,7 +47,8 @@ void worker_retire(struct worker *w, struct endpoint *e)
     ASSERT(!e->dead);
     tls_free(e->tls);
     e->tls = NULL;
-    close(e->fd); /* the last descriptor of it, so epoll forgets it too */
+    if (e->fd >= 0)
+        close(e->fd); /* the last descriptor of it, so epoll forgets it too */
     e->fd = -1;
     e->dead = true;
     e->next_dead = w->dead;
@@ -84,8 +86,8 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     timer_init(&w->hold_timer, hold_tick);
     timer_init(&w->sweep_timer, upstream_sweep);
     timer_init(&w->accept_timer, accept_resume);
-    struct link *lists[] = {&w->clients,   &w->exchanges, &w->ready,
-                            &w->listeners, &w->holds,     &w->instance_list};
+    struct link *lists[] = {&w->clients, &w->exchanges,     &w->ready,       &w->listeners,
+                            &w->holds,   &w->instance_list, &w->h2_sessions, &w->h2_unsent};
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         link_init(lists[i]);
     w->accepting = true;
@@ -155,6 +157,7 @@ static void woken(struct worker *w)
     if (!w->draining && atomic_load(&w->gateway->draining)) {
         w->draining = true;
         accept_stop(w);
+        h2_drain(w);
     }
 }
 
@@ -225,6 +228,8 @@ static void turn(struct worker *w, struct epoll_event *events)
     }
     if (!link_alone(&w->ready))
         run_ready(w);
+    if (!link_alone(&w->h2_unsent))
+        h2_send_all(w);
     bury(w);
 }
 

@@ -72,6 +72,7 @@ struct endpoint {
     bool bulk;       /* the last read filled its buffer */
     bool dead;       /* closed; freed at the end of the turn, since events may still name it */
     struct tls *tls; /* NULL: the bytes go as they are */
+    struct h2_stream *stream; /* not NULL: no socket of its own, but a stream of one (h2.h) */
     struct endpoint *next_dead;
 };
 
@@ -98,6 +99,7 @@ struct worker {
     struct timers timers;
     struct link clients, exchanges, ready, listeners;
     struct link holds; /* struct hold_queue of apps that have requests waiting here */
+    struct link h2_sessions, h2_unsent; /* struct h2_session: all; those with something to send */
     struct timer hold_timer, sweep_timer, accept_timer;
     size_t listeners_synced; /* of gateway.listeners */
     bool accepting, draining;

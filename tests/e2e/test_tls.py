@@ -13,6 +13,7 @@ import threading
 import zlib
 
 import pytest
+from h2_peer import H2Client
 from sluice_test import App, wait_until
 from sluice_test.build import PATIENCE
 
@@ -207,18 +208,33 @@ def test_versions_and_ciphers(tls):
         context = tls.context(minimum_version=version, maximum_version=version)
         context.set_alpn_protocols(["h2", "http/1.1"])
         with tls.connect(context=context) as sock:
-            assert sock.version() == name and sock.selected_alpn_protocol() == "http/1.1"
+            assert sock.version() == name and sock.selected_alpn_protocol() == "h2"
             assert "GCM" in sock.cipher()[0] or "CHACHA20" in sock.cipher()[0]
     old = tls.context()
     old.set_ciphers("ALL:@SECLEVEL=0")
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     weak = tls.context(maximum_version=ssl.TLSVersion.TLSv1_2)
     weak.set_ciphers("AES128-SHA:AES256-GCM-SHA384:ECDHE-ECDSA-AES128-SHA")
-    only_h2 = tls.context()
-    only_h2.set_alpn_protocols(["h2"])
-    for context in (old, weak, only_h2):
+    other = tls.context()
+    other.set_alpn_protocols(["spdy/3"])
+    for context in (old, weak, other):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             tls.connect(context=context)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_http2(tls, version):
+    context = tls.context(minimum_version=version, maximum_version=version)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    client = H2Client(int(tls.port), tls.host, tls=context)
+    body = bytes(range(256)) * 4000
+    streams = [client.request("POST", "/echo", body=body, authority="shop.test", scheme="https") for _ in range(3)]
+    assert all(client.wait(s).body == body for s in streams)
+    assert client.get(path="/", authority="shop.test").status == 200
+    client.close()
+    run = subprocess.run(["curl", "-sSik", "--http2", "--connect-to", f"::{tls.address}", "https://shop.test/"],
+                         capture_output=True, text=True)
+    assert run.stdout.startswith("HTTP/2 200"), run
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
