@@ -260,6 +260,15 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
         spec->redirect_https && (!spec->tls_auto || certificates_for(b->control, spec->host));
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
     route->resilience = resilience_of(&spec->resilience);
+    route->observe = (struct snapshot_observe){
+        .log_ppm = spec->observe.log_ppm,
+        .log_slower_ms = (uint32_t)spec->observe.log_slower_ms,
+        .log_errors = spec->observe.log_errors,
+        .log_query = spec->observe.log_query,
+        .trace = spec->observe.trace,
+        .request_id = spec->observe.request_id,
+        .trace_ppm = spec->observe.trace_ppm,
+    };
     route->sticky_cookie = "";
     add_redirect(&route->redirect, &spec->redirect);
     for (size_t i = owner; i < n; i++) {

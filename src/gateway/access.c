@@ -16,7 +16,8 @@ struct entry {
     uint16_t method, host, target, path, agent; /* lengths; the path is the target's beginning */
     uint16_t app, environment, version, instance;
     bool cut;           /* the target was longer */
-    bool everything;    /* this one was drawn; else only */
+    bool routed;        /* what follows is the route's wish: */
+    bool drawn;         /* it gets a line in any case, else only */
     bool errors;        /* ... where it fails, */
     uint32_t slower_ms; /* ... or takes longer; 0: not for that */
     bool query;         /* the query is written too */
@@ -100,7 +101,7 @@ void access_begin(struct exchange *x, const struct http1_head *h, const char *p)
     e->cut = target < h->path.len;
     const char *query = memchr(e->text + e->method + e->host, '?', target);
     e->path = query != NULL ? (uint16_t)(query - e->text - e->method - e->host) : e->target;
-    e->everything = true; /* of what finds no route */
+    e->drawn = true; /* as long as there is no route */
 }
 
 static size_t kept_of_request(const struct entry *e)
@@ -108,9 +109,28 @@ static size_t kept_of_request(const struct entry *e)
     return (size_t)e->method + e->host + e->target + e->agent;
 }
 
+static void let_go(struct exchange *x)
+{
+    chunk_put(&x->worker->chunks, x->access);
+    x->access = NULL;
+}
+
 void access_routed(struct exchange *x, const struct table_route *r)
 {
     struct entry *e = entry_of(x->access);
+    const struct snapshot_observe *wish = &r->route->observe;
+    if (!e->routed) {
+        uint64_t number = worker_random(x->worker);
+        e->routed = true;
+        e->drawn = number * 1000000 >> 32 < wish->log_ppm;
+        e->errors = wish->log_errors;
+        e->slower_ms = wish->log_slower_ms;
+        e->query = wish->log_query;
+        if (!e->drawn && !e->errors && e->slower_ms == 0) {
+            let_go(x);
+            return;
+        }
+    }
     e->version = e->instance = 0;
     e->release = 0;
     cut_at(x, kept_of_request(e));
@@ -297,6 +317,20 @@ static char *put_place(char *to, const struct entry *e)
     return TEXT(to, "instance", text + e->version, e->instance);
 }
 
+static char *put_trace(char *to, const struct exchange *x)
+{
+    const struct trace *t = &x->trace;
+    if (x->identified)
+        to = TEXT(to, "request_id", t->request_id, t->request_id_len);
+    if (!x->traced)
+        return to;
+    to = TEXT(to, "trace_id", t->context.trace, sizeof t->context.trace);
+    to = TEXT(to, "span_id", t->context.span, sizeof t->context.span);
+    if (t->has_parent)
+        to = TEXT(to, "parent_id", t->parent, sizeof t->parent);
+    return t->context.sampled ? PUT(to, ",\"sampled\":true") : to;
+}
+
 static const char *outcome_word(enum outcome outcome)
 {
     static const char *const words[] = {
@@ -336,7 +370,7 @@ static bool wanted(const struct exchange *x, const struct entry *e, enum outcome
                    uint64_t took_us)
 {
     unsigned status = x->final ? x->status : x->own_status;
-    return e->everything ||
+    return e->drawn ||
            (e->errors && (status >= 500 || outcome == OUTCOME_CUT || outcome == OUTCOME_FAILED)) ||
            (e->slower_ms > 0 && took_us >= (uint64_t)e->slower_ms * 1000);
 }
@@ -354,11 +388,11 @@ void access_end(struct exchange *x, enum outcome outcome)
         to = x->secure ? WORD(to, "scheme", "https") : WORD(to, "scheme", "http");
         to = put_request(to, e);
         to = put_place(to, e);
+        to = put_trace(to, x);
         to = put_end(to, x, outcome, took_us);
         finish(w->access, to);
     }
-    chunk_put(&w->chunks, x->access);
-    x->access = NULL;
+    let_go(x);
 }
 
 void access_refused(struct client *c, unsigned status, const char *why)

@@ -173,6 +173,7 @@ struct exchange {
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
     bool rescued;                  /* a retry hid a failed answer of an instance */
     uint8_t attempts, retries;     /* retries: those that the budget paid */
+    bool traced, identified;       /* trace.context, trace.request_id are known */
     bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
     uint16_t status;
@@ -203,6 +204,7 @@ struct exchange {
      * else of the request is gone by the time that an answer turns out to be a failure. */
     char path[SAMPLE_PATH_MAX + 1];
     uint8_t for_whom[ADDRESS_BYTES];
+    struct trace trace;
 };
 
 /* A request's head is complete at p (in c->in, already known to be h->len bytes). Takes it out of

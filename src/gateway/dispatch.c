@@ -237,6 +237,9 @@ static bool find_route(struct request *q)
         return false;
     q->r = table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
+        const struct snapshot_observe *o = &q->r->route->observe;
+        if ((o->trace || o->request_id) && x->app_slot == NO_SLOT) /* the first time */
+            trace_apply(x, q->h, q->p, o);
         take_route(x, q->r);
         if (q->r->route->redirect_https != 0 && !x->secure)
             redirect(q);

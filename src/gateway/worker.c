@@ -81,6 +81,7 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     if (g->access != NULL && (w->access = access_writer_new(&g->access->ring[index])) == NULL)
         return error_set(err, ERROR_FAILED, "worker %u: out of memory", index);
     w->now_ms = w->started_ms = worker_now_us(w) / 1000;
+    trace_seed(&w->trace);
     w->chunks.limit = g->limits.worker_memory;
     timers_init(&w->timers, w->now_ms);
     timer_init(&w->hold_timer, hold_tick);

@@ -9,6 +9,7 @@
 #include "gateway/repeats.h"
 #include "gateway/table.h"
 #include "gateway/timers.h"
+#include "gateway/trace.h"
 #include "os/boot.h"
 #include "wire/gatewayctl.h"
 #include "wire/metrics.h"
@@ -108,6 +109,7 @@ struct worker {
     struct instance *instances[METRICS_INSTANCE_SLOTS]; /* by slot; pages are touched when used */
     struct link instance_list;
     struct access_writer *access; /* NULL: no access log */
+    struct trace_random trace;
     struct repeats repeats;
     struct budget budgets[METRICS_REQUEST_SLOTS]; /* of retries, by share */
     uint64_t started_ms;

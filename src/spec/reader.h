@@ -28,6 +28,7 @@
     X(IN_EDITS, "headers.request and headers.response")                                            \
     X(IN_REWRITE, "rewrite")                                                                       \
     X(IN_REDIRECT, "redirect")                                                                     \
+    X(IN_ACCESS_LOG, "access-log")                                                                 \
     X(IN_HOLD, "hold")                                                                             \
     X(IN_STRATEGY, "strategy")                                                                     \
     X(IN_RECREATE, "strategy.recreate")                                                            \

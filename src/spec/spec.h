@@ -122,6 +122,17 @@ struct resilience_spec {
     int64_t slow_start_ms; /* 0: none */
 };
 
+/* What a route tells about its requests. */
+struct observe_spec {
+    uint32_t log_ppm;      /* share of requests that get a line in the access log */
+    bool log_errors;       /* and all that fail, */
+    int64_t log_slower_ms; /* and all that take longer; 0: not for that */
+    bool log_query;        /* with the query */
+    bool trace;            /* takes part in traces */
+    uint32_t trace_ppm;    /* share of sampled ones among those that begin here */
+    bool request_id;
+};
+
 struct route_spec {
     const char *host; /* lower case, "" any, may start with "*." */
     const char *path; /* starts with '/', a prefix on segment borders */
@@ -135,6 +146,7 @@ struct route_spec {
     struct rewrite_spec rewrite;
     struct redirect_spec redirect;
     struct resilience_spec resilience;
+    struct observe_spec observe;
 };
 
 enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };

@@ -24,6 +24,8 @@ extern const struct value_type
     type_probes, type_probe, type_http_path, type_tcp, type_stop, type_signal_name,
     /* types_route.c */
     type_routes, type_host, type_tls, type_route_path,
+    /* types_observe.c */
+    type_share, type_trace, type_access_log, type_request_id,
     /* types_match.c */
     type_match, type_match_items, type_match_methods,
     /* types_headers.c */

@@ -20,7 +20,7 @@
 enum {
     HTTP1_MAX_HEAD = 16384,
     HTTP1_MAX_FIELDS = 100,
-    HTTP1_ADDED_FIELDS = 28, /* room for what a proxy adds, and a route's rules */
+    HTTP1_ADDED_FIELDS = 32, /* room for what a proxy adds, and a route's rules */
     HTTP1_MAX_HOST = 255,
     HTTP1_MAX_TRAILERS = 8192,
     HTTP1_MAX_CHUNK_LINE = 256,

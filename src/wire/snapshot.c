@@ -89,6 +89,13 @@ enum {
     X(u32, resilience.pending)                                                                     \
     X(u32, resilience.queue_ms)                                                                    \
     X(u32, resilience.slow_start_ms)                                                               \
+    X(u32, observe.log_ppm)                                                                        \
+    X(u32, observe.log_slower_ms)                                                                  \
+    X(flag, observe.log_errors)                                                                    \
+    X(flag, observe.log_query)                                                                     \
+    X(flag, observe.trace)                                                                         \
+    X(flag, observe.request_id)                                                                    \
+    X(u32, observe.trace_ppm)                                                                      \
     X(text, sticky_cookie)                                                                         \
     X(maybe_text, redirect.to)                                                                     \
     X(u16, redirect.status)                                                                        \
@@ -595,6 +602,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "its matches are out of range";
     if (r->retries > MAX_RETRIES)
         return "it has too many retries";
+    if (r->observe.log_ppm > 1000000 || r->observe.trace_ppm > 1000000)
+        return "a share of it is more than all";
     if (r->redirect_https > 1)
         return "it neither redirects nor does not";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))

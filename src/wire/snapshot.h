@@ -124,6 +124,17 @@ struct snapshot_resilience {
     uint32_t slow_start_ms; /* 0: none */
 };
 
+/* What is told about a route's requests. Shares in parts per million. */
+struct snapshot_observe {
+    uint32_t log_ppm;       /* requests with a line in the access log */
+    uint32_t log_slower_ms; /* and all that take longer; 0: not for that */
+    bool log_errors;        /* and all that fail */
+    bool log_query;         /* with their query */
+    bool trace;             /* takes part in traces */
+    bool request_id;        /* makes an X-Request-Id */
+    uint32_t trace_ppm;     /* new traces that are sampled */
+};
+
 struct snapshot_route {
     uint32_t app;                  /* index in snapshot.apps */
     const char *host;              /* lower case; "" any; "*.example.org" */
@@ -134,6 +145,7 @@ struct snapshot_route {
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
     struct snapshot_resilience resilience;
+    struct snapshot_observe observe;
     uint32_t shares_len, pins_len;
     struct snapshot_share
         shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */

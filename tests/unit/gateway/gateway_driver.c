@@ -115,6 +115,15 @@ static void collect_route(char **w, int n)
         .slow_start_ms = number(w, n, "slow_start", 0),
     };
     r->sticky_cookie = arg(w, n, "sticky", "");
+    r->observe = (struct snapshot_observe){
+        .log_ppm = number(w, n, "log", 1000000),
+        .log_slower_ms = number(w, n, "slower", 0),
+        .log_errors = number(w, n, "errors", 1) != 0,
+        .log_query = number(w, n, "query", 0) != 0,
+        .trace = word(w, n, "trace", NULL) != NULL,
+        .trace_ppm = number(w, n, "trace", 0),
+        .request_id = number(w, n, "request_id", 0) != 0,
+    };
     if (word(w, n, "to", NULL) != NULL)
         r->redirect =
             (struct snapshot_redirect){arg(w, n, "to", NULL), (uint16_t)number(w, n, "status", 308),
