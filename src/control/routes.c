@@ -269,6 +269,15 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
         .request_id = spec->observe.request_id,
         .trace_ppm = spec->observe.trace_ppm,
     };
+    route->guard = (struct snapshot_guard){
+        .rate_requests = spec->rate_limit.requests,
+        .rate_per_ms = (uint32_t)spec->rate_limit.per_ms,
+        .rate_burst = spec->rate_limit.burst,
+        .rate_header = spec->rate_limit.header,
+        .body_bytes = spec->limits.body_bytes,
+        .head_bytes = (uint32_t)spec->limits.head_bytes,
+        .min_rate = (uint32_t)spec->limits.min_rate,
+    };
     route->sticky_cookie = "";
     add_redirect(&route->redirect, &spec->redirect);
     for (size_t i = owner; i < n; i++) {

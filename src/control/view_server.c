@@ -148,6 +148,12 @@ static void expose_app(struct exposition *e, struct app *a)
     exposition_count(e, FAMILY_UNSERVED, buf_str(&labels),
                      slot_value(a->control, own, REQUESTS_UNSERVED));
     exposition_count(e, FAMILY_BAD, buf_str(&labels), slot_value(a->control, own, REQUESTS_BAD));
+    exposition_count(e, FAMILY_RATE_LIMITED, buf_str(&labels),
+                     slot_value(a->control, own, REQUESTS_RATE_LIMITED));
+    exposition_count(e, FAMILY_TOO_LARGE, buf_str(&labels),
+                     slot_value(a->control, own, REQUESTS_TOO_LARGE));
+    exposition_count(e, FAMILY_TOO_SLOW, buf_str(&labels),
+                     slot_value(a->control, own, REQUESTS_TOO_SLOW));
     if (a->state.rollout.id != 0)
         exposition_count(e, FAMILY_ROLLOUT_STEP, buf_str(&labels), a->state.rollout.cursor + 1);
     exposition_label(&labels, "state", app_state_word(a));

@@ -337,6 +337,7 @@ static const char *outcome_word(enum outcome outcome)
         [OUTCOME_WHOLE] = "whole",       [OUTCOME_FAILED] = "failed",
         [OUTCOME_CUT] = "cut",           [OUTCOME_CLIENT_LEFT] = "client-left",
         [OUTCOME_UNSERVED] = "unserved", [OUTCOME_REDIRECTED] = "redirected",
+        [OUTCOME_REFUSED] = "limited",
     };
     return outcome < COUNT_OF(words) && words[outcome] != NULL ? words[outcome] : "answered";
 }

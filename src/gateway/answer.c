@@ -21,8 +21,10 @@ static const struct {
     {400, "Bad Request"},
     {404, "Not Found"},
     {408, "Request Timeout"},
+    {413, "Content Too Large"},
     {414, "URI Too Long"},
     {417, "Expectation Failed"},
+    {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {501, "Not Implemented"},
     {502, "Bad Gateway"},
@@ -73,6 +75,15 @@ void answer_error(struct client *c, unsigned status, const char *text, bool head
     char body[160];
     snprintf(body, sizeof body, "sluice: %s\n", text);
     answer(c, status, status == 503 ? "Retry-After: 1\r\n" : "", body, head_only, close);
+}
+
+void answer_retry(struct client *c, unsigned status, const char *text, uint32_t after_s,
+                  bool head_only, bool close)
+{
+    char body[160], extra[48];
+    snprintf(body, sizeof body, "sluice: %s\n", text);
+    snprintf(extra, sizeof extra, "Retry-After: %u\r\n", after_s);
+    answer(c, status, extra, body, head_only, close);
 }
 
 void answer_redirect(struct client *c, unsigned status, const char *location, bool close)

@@ -4,6 +4,7 @@
 #ifndef SLUICE_GATEWAY_CONN_H
 #define SLUICE_GATEWAY_CONN_H
 
+#include "gateway/pace.h"
 #include "gateway/worker.h"
 
 /* Reads once into *in (taken from the pool when NULL). > 0 bytes; 0: nothing now, or the buffer is
@@ -75,6 +76,9 @@ void client_next(struct client *c);
  * client CLIENT_ANSWER; closes the connection after it if close, or where the request's body has
  * not been read. head_only: for HEAD. */
 void answer_error(struct client *c, unsigned status, const char *text, bool head_only, bool close);
+/* The same with Retry-After (RFC 9110 section 10.2.3), in seconds. */
+void answer_retry(struct client *c, unsigned status, const char *text, uint32_t after_s,
+                  bool head_only, bool close);
 /* A 3xx; location is whole and clean. */
 void answer_redirect(struct client *c, unsigned status, const char *location, bool close);
 /* A whole answer: text as it is. */
@@ -188,6 +192,10 @@ struct exchange {
     uint64_t slo_us;            /* of the chosen pool; UINT64_MAX: none */
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
     uint64_t bytes_in, bytes_out;
+    uint64_t body_limit; /* of the request's; 0: none */
+    uint32_t min_rate;   /* of the client, bytes per second; 0: none */
+    struct pace up_pace, down_pace;
+    uint64_t slow_at_ms; /* the client is too slow then; 0: it is not waited for */
     struct http1_body request, body;
     struct chunk *kept;  /* the head as it is sent, then what was sent of the body */
     struct chunk *plain; /* the head before the share's rules, in which routes are looked up; NULL:
@@ -220,7 +228,8 @@ enum outcome {
     OUTCOME_CUT,
     OUTCOME_CLIENT_LEFT,
     OUTCOME_UNSERVED,
-    OUTCOME_REDIRECTED /* by the gateway: no instance, no failure */
+    OUTCOME_REDIRECTED, /* by the gateway: no instance, no failure */
+    OUTCOME_REFUSED /* the client asked for more than its route takes (guard.h): its own fault */
 };
 /* sample.c: leaves a sample of a request that ends as a failure in the metrics. */
 void sample_take(struct exchange *x, enum outcome outcome);
@@ -231,6 +240,9 @@ void exchange_redirect(struct exchange *x, unsigned status, const char *location
 void exchange_answer(struct exchange *x, unsigned status, const char *text); /* no failure */
 /* Ends it with an answer of the gateway's own. */
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text);
+/* The same with Retry-After. */
+void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned status,
+                         const char *text, uint32_t after_s);
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
 void exchange_set_timer(struct exchange *x);
 void exchange_drain_deadlines(struct worker *w); /* after a change of the table */

@@ -2,6 +2,7 @@
 #include "gateway/access.h"
 
 #include "base/assert.h"
+#include "gateway/guard.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
@@ -268,6 +269,8 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
     }
     struct request q = {x, head, p, NULL};
     if (!find_route(&q))
+        return;
+    if (q.r->guarded && x->attempts == 0 && !guard_admits(x, q.r, head, p))
         return;
     const struct snapshot_app *app = q.r->app;
     enum sent sent = NOBODY;

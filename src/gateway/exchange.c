@@ -3,6 +3,7 @@
 #include "gateway/access.h"
 
 #include "base/assert.h"
+#include "gateway/guard.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
@@ -134,6 +135,8 @@ void exchange_set_timer(struct exchange *x)
         due = x->drain_deadline_ms;
     if (x->total_deadline_ms != 0 && x->total_deadline_ms < due)
         due = x->total_deadline_ms;
+    if (x->slow_at_ms != 0 && x->slow_at_ms < due)
+        due = x->slow_at_ms;
     timer_set(&x->worker->timers, &x->client->timer, due);
 }
 
@@ -167,6 +170,7 @@ static void release_upstream(struct exchange *x, bool keep)
         return;
     x->upstream = NULL;
     u->exchange = NULL;
+    x->slow_at_ms = x->up_pace.since_ms = 0; /* nothing is read from the client now */
     struct worker *w = x->worker;
     stats_instance(w, x->instance_slot, INSTANCE_IN_FLIGHT, -1);
     if (x->state == EXCHANGE_TUNNEL)
@@ -250,6 +254,7 @@ static void count(struct exchange *x, enum outcome outcome)
     case OUTCOME_WHOLE: count_instance(x, x->status >= 500); break;
     case OUTCOME_FAILED: count_error(x, REQUESTS_FAILED); break;
     case OUTCOME_CUT: count_error(x, REQUESTS_CUT); break;
+    case OUTCOME_REFUSED:
     case OUTCOME_CLIENT_LEFT:
         stats_request(w, x->share_slot, REQUESTS_CLIENT_LEFT, 1);
         if (x->upstream != NULL)
@@ -286,6 +291,17 @@ void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, 
     x->own_text = text;
     exchange_end(x, outcome);
     answer_error(c, status, text, head_only, unread);
+}
+
+void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned status,
+                         const char *text, uint32_t after_s)
+{
+    struct client *c = x->client;
+    bool head_only = x->head_only, unread = !x->request.done;
+    x->own_status = (uint16_t)status;
+    x->own_text = text;
+    exchange_end(x, outcome);
+    answer_retry(c, status, text, after_s, head_only, unread);
 }
 
 void exchange_redirect(struct exchange *x, unsigned status, const char *location)
@@ -361,6 +377,9 @@ void exchange_timeout(struct exchange *x)
     uint64_t now = x->worker->now_ms;
     bool drained = x->drain_deadline_ms != 0 && now >= x->drain_deadline_ms;
     bool overdue = x->total_deadline_ms != 0 && now >= x->total_deadline_ms;
+    bool slow = x->slow_at_ms != 0 && now >= x->slow_at_ms;
+    if (slow && (guard_too_slow(x) || (!drained && !overdue && now < x->deadline_ms)))
+        return;
     if (x->state == EXCHANGE_BACKOFF && overdue) {
         x->fault = SAMPLE_TIMEOUT;
         exchange_refuse(x, OUTCOME_FAILED, 504, "no instance answered in time");

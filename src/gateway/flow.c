@@ -3,6 +3,7 @@
 #include "gateway/conn.h"
 
 #include "base/assert.h"
+#include "gateway/guard.h"
 #include "gateway/stats.h"
 
 #include <string.h>
@@ -101,10 +102,10 @@ static enum step send_up(struct exchange *x)
 static enum step read_up(struct exchange *x)
 {
     struct client *c = x->client;
-    if (!c->endpoint.readable)
-        return STEP_WAIT;
     ASSERT(x->up_ready == 0);
-    ssize_t n = endpoint_read(x->worker, &c->endpoint, &c->in);
+    ssize_t n = c->endpoint.readable ? endpoint_read(x->worker, &c->endpoint, &c->in) : 0;
+    if (x->min_rate > 0 && n == 0)
+        guard_waits(x, true);
     if (n == 0)
         return STEP_WAIT;
     if (n < 0) { /* also: half-closed in the middle of its request */
@@ -121,6 +122,12 @@ static enum step read_up(struct exchange *x)
         return STEP_GONE;
     }
     x->up_ready = (uint32_t)body;
+    if (x->min_rate > 0)
+        guard_moved(x, true);
+    if (x->body_limit > 0 && x->request.announced > x->body_limit) {
+        guard_body_too_large(x);
+        return STEP_GONE;
+    }
     return STEP_ON;
 }
 
@@ -183,6 +190,8 @@ static enum step send_down(struct exchange *x)
 {
     struct client *c = x->client;
     while (c->out != NULL || x->down_ready > 0) {
+        if (x->min_rate > 0 && !c->endpoint.writable)
+            guard_waits(x, false);
         if (!c->endpoint.writable)
             return STEP_WAIT;
         join_small(x);
@@ -200,6 +209,8 @@ static enum step send_down(struct exchange *x)
         }
         if (n > 0) {
             sent_down(x, (size_t)n);
+            if (x->min_rate > 0)
+                guard_moved(x, false);
             exchange_progress(x);
         }
     }

@@ -170,6 +170,9 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     if (boot->access_log[0] != '\0' &&
         (g->access = access_rings_make(g->workers_len, &g->access_fd, err)) == NULL)
         return -1;
+    g->rates = rates_new();
+    if (g->rates == NULL)
+        return error_set(err, ERROR_FAILED, "no memory for the rate limits");
     control_first_table(g, boot);
     if (privileges_drop(boot->gateway_uid, boot->gateway_gid, err) < 0)
         return -1;
@@ -211,6 +214,7 @@ int gateway_main(struct boot *boot)
         worker_release(&g->workers[i]);
     }
     free(g->workers);
+    rates_free(g->rates);
     table_free(atomic_load(&g->table));
     munmap(g->metrics, metrics_bytes(g->workers_len));
     access_rings_close(g->access, g->workers_len);

@@ -24,6 +24,7 @@ static bool what_failed(const struct exchange *x, enum outcome outcome, struct s
         s->fault = SAMPLE_5XX;
         s->status = x->status;
         return x->final && x->status >= 500;
+    case OUTCOME_REFUSED:
     case OUTCOME_REDIRECTED: break;
     }
     return false;

@@ -62,6 +62,32 @@ static void compile_split(struct table_route *r)
     r->split = with_weight > 1;
 }
 
+static uint64_t hash_text(uint64_t h, const char *text)
+{
+    do /* with the NUL, which keeps texts apart */
+        h = (h ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    while (*text++ != 0);
+    return h;
+}
+
+static void compile_guard(const struct snapshot *s, struct table_route *r)
+{
+    const struct snapshot_guard *g = &r->route->guard;
+    r->guarded = g->rate_requests > 0 || g->body_bytes > 0 || g->head_bytes > 0 || g->min_rate > 0;
+    if (g->rate_requests > 0)
+        r->rate = rate_limit_of(g->rate_requests, g->rate_per_ms, g->rate_burst);
+    uint64_t h = hash_text(UINT64_C(14695981039346656037), r->app->name);
+    h = hash_text(h, r->app->environment);
+    h = hash_text(h, r->route->host);
+    h = hash_text(h, r->route->path);
+    for (uint32_t i = 0; i < r->route->matches; i++) {
+        const struct snapshot_match *m = &s->matches[r->route->first_match + i];
+        h = (hash_text(h, m->name) ^ m->kind) * UINT64_C(1099511628211);
+        h = hash_text(h, m->value != NULL ? m->value : "");
+    }
+    r->identity = h;
+}
+
 /* What snapshot_decode() cannot know: the metrics' limits. */
 static int check_slots(const struct snapshot *s, struct error *err)
 {
@@ -152,6 +178,7 @@ struct table *table_make(struct snapshot *s, struct error *err)
         r->app = &s->apps[s->routes[i].app];
         r->path_len = (uint16_t)strlen(s->routes[i].path);
         compile_split(r);
+        compile_guard(s, r);
     }
     qsort(t->routes, t->routes_len, sizeof *t->routes, by_host_then_precedence);
     compile_hosts(t);

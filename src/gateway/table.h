@@ -3,6 +3,7 @@
 #ifndef SLUICE_GATEWAY_TABLE_H
 #define SLUICE_GATEWAY_TABLE_H
 
+#include "gateway/rate.h"
 #include "gateway/rules.h"
 #include "wire/http1.h"
 #include "wire/snapshot.h"
@@ -17,6 +18,9 @@ struct table_route {
     bool split;         /* more than one share has a weight */
     uint32_t whole;     /* the share that has all of it while not split */
     uint32_t candidate; /* the last share with a weight */
+    bool guarded;       /* it has limits for clients (guard.h) */
+    struct rate_limit rate;
+    uint64_t identity; /* of app, host, path and matches; the same in the tables after this one */
 };
 
 struct table_host {

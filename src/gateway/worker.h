@@ -59,6 +59,7 @@ struct gateway {
     struct certificates *certificates; /* NULL: there is none */
     atomic_bool certificates_known;    /* the controller has said */
     atomic_bool proving;               /* a CA looks at hosts (proofs.h) */
+    struct rates *rates;
 };
 
 enum endpoint_kind { ENDPOINT_LISTENER, ENDPOINT_WAKE, ENDPOINT_CLIENT, ENDPOINT_UPSTREAM };

@@ -65,6 +65,12 @@
       "Requests answered 503 by the gateway: no instance in time, or too many were waiting.")      \
     X(FAMILY_BAD, "sluice_requests_bad_total", "counter", "",                                      \
       "Requests that the gateway refused as malformed.")                                           \
+    X(FAMILY_RATE_LIMITED, "sluice_requests_rate_limited_total", "counter", "",                    \
+      "Requests answered 429 because their client had used up the route's rate limit.")            \
+    X(FAMILY_TOO_LARGE, "sluice_requests_too_large_total", "counter", "",                          \
+      "Requests answered 413 or 431 because their body or head was above the route's limit.")      \
+    X(FAMILY_TOO_SLOW, "sluice_requests_too_slow_total", "counter", "",                            \
+      "Requests given up because their client was below the route's least rate.")                  \
     X(FAMILY_APP_STATE, "sluice_app_state", "gauge", "state",                                      \
       "1 for the state that the app is in: steady, rolling-out, paused, degraded, stopped.")       \
     X(FAMILY_ROLLOUT_STEP, "sluice_rollout_step", "gauge", "strategy",                             \

@@ -29,6 +29,8 @@
     X(IN_REWRITE, "rewrite")                                                                       \
     X(IN_REDIRECT, "redirect")                                                                     \
     X(IN_ACCESS_LOG, "access-log")                                                                 \
+    X(IN_RATE_LIMIT, "rate-limit")                                                                 \
+    X(IN_LIMITS, "limits")                                                                         \
     X(IN_HOLD, "hold")                                                                             \
     X(IN_STRATEGY, "strategy")                                                                     \
     X(IN_RECREATE, "strategy.recreate")                                                            \

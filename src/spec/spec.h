@@ -133,6 +133,20 @@ struct observe_spec {
     bool request_id;
 };
 
+/* So many requests of one client in that time in the long run, and at once at most a burst. */
+struct rate_limit_spec {
+    uint32_t requests; /* 0: no limit, and the others are 0 too */
+    int64_t per_ms;
+    uint32_t burst;
+    const char *header; /* lower case: who has the same value is one client; NULL: by address */
+};
+
+/* What a route takes from clients; 0: no limit of its own. */
+struct limits_spec {
+    uint64_t body_bytes, head_bytes;
+    uint64_t min_rate; /* bytes per second of a body, either way */
+};
+
 struct route_spec {
     const char *host; /* lower case, "" any, may start with "*." */
     const char *path; /* starts with '/', a prefix on segment borders */
@@ -147,6 +161,8 @@ struct route_spec {
     struct redirect_spec redirect;
     struct resilience_spec resilience;
     struct observe_spec observe;
+    struct rate_limit_spec rate_limit;
+    struct limits_spec limits;
 };
 
 enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };

@@ -26,6 +26,9 @@ extern const struct value_type
     type_routes, type_host, type_tls, type_route_path,
     /* types_observe.c */
     type_share, type_trace, type_access_log, type_request_id,
+    /* types_guard.c */
+    type_rate_limit, type_rate, type_rate_by, type_limits, type_body_limit, type_head_limit,
+    type_min_rate,
     /* types_match.c */
     type_match, type_match_items, type_match_methods,
     /* types_headers.c */

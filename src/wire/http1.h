@@ -197,8 +197,9 @@ struct http1_body {
     uint16_t line;  /* bytes in the present chunk line or trailer section */
     uint8_t digits; /* of the chunk size */
     uint8_t name_len;
-    uint64_t left; /* of the content length, or of the present chunk */
-    char name[18]; /* the present trailer's name, lower case, cut */
+    uint64_t left;      /* of the content length, or of the present chunk */
+    uint64_t announced; /* the content length, or the sum of the chunks up to the present one */
+    char name[18];      /* the present trailer's name, lower case, cut */
 };
 
 void http1_body_start(struct http1_body *b, enum http1_framing framing, uint64_t content_length);

@@ -24,7 +24,7 @@ void http1_body_start(struct http1_body *b, enum http1_framing framing, uint64_t
 {
     memset(b, 0, sizeof *b);
     b->framing = (uint8_t)framing;
-    b->left = framing == HTTP1_BODY_LENGTH ? content_length : 0;
+    b->left = b->announced = framing == HTTP1_BODY_LENGTH ? content_length : 0;
     b->done = framing == HTTP1_BODY_NONE || (framing == HTTP1_BODY_LENGTH && content_length == 0);
 }
 
@@ -94,6 +94,7 @@ static bool step(struct http1_body *b, char c)
     case CHUNK_EXT: return chunk_ext(b, c);
     case CHUNK_SIZE_LF:
         b->state = b->left > 0 ? CHUNK_DATA : TRAILER_START;
+        b->announced += b->left;
         b->line = 0;
         b->digits = 0;
         return c == '\n';

@@ -56,6 +56,9 @@ enum request_metric {
     REQUESTS_QUEUED,    /* waited for their turn (capacity) */
     REQUESTS_QUEUE,     /* gauge: wait for their turn now */
     REQUESTS_REFUSED,   /* 503: over the capacity, with the queue full or after too long a wait */
+    REQUESTS_RATE_LIMITED, /* 429 by the route's rate limit (app slots) */
+    REQUESTS_TOO_LARGE,    /* 413 and 431 by the route's limits (app slots) */
+    REQUESTS_TOO_SLOW,     /* given up below the route's least rate (app slots) */
     REQUEST_METRICS
 };
 

@@ -96,6 +96,13 @@ enum {
     X(flag, observe.trace)                                                                         \
     X(flag, observe.request_id)                                                                    \
     X(u32, observe.trace_ppm)                                                                      \
+    X(u32, guard.rate_requests)                                                                    \
+    X(u32, guard.rate_per_ms)                                                                      \
+    X(u32, guard.rate_burst)                                                                       \
+    X(maybe_text, guard.rate_header)                                                               \
+    X(u64, guard.body_bytes)                                                                       \
+    X(u32, guard.head_bytes)                                                                       \
+    X(u32, guard.min_rate)                                                                         \
     X(text, sticky_cookie)                                                                         \
     X(maybe_text, redirect.to)                                                                     \
     X(u16, redirect.status)                                                                        \
@@ -124,7 +131,7 @@ enum {
     X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 21, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
-    X(routes, route, 97, "route")                                                                  \
+    X(routes, route, 126, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")
@@ -587,6 +594,20 @@ static const char *check_resilience(const struct snapshot_resilience *r)
     return r->retry_on <= SNAPSHOT_RETRY_ALL ? NULL : "it retries on something unknown";
 }
 
+static const char *check_guard(const struct snapshot_guard *g)
+{
+    bool limited = g->rate_requests > 0;
+    if (limited != (g->rate_per_ms > 0) || limited != (g->rate_burst > 0))
+        return "its rate limit is incomplete";
+    if (limited &&
+        (uint64_t)g->rate_per_ms * g->rate_burst / g->rate_requests > SNAPSHOT_MAX_REFILL_MS)
+        return "its rate limit's burst takes too long to come back";
+    if (g->rate_header != NULL &&
+        (!len_between(g->rate_header, 1, MAX_ID) || !is_token(g->rate_header, true)))
+        return "its rate limit's header is not a lower-case token";
+    return NULL;
+}
+
 static const char *check_route(const struct snapshot *s, const struct snapshot_route *r)
 {
     const char *wrong = check_redirect(&r->redirect);
@@ -609,6 +630,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
     wrong = check_resilience(&r->resilience);
+    if (wrong == NULL)
+        wrong = check_guard(&r->guard);
     return wrong != NULL ? wrong : check_shares(s, r);
 }
 

@@ -135,6 +135,17 @@ struct snapshot_observe {
     uint32_t trace_ppm;     /* new traces that are sampled */
 };
 
+/* What a route takes from clients; 0: no limit of its own. */
+struct snapshot_guard {
+    uint32_t rate_requests, rate_per_ms, rate_burst; /* none of them 0, or all */
+    const char *rate_header; /* lower case: its value is the client; NULL: the address is */
+    uint64_t body_bytes;
+    uint32_t head_bytes;
+    uint32_t min_rate; /* bytes per second of a body, either way */
+};
+/* A bucket is filled in 30 days at the longest. */
+#define SNAPSHOT_MAX_REFILL_MS (30 * UINT64_C(86400000))
+
 struct snapshot_route {
     uint32_t app;                  /* index in snapshot.apps */
     const char *host;              /* lower case; "" any; "*.example.org" */
@@ -146,6 +157,7 @@ struct snapshot_route {
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
     struct snapshot_resilience resilience;
     struct snapshot_observe observe;
+    struct snapshot_guard guard;
     uint32_t shares_len, pins_len;
     struct snapshot_share
         shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */

@@ -114,6 +114,15 @@ static void collect_route(char **w, int n)
         .queue_ms = number(w, n, "queue", 5000),
         .slow_start_ms = number(w, n, "slow_start", 0),
     };
+    r->guard = (struct snapshot_guard){
+        .rate_requests = number(w, n, "rate", 0),
+        .rate_per_ms = number(w, n, "per", 0),
+        .rate_burst = number(w, n, "burst", 0),
+        .rate_header = arg(w, n, "by", NULL),
+        .body_bytes = number(w, n, "body", 0),
+        .head_bytes = number(w, n, "head", 0),
+        .min_rate = number(w, n, "min_rate", 0),
+    };
     r->sticky_cookie = arg(w, n, "sticky", "");
     r->observe = (struct snapshot_observe){
         .log_ppm = number(w, n, "log", 1000000),
@@ -234,9 +243,10 @@ static void apply(int control)
 }
 
 static const char *const request_names[] = {
-    "requests",  "5xx",     "4xx",       "failed",  "cut",     "left",     "spilled",
-    "retried",   "held",    "unserved",  "bad",     "waiting", "bytes_in", "bytes_out",
-    "above_slo", "repeats", "unretried", "rescued", "queued",  "queue",    "refused"};
+    "requests", "5xx",       "4xx",       "failed",       "cut",       "left",
+    "spilled",  "retried",   "held",      "unserved",     "bad",       "waiting",
+    "bytes_in", "bytes_out", "above_slo", "repeats",      "unretried", "rescued",
+    "queued",   "queue",     "refused",   "rate_limited", "too_large", "too_slow"};
 static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
                                              "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");

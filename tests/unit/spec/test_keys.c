@@ -171,7 +171,8 @@ static void all_that_traffic_can_say(void **state)
     (void)state;
     struct app_spec *s = parse_good(
         "routes:\n"
-        "  - {host: Shop.Example, path: /api, timeout: 5m, retries: 0}\n"
+        "  - {host: Shop.Example, path: /api, timeout: 5m, retries: 0,\n"
+        "     rate-limit: {requests: 10, per: 1m, by: {header: X-Key}}, limits: {body: 1Mi}}\n"
         "  - {host: '*.shop.example', match: {header: {X-Beta: 1, x-any: }, cookie: {Beta: "
         "'on'}}}\n"
         "hold: {time: 0s, requests: 0}\nslo: {error-rate: 0.5%, latency: {p99: 2s}}\n"
@@ -184,6 +185,15 @@ static void all_that_traffic_can_say(void **state)
     assert_string_equal(s->routes[0].host, "shop.example");
     assert_int_equal(s->routes[0].timeout_ms, 300000);
     assert_int_equal(s->routes[0].retries, 0);
+    assert_int_equal(s->routes[0].rate_limit.requests, 10);
+    assert_int_equal(s->routes[0].rate_limit.per_ms, 60000);
+    assert_int_equal(s->routes[0].rate_limit.burst, 10);
+    assert_string_equal(s->routes[0].rate_limit.header, "x-key");
+    assert_int_equal(s->routes[0].limits.body_bytes, 1 << 20);
+    assert_int_equal(s->routes[0].limits.head_bytes, 16384);
+    assert_int_equal(s->routes[0].limits.min_rate, 0);
+    assert_int_equal(s->routes[1].rate_limit.requests, 0);
+    assert_int_equal(s->routes[1].limits.head_bytes, 0);
     const struct match_spec *m = &s->routes[1].match;
     assert_int_equal(m->len, 3);
     assert_string_equal(m->items[0].name, "x-beta");
@@ -488,6 +498,34 @@ static const struct fault route_faults[] = {
     {"routes: [{capacity: {in-flight: x}}]\n",
      "3:33 `routes.capacity.in-flight`: expected a whole number from 0 to 100000, got `x`"},
     {"routes: [{connect-timeout: 0s}]\n", "3:28 `routes.connect-timeout`: must be longer than 0"},
+    {"routes: [{rate-limit: {}}]\n",
+     "3:23 `routes.rate-limit`: `requests` is missing | for example {requests: 100, per: 1s}"},
+    {"routes: [{rate-limit: 100}]\n", "3:23 `routes.rate-limit`: expected a map, got `100`"},
+    {"routes: [{rate-limit: {requests: 0}}]\n",
+     "3:34 `routes.rate-limit.requests`: expected a whole number from 1 to 1000000, got `0`"},
+    {"routes: [{rate-limit: {requests: 1, per: 0s}}]\n",
+     "3:42 `routes.rate-limit.per`: must be longer than 0"},
+    {"routes: [{rate-limit: {requests: 1, per: 1h, burst: 1000}}]\n",
+     "3:23 `routes.rate-limit`: a burst that is used up would take longer than 30d to come back | "
+     "a "
+     "smaller burst, or more requests"},
+    {"routes: [{rate-limit: {requests: 1, by: addres}}]\n",
+     "3:41 `routes.rate-limit.by`: expected `address`, or a map such as {header: X-Api-Key}, got "
+     "`addres`"},
+    {"routes: [{rate-limit: {requests: 1, by: {header: a b}}}]\n",
+     "3:50 `routes.rate-limit.by`: this is no name for a header"},
+    {"routes: [{rate-limit: {requests: 1, by: {cookie: a}}}]\n",
+     "3:41 `routes.rate-limit.by`: expected `address`, or a map such as {header: X-Api-Key}, got a "
+     "map"},
+    {"routes: [{limits: {body: 0}}]\n",
+     "3:26 `routes.limits.body`: expected a size from 1 to 1Pi, such as 10Mi, got `0` | units: Ki, "
+     "Mi, Gi, Ti (1024), k, M, G, T (1000)"},
+    {"routes: [{limits: {headers: 17Ki}}]\n",
+     "3:29 `routes.limits.headers`: expected a size from 256 to 16Ki, got `17Ki` | units: Ki, Mi, "
+     "Gi, Ti (1024), k, M, G, T (1000)"},
+    {"routes: [{limits: {min-rate: 1/s}}]\n",
+     "3:30 `routes.limits.min-rate`: expected a size per second from 1 to 1Gi, such as 500, got "
+     "`1/s` | units: Ki, Mi, Gi, Ti (1024), k, M, G, T (1000)"},
     {"routes: [{match: {headers: {a: b}}}]\n",
      "3:19 unknown key `headers` in `routes.match` | did you mean `header`?"},
     {"routes: [{match: {header: {a b: c}}}]\n",

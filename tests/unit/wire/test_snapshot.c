@@ -48,6 +48,7 @@ static void make(struct whole *x)
                                                           .retry_on = SNAPSHOT_RETRY_ALL,
                                                           .eject_share_ppm = 1000000,
                                                           .slow_start_ms = 30000},
+                                           .guard = {100, 1000, 200, "x-key", 1 << 20, 8192, 500},
                                            .shares_len = 2,
                                            .pins_len = 1,
                                            .shares = {{0, 950000, 2, 0}, {1, 50000, 3, 2}},
@@ -126,6 +127,11 @@ static void both_ways(void **state)
     assert_int_equal(r->routes[0].resilience.connect_ms, 500);
     assert_int_equal(r->routes[0].resilience.slow_start_ms, 30000);
     assert_int_equal(r->routes[1].resilience.retry_on, 0);
+    assert_int_equal(r->routes[0].guard.rate_burst, 200);
+    assert_string_equal(r->routes[0].guard.rate_header, "x-key");
+    assert_int_equal(r->routes[0].guard.body_bytes, 1 << 20);
+    assert_int_equal(r->routes[0].guard.min_rate, 500);
+    assert_null(r->routes[1].guard.rate_header);
     assert_string_equal(r->routes[1].path, "/blog");
     assert_int_equal(r->routes[1].shares_len, 0);
     assert_int_equal(r->routes[0].shares[1].rules, 2);
@@ -214,6 +220,13 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->matches[1].value = "a\rb", "control character")                                           \
     X(x->routes[0].app = 2, "route 0: its app")                                                    \
     X(x->routes[0].host = "Example.org", "route 0: its host")                                      \
+    X(x->routes[0].guard.rate_burst = 0, "its rate limit is incomplete")                           \
+    X(x->routes[0].guard.rate_per_ms = 0, "its rate limit is incomplete")                          \
+    X(x->routes[1].guard.rate_burst = 1, "its rate limit is incomplete")                           \
+    X((x->routes[0].guard.rate_burst = UINT32_MAX, x->routes[0].guard.rate_per_ms = UINT32_MAX),   \
+      "takes too long to come back")                                                               \
+    X(x->routes[0].guard.rate_header = "X-Key", "its rate limit's header")                         \
+    X(x->routes[0].guard.rate_header = "", "its rate limit's header")                              \
     X(x->routes[0].host = "a b", "route 0: its host")                                              \
     X(x->routes[0].path = "", "route 0: its path")                                                 \
     X(x->routes[0].path = "shop", "route 0: its path")                                             \
