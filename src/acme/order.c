@@ -196,7 +196,7 @@ static int take_account(struct acme_order *o, const struct acme_reply *r, const 
     }
     replace(&o->account->kid, r->location);
     o->keep = true;
-    o->state = NEW_ORDER;
+    o->state = o->url != NULL ? LOOK : NEW_ORDER;
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* The helper as a process of its own, against a server that answers well, badly, late or never. */
 #include "base/alloc.h"
+#include "base/vec.h"
 #include "fetch/fetch.h"
 #include "os/clock.h"
 #include "wire/fetchctl.h"
@@ -261,6 +262,25 @@ static void no_other_scheme_no_broken_url(void **state)
     must_fail(h, plain, "");
 }
 
+static void acme_is_spoken_over_https_only(void **state)
+{
+    static const enum fetchctl_kind kinds[] = {FETCHCTL_ACME_GET, FETCHCTL_ACME_HEAD,
+                                               FETCHCTL_ACME_POST};
+    struct helper *h = *state;
+    cleanup_free char *url = xasprintf("http://127.0.0.1:%u/teapot", server_port);
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        send_message(h, &(struct fetchctl_message){.kind = kinds[i],
+                                                   .id = i + 1,
+                                                   .number = 5000,
+                                                   .url = url,
+                                                   .body = "{}",
+                                                   .body_len = 2});
+        assert_true(next(h, WAIT_MS));
+        assert_int_equal(h->m.kind, FETCHCTL_FAILED);
+        assert_non_null(strstr(h->text, "not supported"));
+    }
+}
+
 static void the_proxy_of_the_environment_is_not_used(void **state)
 {
     struct helper *h = *state; /* started with http_proxy, see main() */
@@ -359,6 +379,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(it_posts_and_brings_the_answer),
         TEST(a_redirect_is_an_answer_and_not_followed),
+        TEST(acme_is_spoken_over_https_only),
         TEST(no_other_scheme_no_broken_url),
         TEST(the_proxy_of_the_environment_is_not_used),
         TEST(a_body_has_a_limit),

@@ -15,14 +15,22 @@ static void as_it_was(void **state)
     const struct cert certs[] = {
         {.name = "a", .name_len = 1, .chain = "one", .chain_len = 3, .key = "1", .key_len = 1},
         {.name = "bb", .name_len = 2, .chain = "", .chain_len = 0, .key = "two", .key_len = 3},
+        {.kind = CERT_HTTP_01,
+         .name = "host",
+         .name_len = 4,
+         .chain = "token",
+         .chain_len = 5,
+         .key = "token.print",
+         .key_len = 11},
     };
     cleanup_buf struct buf out = BUF_INIT;
-    certs_encode(certs, 2, &out);
+    certs_encode(certs, 3, &out);
     size_t len = 0;
     struct cert *back = certs_decode(out.data, out.len, &len, NULL);
     assert_non_null(back);
-    assert_int_equal(len, 2);
+    assert_int_equal(len, 3);
     for (size_t i = 0; i < len; i++) {
+        assert_int_equal(back[i].kind, certs[i].kind);
         assert_int_equal(back[i].name_len, certs[i].name_len);
         assert_int_equal(back[i].chain_len, certs[i].chain_len);
         assert_int_equal(back[i].key_len, certs[i].key_len);
@@ -58,7 +66,7 @@ static void what_is_not_whole_is_refused(void **state)
         assert_null(certs_decode(out.data, n, &len, &err));
         assert_int_equal(err.class, ERROR_USAGE);
     }
-    for (size_t i = 4; i < 20; i++) { /* the count and the three lengths */
+    for (size_t i = 4; i < 24; i++) { /* the count, the kind and the three lengths */
         char saved = out.data[i];
         out.data[i] = (char)0xff;
         assert_null(certs_decode(out.data, out.len, &len, NULL));

@@ -17,6 +17,7 @@ static void messages_come_back_as_they_were(void **state)
                                               .id = 7,
                                               .number = 10000,
                                               .url = "http://h/x",
+                                              .fields = "retry-after: 3\n",
                                               .body = "a\0b",
                                               .body_len = 3},
                    &b);
@@ -29,6 +30,7 @@ static void messages_come_back_as_they_were(void **state)
     assert_int_equal(m.id, 7);
     assert_int_equal(m.number, 10000);
     assert_string_equal(m.url, "http://h/x");
+    assert_string_equal(m.fields, "retry-after: 3\n");
     assert_int_equal(m.body_len, 3);
     assert_memory_equal(m.body, "a\0b", 4);
     buf_consume(&b, used);
@@ -66,16 +68,22 @@ static void what_is_broken_is_refused(void **state)
         size_t at;
         uint32_t value;
     } faults[] = {
-        {0, FETCHCTL_KINDS_COUNT},   /* kind */
-        {16, FETCHCTL_URL_MAX + 1},  /* length of the URL */
-        {20, FETCHCTL_BODY_MAX + 1}, /* length of the body */
-        {16, 3},                     /* a NUL is not where it should be */
-        {24, 0},                     /* a NUL in the URL */
+        {0, FETCHCTL_KINDS_COUNT},     /* kind */
+        {16, FETCHCTL_URL_MAX + 1},    /* length of the URL */
+        {20, FETCHCTL_FIELDS_MAX + 1}, /* length of the fields */
+        {24, FETCHCTL_BODY_MAX + 1},   /* length of the body */
+        {16, 3},                       /* a NUL is not where it should be */
+        {24, 0},                       /* the same, behind the body */
+        {32, 0},                       /* a NUL in the URL */
+        {44, 0},                       /* a NUL in the fields */
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         struct buf b = BUF_INIT;
-        struct fetchctl_message m = {
-            .kind = FETCHCTL_POST_JSON, .url = "http://h/x", .body = "{}", .body_len = 2};
+        struct fetchctl_message m = {.kind = FETCHCTL_POST_JSON,
+                                     .url = "http://h/x",
+                                     .fields = "location: x\n",
+                                     .body = "{}",
+                                     .body_len = 2};
         size_t used;
         struct error err = ERROR_INIT;
         fetchctl_write(&m, &b);
