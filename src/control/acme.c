@@ -12,10 +12,10 @@
 #include <sys/random.h>
 
 enum {
-    AT_ONCE = 4,        /* orders; a host that cannot be proved does not hold up the others */
-    ASK_MS = 30000,     /* one question */
-    OFFER_MS = 20000,   /* until every gateway has a proof */
-    COLLECT_MS = 10000, /* hosts of routes are looked through so often at least */
+    AT_ONCE = 4,       /* orders; a host that cannot be proved does not hold up the others */
+    ASK_MS = 30000,    /* one question */
+    OFFER_MS = 20000,  /* until every gateway has a proof */
+    COLLECT_MS = 2000, /* hosts of routes are looked through so often at least */
     CLEAN_MS = 3600000,
     ACCOUNT_AGAIN_MS = 60000,
 };
@@ -35,10 +35,7 @@ static void advance(struct acme_host *h, const struct acme_reply *reply);
 
 static struct acme_host *find_host(const struct acme *a, const char *name)
 {
-    for (size_t i = 0; a != NULL && i < a->hosts.len; i++)
-        if (strcmp(a->hosts.items[i]->name, name) == 0)
-            return a->hosts.items[i];
-    return NULL;
+    return a != NULL ? map_get(&a->by_name, name) : NULL;
 }
 
 /* Where clients come for TLS is decided by no one here; what listens at the usual ports says most.
@@ -64,6 +61,7 @@ static struct acme_host *add_host(struct acme *a, const char *name)
     h->prefer = likely_challenge(a->control);
     acme_host_load(h);
     *vec_push(&a->hosts) = h;
+    map_put(&a->by_name, name, h);
     return h;
 }
 
@@ -130,6 +128,7 @@ static void collect(struct acme *a)
         }
         log_info("certificate %s: no route wants it any more, it is not renewed", h->name);
         vec_remove(&a->hosts, i);
+        map_remove(&a->by_name, h->name);
         free_host(h);
     }
 }
@@ -269,26 +268,39 @@ static void ask(struct acme_host *h, const struct acme_action *a)
     h->call = fetch_start(h->control, &request, on_answer, h);
 }
 
+static int keep_account(struct acme *a, struct error *err)
+{
+    const struct acme_account *account = &a->account;
+    if (account->kid == NULL || (a->kept_kid != NULL && strcmp(a->kept_kid, account->kid) == 0))
+        return 0;
+    log_info("there is an account at %s: its terms%s%s are agreed to (docs/tls.md)",
+             account->directory, account->terms != NULL ? " " : "",
+             account->terms != NULL ? account->terms : "");
+    if (acme_account_store(a, err) < 0)
+        return -1;
+    free(a->kept_kid);
+    a->kept_kid = xstrdup(account->kid);
+    return 0;
+}
+
+static int keep_order(struct acme_host *h, struct error *err)
+{
+    const char *url = acme_order_url(h->order);
+    if (url == NULL || (h->order_url != NULL && strcmp(h->order_url, url) == 0))
+        return 0;
+    forget_pending(h);
+    h->order_url = xstrdup(url);
+    h->order_key = acme_order_key(h->order);
+    EVP_PKEY_up_ref(h->order_key);
+    return acme_host_store(h, err);
+}
+
 /* false: it has failed. */
 static bool keep(struct acme_host *h)
 {
     struct error err = ERROR_INIT;
-    struct acme *a = h->control->acme;
-    const char *url = acme_order_url(h->order);
-    if (url == NULL) {
-        log_info("there is an account at %s: its terms%s%s are agreed to (docs/tls.md)",
-                 a->account.directory, a->account.terms != NULL ? " " : "",
-                 a->account.terms != NULL ? a->account.terms : "");
-        if (acme_account_store(a, &err) == 0)
-            return true;
-    } else {
-        forget_pending(h);
-        h->order_url = xstrdup(url);
-        h->order_key = acme_order_key(h->order);
-        EVP_PKEY_up_ref(h->order_key);
-        if (acme_host_store(h, &err) == 0)
-            return true;
-    }
+    if (keep_account(h->control->acme, &err) == 0 && keep_order(h, &err) == 0)
+        return true;
     failed_here(h, "the order cannot be kept", err.text);
     return false;
 }
@@ -370,8 +382,10 @@ static bool ready_for_orders(struct acme *a)
     }
     if (clock_mono_ms() < a->account_retry_ms)
         return false;
-    if (acme_account_load(a, &err) == 0)
+    if (acme_account_load(a, &err) == 0) {
+        a->kept_kid = xstrdup(a->account.kid);
         return ready_for_orders(a);
+    }
     a->account_retry_ms = clock_mono_ms() + ACCOUNT_AGAIN_MS;
     snprintf(a->trouble, sizeof a->trouble, "waits: %.240s", err.text);
     log_error("certificates by ACME: %s", err.text);
@@ -404,8 +418,12 @@ static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
 {
     int64_t mono = clock_mono_ms();
     if (h->order == NULL) {
-        if (h->retry_ms > now_ms + RETRY_MAX_MS || (h->failures > 0 && !acme_host_stored(h)))
-            h->retry_ms = 0; /* the clock was set back; or somebody wants it tried at once */
+        if (h->retry_ms > now_ms + RETRY_MAX_MS)
+            h->retry_ms = 0; /* the clock was set back */
+        if (h->failures > 0 && !acme_host_stored(h)) {
+            h->retry_ms = 0; /* somebody wants it tried at once */
+            h->failures = 0;
+        }
         if (*running < AT_ONCE && now_ms >= due_ms(h) && ready_for_orders(h->control->acme)) {
             begin(h);
             *running += h->order != NULL;
@@ -466,7 +484,9 @@ void acme_release(struct control *c)
         free_host(a->hosts.items[i]);
     }
     vec_release(&a->hosts);
+    map_release(&a->by_name);
     acme_account_release(&a->account);
+    free(a->kept_kid);
     free(a);
     c->acme = NULL;
 }

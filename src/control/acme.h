@@ -42,12 +42,14 @@ struct acme_host {
 struct acme {
     struct control *control;
     struct acme_account account; /* key NULL: not read yet */
+    char *kept_kid;              /* as in its file; NULL: none is */
     int64_t account_retry_ms;    /* monotonic: it could not be read or written */
     char trouble[256];           /* why nothing can be ordered; "": it can */
     struct {
         struct acme_host **items;
         size_t len, cap;
     } hosts;
+    struct map by_name;
     uint64_t collected_version; /* of the routes that `hosts` comes from */
     int64_t collected_ms, cleaned_ms;
 };

@@ -204,27 +204,17 @@ int acme_host_store_certificate(const struct acme_host *h, const struct buf *cha
 
 /* ---- what nobody wants any more ---- */
 
-static bool is_wanted(const struct acme *a, const char *name, size_t len)
-{
-    for (size_t i = 0; i < a->hosts.len; i++)
-        if (strncmp(a->hosts.items[i]->name, name, len) == 0 &&
-            a->hosts.items[i]->name[len] == '\0')
-            return true;
-    return false;
-}
-
 static void clean(struct acme *a, const char *folder, const char *ending, int64_t now_ms)
 {
     cleanup_free char *path = xasprintf("%s/acme/%s", a->control->data, folder);
     DIR *d = opendir(path);
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         const char *dot = strrchr(e->d_name, '.');
-        if (dot == NULL || strcmp(dot, ending) != 0 ||
-            is_wanted(a, e->d_name, (size_t)(dot - e->d_name)))
+        if (dot == NULL || strcmp(dot, ending) != 0)
             continue;
         cleanup_free char *host = xstrndup(e->d_name, (size_t)(dot - e->d_name));
         const struct tls_pair_info *info = certificates_automatic(a->control, host);
-        if (info != NULL && info->not_after_ms > now_ms)
+        if (map_get(&a->by_name, host) != NULL || (info != NULL && info->not_after_ms > now_ms))
             continue; /* its route may come back */
         if (unlinkat(dirfd(d), e->d_name, 0) < 0)
             log_warn("%s/%s: %s", path, e->d_name, strerror(errno));

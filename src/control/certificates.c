@@ -22,8 +22,9 @@ enum { LOOK_MS = 1000 };
 
 struct certificate {
     char name[CERTS_NAME_MAX + 1];
-    bool automatic; /* by ACME: for the host `name` */
-    bool seen;      /* in this look */
+    bool automatic;     /* by ACME: for the host `name` */
+    bool seen;          /* in this look */
+    uint64_t signature; /* of its files, when they were read */
     struct buf chain, key;
     struct tls_pair_info info;
     char trouble[256]; /* what is wrong with its files now; "" nothing */
@@ -31,10 +32,12 @@ struct certificate {
 
 struct certificate_folder {
     int64_t looked_ms;
-    uint64_t signature; /* of all names, sizes and times; 0: never read */
-    uint64_t version;   /* of what was sent */
-    bool changed;       /* all of it is due to be sent, whatever the folders say */
-    int fd;             /* that as a memfd; -1: there is none */
+    uint64_t signature;   /* of all names, sizes and times; 0: never read */
+    uint64_t version;     /* of what was sent */
+    size_t served;        /* certificates in that */
+    struct map automatic; /* by ACME: host -> struct certificate */
+    bool changed;         /* all of it is due to be sent, whatever the folders say */
+    int fd;               /* that as a memfd; -1: there is none */
     size_t bytes;
     struct {
         struct certificate **items;
@@ -100,8 +103,10 @@ static uint64_t sign_folder(int dir)
 static struct certificate *find(const struct certificate_folder *f, const char *name,
                                 bool automatic)
 {
+    if (automatic)
+        return f != NULL ? map_get(&f->automatic, name) : NULL;
     for (size_t i = 0; f != NULL && i < f->all.len; i++)
-        if (f->all.items[i]->automatic == automatic && strcmp(f->all.items[i]->name, name) == 0)
+        if (!f->all.items[i]->automatic && strcmp(f->all.items[i]->name, name) == 0)
             return f->all.items[i];
     return NULL;
 }
@@ -116,6 +121,8 @@ static struct certificate *find_or_add(struct certificate_folder *f, const char 
     snprintf(k->name, sizeof k->name, "%s", name);
     k->automatic = automatic;
     *vec_push(&f->all) = k;
+    if (automatic)
+        map_put(&f->automatic, name, k);
     return k;
 }
 
@@ -168,6 +175,10 @@ static void take(struct certificate_folder *f, const char *name, bool automatic,
     if (k->seen)
         return;
     k->seen = true;
+    uint64_t signature = sign_file(sign_file(1, dir, chain_name), dir, key_name);
+    if (signature == k->signature)
+        return;
+    k->signature = signature;
     snprintf(before, sizeof before, "%s", k->trouble);
     k->trouble[0] = '\0';
     if (read_pair(dir, chain_name, key_name, k, &err) < 0)
@@ -237,6 +248,8 @@ static void read_folders(struct certificate_folder *f, int files, int automatic)
             continue;
         }
         log_info("certificate %s is gone", k->name);
+        if (k->automatic)
+            map_remove(&f->automatic, k->name);
         certificate_free(k);
         vec_remove(&f->all, i);
     }
@@ -261,7 +274,7 @@ static void send_all(struct control *c)
     struct error err = ERROR_INIT;
     cleanup_buf struct buf out = BUF_INIT;
     struct cert *certs = xcalloc(CERTS_MAX, sizeof *certs);
-    size_t len = acme_proofs(c, certs, CERTS_MAX - f->all.len);
+    size_t proofs = acme_proofs(c, certs, CERTS_MAX - f->all.len), len = proofs;
     for (size_t i = 0; i < f->all.len; i++) {
         const struct certificate *k = f->all.items[i];
         if (k->chain.len > 0)
@@ -284,8 +297,9 @@ static void send_all(struct control *c)
         log_error("certificates: %s", err.text);
     for (size_t i = 0; i < c->gateways.len; i++)
         certificates_send(c->gateways.items[i]);
-    if (len > 0 || f->version > 1)
-        log_info("%zu certificate%s for TLS", len, len == 1 ? "" : "s");
+    if (len - proofs != f->served)
+        log_info("%zu certificate%s for TLS", len - proofs, len - proofs == 1 ? "" : "s");
+    f->served = len - proofs;
 }
 
 static int open_folder(const struct control *c, const char *name)
@@ -359,6 +373,7 @@ void certificates_release(struct control *c)
     for (size_t i = 0; i < f->all.len; i++)
         certificate_free(f->all.items[i]);
     vec_release(&f->all);
+    map_release(&f->automatic);
     if (f->fd >= 0)
         close(f->fd);
     free(f);

@@ -4,7 +4,6 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
-#include "gateway/orders.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
@@ -229,12 +228,8 @@ static void count_status(struct exchange *x)
 static void count(struct exchange *x, enum outcome outcome)
 {
     struct worker *w = x->worker;
-    if (outcome == OUTCOME_REDIRECTED || outcome == OUTCOME_FAULT)
+    if (outcome == OUTCOME_REDIRECTED)
         return;
-    if (outcome == OUTCOME_MAINTENANCE) {
-        stats_request(w, x->app_slot, REQUESTS_MAINTENANCE, 1);
-        return;
-    }
     if (outcome == OUTCOME_UNSERVED) {
         if (x->app_slot != NO_SLOT)
             stats_request(w, x->app_slot, REQUESTS_UNSERVED, 1);
@@ -266,9 +261,7 @@ static void count(struct exchange *x, enum outcome outcome)
             count_instance(x, false);
         break;
     case OUTCOME_UNSERVED:
-    case OUTCOME_REDIRECTED:
-    case OUTCOME_MAINTENANCE:
-    case OUTCOME_FAULT: break;
+    case OUTCOME_REDIRECTED: break;
     }
     sample_take(x, outcome);
 }
@@ -309,17 +302,6 @@ void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned stat
     x->own_text = text;
     exchange_end(x, outcome);
     answer_retry(c, status, text, after_s, head_only, unread);
-}
-
-void exchange_answer_with(struct exchange *x, enum outcome outcome, const struct answer *a,
-                          const char *why)
-{
-    struct client *c = x->client;
-    bool head_only = x->head_only, unread = !x->request.done;
-    x->own_status = (uint16_t)a->status;
-    x->own_text = why;
-    exchange_end(x, outcome);
-    answer_with(c, a, head_only, unread);
 }
 
 void exchange_redirect(struct exchange *x, unsigned status, const char *location)
@@ -398,11 +380,7 @@ void exchange_timeout(struct exchange *x)
     bool slow = x->slow_at_ms != 0 && now >= x->slow_at_ms;
     if (slow && (guard_too_slow(x) || (!drained && !overdue && now < x->deadline_ms)))
         return;
-    if (x->state == EXCHANGE_DELAYED) {
-        orders_delay_ended(x);
-    } else if (x->state == EXCHANGE_HELD && orders_hold_ended(x)) {
-        return;
-    } else if (x->state == EXCHANGE_BACKOFF && overdue) {
+    if (x->state == EXCHANGE_BACKOFF && overdue) {
         x->fault = SAMPLE_TIMEOUT;
         exchange_refuse(x, OUTCOME_FAILED, 504, "no instance answered in time");
     } else if (x->state == EXCHANGE_BACKOFF) {
@@ -456,8 +434,7 @@ void exchange_run(struct exchange *x)
     }
     /* Reset by the client. One that only half-closed still waits for its answer, but nobody waits
      * in the hold for one that may be gone. */
-    bool waits = x->state == EXCHANGE_HELD || x->state == EXCHANGE_DELAYED;
-    if (c->endpoint.broken || (waits && c->endpoint.hangup)) {
+    if (c->endpoint.broken || (x->state == EXCHANGE_HELD && c->endpoint.hangup)) {
         exchange_client_left(x);
         return;
     }

@@ -86,9 +86,10 @@ class Pebble:
         """The root of the certificates that it gives, PEM."""
         return self.ask(f"https://127.0.0.1:{self.management}/roots/0").decode()
 
-    def set_address(self, host, addresses):
-        data = json.dumps({"host": host + ".", "addresses": addresses}).encode()
-        urllib.request.urlopen(f"http://127.0.0.1:{self.dns_management}/add-a", data, timeout=5).close()
+    def set_address(self, host, address):
+        for what, value in (("clear-a", {}), ("add-a", {"addresses": [address]})):
+            data = json.dumps({"host": host + ".", **value}).encode()
+            urllib.request.urlopen(f"http://127.0.0.1:{self.dns_management}/{what}", data, timeout=5).close()
 
     def text(self):
         return (self.folder / "log").read_text(errors="replace")
