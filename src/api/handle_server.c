@@ -8,6 +8,18 @@ void handle_server(struct connection *c, const struct request *r)
     reply_json(c, 200, control_server(r->control));
 }
 
+void handle_upgrade(struct connection *c, const struct request *r)
+{
+    struct error err = ERROR_INIT;
+    const char *binary = json_string_value(json_object_get(r->body, "binary"));
+    if (binary != NULL && json_object_size(r->body) == 1) {
+        control_upgrade(r->control, binary, &r->caller, reply_done, reply_later(c, 200));
+        return;
+    }
+    error_set(&err, ERROR_USAGE, "expected {\"binary\": PATH} and nothing else");
+    reply_error(c, &err);
+}
+
 void handle_metrics(struct connection *c, const struct request *r)
 {
     struct buf text = BUF_INIT;

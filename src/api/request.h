@@ -38,6 +38,8 @@ typedef void handler(struct connection *c, const struct request *r);
 #define ROUTES(X)                                                                                  \
     X(GET, "/v1/server", "", handle_server, 0,                                                     \
       "The server: version, pids, listeners, gateways, what is degraded")                          \
+    X(POST, "/v1/server/upgrade", "", handle_upgrade, 0,                                           \
+      "Go over to another program: {\"binary\": PATH on the server's machine}")                    \
     X(GET, "/v1/apps", "", handle_apps, 0, "The status of all apps")                               \
     X(GET, "/v1/apps/{app}", "environment", handle_status, 0, "The status of one app")             \
     X(DELETE, "/v1/apps/{app}", "environment", handle_command, COMMAND_DELETE,                     \
@@ -103,8 +105,9 @@ const struct route *route_at(size_t i);
 const struct route *route_find(const char *method, const char *path, size_t path_len, char **app,
                                struct buf *allowed);
 
-handler handle_server, handle_apps, handle_status, handle_command, handle_deploy, handle_plan,
-    handle_run, handle_history, handle_traffic, handle_verdict, handle_releases, handle_app_events,
-    handle_logs, handle_events, handle_openapi, handle_metrics, handle_health, handle_ready;
+handler handle_server, handle_upgrade, handle_apps, handle_status, handle_command, handle_deploy,
+    handle_plan, handle_run, handle_history, handle_traffic, handle_verdict, handle_releases,
+    handle_app_events, handle_logs, handle_events, handle_openapi, handle_metrics, handle_health,
+    handle_ready;
 
 #endif

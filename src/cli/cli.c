@@ -22,8 +22,7 @@ int cli_fail(const struct error *err)
 
 /* X(word, why): verbs that SPEC names and this version does not have. */
 #define LATER(X)                                                                                   \
-    X("exec", "`sluice run APP -- CMD` runs a command beside the instances")                       \
-    X("upgrade", "stop `sluice serve` and start the new binary: it takes the apps over")
+    X("exec", "`sluice run APP -- CMD` runs a command beside the instances")
 
 static int unknown(const char *word)
 {

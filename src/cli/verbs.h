@@ -125,6 +125,8 @@ enum option_id {
     X(run, "APP -- COMMAND [ARGUMENT...]", 1, 1, OPTS_APP,                                         \
       "run a command with the code and environment of the stable release")                         \
     X(delete, "APP", 1, 1, OPTS_APP | OPT(YES), "stop an app and forget it with its releases")     \
+    X(upgrade, "[BINARY]", 0, 1, OPTS_CLIENT | OPT(TIMEOUT),                                       \
+      "let the running server go over to this sluice, or to BINARY; no connection is refused")     \
     X(version, "", 0, 0, OPTS_OUTPUT, "show the version")                                          \
     X(help, "[VERB]", 0, 1, OPTS_OUTPUT, "show the verbs, or the options of one")                  \
     X(completion, "bash|zsh|fish", 1, 1, OPTS_OUTPUT, "write the completion of a shell")

@@ -279,9 +279,15 @@ static void on_gateway_down(void *arg, uint64_t generation)
     gateway_gone(arg, generation);
 }
 
+static void on_refused(void *arg, const char *why)
+{
+    upgrade_refused(arg, why);
+}
+
 static void on_leave(void *arg, bool stop_apps, bool hurry)
 {
     (void)hurry;
+    upgrade_leaving(arg);
     control_leave(arg, stop_apps);
 }
 
@@ -290,6 +296,7 @@ static const struct guardian_link_events guardian_events = {
     .gateway_ready = on_gateway_ready,
     .gateway_down = on_gateway_down,
     .leave = on_leave,
+    .refused = on_refused,
 };
 
 /* ---- opening

@@ -111,6 +111,11 @@ void control_command(struct control *c, enum control_command command, const stru
 void control_run(struct control *c, const struct app_name *name, const char *const *argv,
                  const struct caller *caller, command_done *done, void *arg);
 
+/* The guardian goes over to this main binary (an absolute path on the server's machine). Done when
+ * the new one serves and this controller leaves. ERROR_DENIED: not by who runs the server. */
+void control_upgrade(struct control *c, const char *binary, const struct caller *caller,
+                     command_done *done, void *arg);
+
 /* ---- questions: a new reference, or NULL with *err
  * ------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 /* control, inside: the objects that its files share, and which file does what to them.
  *
  *   whole      control.c opens, ticks, leaves; restore.c what a starting controller finds;
- *              clock_jump.c the wall clock is set; unreadable.c apps whose row is damaged
+ *              upgrade.c goes over to another binary; clock_jump.c the wall clock is set;
+ *              unreadable.c apps whose row is damaged
  *   apps       app.c apps, specs, slots; pipeline.c decide -> store -> publish -> act;
  *              writes.c what an app owes the store; events.c record and tell;
  *              commands.c what people say; disk.c what apps take of the disk
@@ -388,6 +389,8 @@ struct control {
         struct unreadable **items;
         size_t len, cap;
     } unreadable;
+    command_done *upgrade_done; /* upgrade.c; NULL: none is under way */
+    void *upgrade_arg;
     struct fetch *fetch; /* fetch_link.c; NULL: nothing was ever asked */
     uint32_t request_slots_used,
         request_slot_next;   /* given out in a ring, so that none is reused soon */
@@ -843,6 +846,10 @@ bool app_owes(const struct app *a); /* something of the above is in no batch */
 /* Adds what is owed, submits. */
 void app_write(struct app *a, struct store_batch *batch, submitted_fn *done, void *arg);
 void writes_release(struct app *a);
+
+/* upgrade.c: what the guardian says to it */
+void upgrade_refused(struct control *c, const char *why);
+void upgrade_leaving(struct control *c);
 
 /* restore.c */
 int control_restore(struct control *c, struct error *err);

@@ -1,0 +1,126 @@
+"""`sluice upgrade`: the running server goes over to another binary, and nobody notices."""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+
+import pytest
+from sluice_test import App, BINARY, IS_ROOT, Client, Load, WebSocket, proc, wait_until
+
+NEW_VERSION = "9.9.9"
+
+
+@pytest.fixture
+def app(make_server):
+    app = App(make_server())
+    app.deploy(1, ok=True, replicas=2)
+    return app
+
+
+def another_version(server):
+    """This binary, but for the number that it says."""
+    path = server.root / "sluice-new"
+    old = json.loads(server.run("version", "--json").stdout)["version"]
+    assert len(old) == len(NEW_VERSION)
+    path.write_bytes(BINARY.read_bytes().replace(f"{old}\0".encode(), f"{NEW_VERSION}\0".encode()))
+    path.chmod(0o755)
+    server.give(path)
+    return path
+
+
+def test_nobody_notices(app):
+    server = app.server
+    before = server.info()
+    socket = WebSocket(server.address)
+    assert socket.echo("before") == "before"
+    slow = Client(server.address)
+    answers = []
+    download = threading.Thread(target=lambda: answers.append(slow.get("/stream?ms=3000&bytes=300000")))
+    with Load(server.address) as steady, Load(server.address, keepalive=False) as fresh:
+        wait_until(lambda: steady.seconds() and fresh.seconds(), 20, "the load runs")
+        download.start()
+        done = server.run("upgrade", "--json")
+        assert done.returncode == 0, done.stderr
+        seen = len(fresh.seconds())
+        wait_until(lambda: len(fresh.seconds()) > seen + 1, 20, "the new gateway has its load")
+        download.join()
+    assert not steady.lost() and not fresh.lost()
+    assert len(answers[0].body) == 300000
+    assert socket.echo("still the old gateway") == "still the old gateway"
+    socket.close()
+    slow.close()
+    after = server.info()
+    assert after["pids"]["guardian"] == before["pids"]["guardian"] == server.process.pid
+    assert after["pids"]["controller"] != before["pids"]["controller"]
+    assert after["pids"]["gateway"] != before["pids"]["gateway"]
+    assert after["listeners"] == before["listeners"]
+    assert [i["id"] for i in app.ready()] and app.status()["rollout"] is None
+    wait_until(lambda: len(proc.roles(server.data)["gateway"]) == 1, 30, "the old gateway has drained")
+
+
+def test_to_another_version(app):
+    server = app.server
+    new = another_version(server)
+    done = server.run("upgrade", str(new), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["to"] == NEW_VERSION and told["binary"] == str(new)
+    assert server.info()["version"] == NEW_VERSION
+    app.deploy(2, ok=True)
+    assert server.run("upgrade").returncode == 0  # and back
+    assert server.info()["version"] == told["from"]
+    assert len(app.ready()) == 2
+
+
+def test_a_rollout_goes_on(app):
+    rollout = app.deploy_in_background(2, strategy={"canary": {"steps": [20, 60], "hold": "2s"}})
+    app.wait_rollout(kind="deploy")
+    with app.load() as load:
+        assert app.server.run("upgrade").returncode == 0
+        code, out, err = app.server.end_cli(rollout)
+    assert code == 0, out + err
+    assert not load.lost()
+
+
+def test_what_is_no_sluice_is_not_taken(app, tmp_path):
+    server = app.server
+    guardian = server.process.pid
+    for name, text in {"script": "#!/bin/sh\necho '{}'\n", "text": "hello", "empty": ""}.items():
+        path = server.root / name
+        path.write_text(text)
+        path.chmod(0o755)
+        refused = server.run("upgrade", str(path))
+        assert refused.returncode in (1, 2) and str(path) in refused.stderr, refused
+    for path in ("/bin/true", "/nowhere", "/etc"):
+        refused = server.run("upgrade", path)
+        assert refused.returncode in (1, 2) and path in refused.stderr, refused
+    # The server does not take the command's word for it.
+    for path, status in {"relative": 400, "/nowhere": 404, "/etc": 400, "/etc/passwd": 400}.items():
+        assert server.api("POST", "/v1/server/upgrade", {"binary": path}).status == status
+    assert server.api("POST", "/v1/server/upgrade", {"binary": 1}).status == 400
+    assert server.process.poll() is None and server.info()["pids"]["guardian"] == guardian
+
+
+def test_a_binary_that_others_can_write_is_not_taken(app):
+    path = app.server.root / "open"
+    shutil.copy(BINARY, path)
+    path.chmod(0o777)
+    app.server.give(path)
+    refused = app.server.run("upgrade", str(path))
+    assert refused.returncode == 1 and "changed by others" in refused.stderr
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs another user")
+def test_only_who_runs_the_server(app):
+    """The socket's group may deploy; what runs as the server's user is not theirs to choose."""
+    os.chown(app.server.data / "api.sock", 0, 65534)
+    os.chmod(app.server.data, 0o755)
+    body = json.dumps({"binary": str(BINARY)})
+    words = ["curl", "-s", "--unix-socket", str(app.server.data / "api.sock"), "-d", body, "-H",
+             "Content-Type: application/json",
+             "http://sluice/v1/server/upgrade"]
+    run = subprocess.run(words, user=65534, group=65534, extra_groups=[], capture_output=True, text=True,
+                         check=True)
+    assert json.loads(run.stdout)["status"] == 403
