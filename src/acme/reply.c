@@ -44,10 +44,11 @@ static int64_t retry_after(const char *value, int64_t now_ms)
 
 static void take_field(struct acme_reply *r, const char *name, const char *value, int64_t now_ms)
 {
-    if (strcmp(name, "replay-nonce") == 0 && strlen(value) <= ACME_NONCE_MAX && is_base64url(value))
-        snprintf(r->nonce, sizeof r->nonce, "%s", value);
+    size_t len = strlen(value);
+    if (strcmp(name, "replay-nonce") == 0 && len <= ACME_NONCE_MAX && is_base64url(value))
+        memcpy(r->nonce, value, len + 1);
     else if (strcmp(name, "location") == 0 && acme_url_valid(value))
-        snprintf(r->location, sizeof r->location, "%s", value);
+        memcpy(r->location, value, len + 1);
     else if (strcmp(name, "retry-after") == 0)
         r->retry_after_ms = retry_after(value, now_ms);
 }
