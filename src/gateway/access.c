@@ -334,9 +334,14 @@ static char *put_trace(char *to, const struct exchange *x)
 static const char *outcome_word(enum outcome outcome)
 {
     static const char *const words[] = {
-        [OUTCOME_WHOLE] = "whole",       [OUTCOME_FAILED] = "failed",
-        [OUTCOME_CUT] = "cut",           [OUTCOME_CLIENT_LEFT] = "client-left",
-        [OUTCOME_UNSERVED] = "unserved", [OUTCOME_REDIRECTED] = "redirected",
+        [OUTCOME_WHOLE] = "whole",
+        [OUTCOME_FAILED] = "failed",
+        [OUTCOME_CUT] = "cut",
+        [OUTCOME_CLIENT_LEFT] = "client-left",
+        [OUTCOME_UNSERVED] = "unserved",
+        [OUTCOME_REDIRECTED] = "redirected",
+        [OUTCOME_MAINTENANCE] = "maintenance",
+        [OUTCOME_FAULT] = "fault",
         [OUTCOME_REFUSED] = "limited",
     };
     return outcome < COUNT_OF(words) && words[outcome] != NULL ? words[outcome] : "answered";

@@ -26,6 +26,7 @@ static const struct {
     {417, "Expectation Failed"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
     {501, "Not Implemented"},
     {502, "Bad Gateway"},
     {503, "Service Unavailable"},
@@ -41,13 +42,16 @@ static const char *reason_of(unsigned status)
     return "Error";
 }
 
-/* extra: whole field lines. */
-static void answer(struct client *c, unsigned status, const char *extra, const char *body,
-                   bool head_only, bool close)
+void answer_with(struct client *c, const struct answer *a, bool head_only, bool close)
 {
     struct worker *w = c->worker;
-    struct chunk *out = chunk_get(&w->chunks, 512 + strlen(extra) + strlen(body));
-    if (out == NULL) {
+    size_t head = 512 + strlen(a->extra) + strlen(a->type), len = head_only ? 0 : a->len;
+    /* A long body has a chunk of its own. */
+    bool apart = head + len > CHUNK_BIG;
+    struct chunk *out = chunk_get(&w->chunks, apart ? head : head + len);
+    struct chunk *body = apart && out != NULL ? chunk_get(&w->chunks, len) : out;
+    if (body == NULL) {
+        chunk_put(&w->chunks, out);
         client_reset(c);
         return;
     }
@@ -55,12 +59,15 @@ static void answer(struct client *c, unsigned status, const char *extra, const c
     if (close)
         c->client_asked = false; /* there may be unread bytes: wait for the client's end */
     int n = snprintf(out->data, out->cap,
-                     "HTTP/1.1 %u %s\r\nServer: sluice\r\nContent-Type: text/plain\r\n"
-                     "Content-Length: %zu\r\nCache-Control: no-store\r\n%s%s\r\n%s",
-                     status, reason_of(status), strlen(body), extra,
-                     c->close_after ? "Connection: close\r\n" : "", head_only ? "" : body);
+                     "HTTP/1.1 %u %s\r\nServer: sluice\r\nContent-Type: %s\r\n"
+                     "Content-Length: %zu\r\nCache-Control: no-store\r\n%s%s\r\n",
+                     a->status, reason_of(a->status), a->type, a->len, a->extra,
+                     c->close_after ? "Connection: close\r\n" : "");
     ASSERT(n > 0 && (uint32_t)n < out->cap);
     out->end = (uint32_t)n;
+    chunk_add(body, a->body, len);
+    if (apart)
+        out->next = body;
     /* Before it there may be 1xx heads of an instance that then failed. */
     struct chunk **last = &c->out;
     while (*last != NULL)
@@ -74,7 +81,12 @@ void answer_error(struct client *c, unsigned status, const char *text, bool head
 {
     char body[160];
     snprintf(body, sizeof body, "sluice: %s\n", text);
-    answer(c, status, status == 503 ? "Retry-After: 1\r\n" : "", body, head_only, close);
+    struct answer a = {.status = status,
+                       .type = "text/plain",
+                       .extra = status == 503 ? "Retry-After: 1\r\n" : "",
+                       .body = body,
+                       .len = strlen(body)};
+    answer_with(c, &a, head_only, close);
 }
 
 void answer_retry(struct client *c, unsigned status, const char *text, uint32_t after_s,
@@ -83,17 +95,22 @@ void answer_retry(struct client *c, unsigned status, const char *text, uint32_t 
     char body[160], extra[48];
     snprintf(body, sizeof body, "sluice: %s\n", text);
     snprintf(extra, sizeof extra, "Retry-After: %u\r\n", after_s);
-    answer(c, status, extra, body, head_only, close);
+    struct answer a = {
+        .status = status, .type = "text/plain", .extra = extra, .body = body, .len = strlen(body)};
+    answer_with(c, &a, head_only, close);
 }
 
 void answer_redirect(struct client *c, unsigned status, const char *location, bool close)
 {
     char extra[REDIRECT_MAX + sizeof "Location: \r\n"];
     snprintf(extra, sizeof extra, "Location: %s\r\n", location);
-    answer(c, status, extra, "", false, close);
+    struct answer a = {.status = status, .type = "text/plain", .extra = extra, .body = ""};
+    answer_with(c, &a, false, close);
 }
 
 void answer_text(struct client *c, unsigned status, const char *text, bool head_only, bool close)
 {
-    answer(c, status, "", text, head_only, close);
+    struct answer a = {.status = status, .type = "text/plain", .extra = "", .body = text};
+    a.len = strlen(text);
+    answer_with(c, &a, head_only, close);
 }

@@ -79,6 +79,13 @@ void answer_error(struct client *c, unsigned status, const char *text, bool head
 /* The same with Retry-After (RFC 9110 section 10.2.3), in seconds. */
 void answer_retry(struct client *c, unsigned status, const char *text, uint32_t after_s,
                   bool head_only, bool close);
+/* Any other; what it points to is copied. extra: whole field lines. */
+struct answer {
+    unsigned status;
+    const char *type, *extra, *body;
+    size_t len; /* of body; CHUNK_BULK at most */
+};
+void answer_with(struct client *c, const struct answer *a, bool head_only, bool close);
 /* A 3xx; location is whole and clean. */
 void answer_redirect(struct client *c, unsigned status, const char *location, bool close);
 /* A whole answer: text as it is. */
@@ -141,6 +148,7 @@ void instance_unref(struct worker *w, struct instance *i);
 
 enum exchange_state {
     EXCHANGE_HELD,
+    EXCHANGE_DELAYED, /* by an injected fault */
     EXCHANGE_BACKOFF, /* waits before its next attempt */
     EXCHANGE_CONNECTING,
     EXCHANGE_ACTIVE,
@@ -173,6 +181,7 @@ struct exchange {
     bool reusable;   /* the upstream connection, after this */
     bool head_taken; /* out of client.in, which starts with the body then */
     bool spilled, taken, was_held;
+    bool fault_tried;              /* an injected fault has struck, or not */
     bool forwarded;                /* for_whom is known */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
     bool rescued;                  /* a retry hid a failed answer of an instance */
@@ -181,6 +190,7 @@ struct exchange {
     bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
     uint16_t status;
+    uint16_t abort_after; /* EXCHANGE_DELAYED: its answer then; 0: none */
     uint16_t own_status; /* of the gateway's own answer, and why it gave that; for the access log */
     const char *own_text;
     struct chunk *access; /* access.h; NULL: no line is made */
@@ -229,7 +239,9 @@ enum outcome {
     OUTCOME_CLIENT_LEFT,
     OUTCOME_UNSERVED,
     OUTCOME_REDIRECTED, /* by the gateway: no instance, no failure */
-    OUTCOME_REFUSED /* the client asked for more than its route takes (guard.h): its own fault */
+    OUTCOME_REFUSED, /* the client asked for more than its route takes (guard.h): its own fault */
+    OUTCOME_MAINTENANCE,
+    OUTCOME_FAULT /* injected; counted when it struck */
 };
 /* sample.c: leaves a sample of a request that ends as a failure in the metrics. */
 void sample_take(struct exchange *x, enum outcome outcome);
@@ -238,7 +250,9 @@ void sample_take(struct exchange *x, enum outcome outcome);
 void exchange_end(struct exchange *x, enum outcome outcome);
 void exchange_redirect(struct exchange *x, unsigned status, const char *location);
 void exchange_answer(struct exchange *x, unsigned status, const char *text); /* no failure */
-/* Ends it with an answer of the gateway's own. */
+/* Ends it with an answer of the gateway's own; why: static, for the access log. */
+void exchange_answer_with(struct exchange *x, enum outcome outcome, const struct answer *a,
+                          const char *why);
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text);
 /* The same with Retry-After. */
 void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned status,

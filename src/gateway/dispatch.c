@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
+#include "gateway/orders.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
@@ -270,16 +271,20 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
     struct request q = {x, head, p, NULL};
     if (!find_route(&q))
         return;
-    if (q.r->guarded && x->attempts == 0 && !guard_admits(x, q.r, head, p))
+    if (q.r->guarded && x->attempts == 0 && !x->fault_tried && !guard_admits(x, q.r, head, p))
         return;
     const struct snapshot_app *app = q.r->app;
+    if (orders_any(app) && orders_take(x, app, head, p) != ORDERS_PASS)
+        return;
     enum sent sent = NOBODY;
-    /* Who comes while others wait stands behind them. */
-    if (!app->hold && !hold_waiting(x->worker, app->slot))
+    /* Who comes while others wait stands behind them; but who may pass a maintenance does not wait
+     * behind those that may not. */
+    bool passes = app->maintenance.status != 0;
+    if (!app->hold && (passes || !hold_waiting(x->worker, app->slot)))
         sent = send_to_somebody(&q, avoid, 0);
     if (sent == LOCAL)
         unserved(x, "out of connections");
-    else if (sent == NOBODY && !hold_put(x, app))
+    else if (sent == NOBODY && (passes || !hold_put(x, app)))
         unserved(x, "no instance is ready");
 }
 
@@ -305,6 +310,11 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
     }
     if (q.r->app->hold)
         return false;
+    enum orders_step step = orders_any(q.r->app) ? orders_take(x, q.r->app, &head, p) : ORDERS_PASS;
+    if (step == ORDERS_ANSWERED && !c->endpoint.dead)
+        client_later(c);
+    if (step != ORDERS_PASS)
+        return step == ORDERS_ANSWERED;
     enum sent sent = send_to_somebody(&q, NULL, limit);
     if (sent == GONE)
         return true;

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
+#include "gateway/orders.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
@@ -228,8 +229,12 @@ static void count_status(struct exchange *x)
 static void count(struct exchange *x, enum outcome outcome)
 {
     struct worker *w = x->worker;
-    if (outcome == OUTCOME_REDIRECTED)
+    if (outcome == OUTCOME_REDIRECTED || outcome == OUTCOME_FAULT)
         return;
+    if (outcome == OUTCOME_MAINTENANCE) {
+        stats_request(w, x->app_slot, REQUESTS_MAINTENANCE, 1);
+        return;
+    }
     if (outcome == OUTCOME_UNSERVED) {
         if (x->app_slot != NO_SLOT)
             stats_request(w, x->app_slot, REQUESTS_UNSERVED, 1);
@@ -261,7 +266,9 @@ static void count(struct exchange *x, enum outcome outcome)
             count_instance(x, false);
         break;
     case OUTCOME_UNSERVED:
-    case OUTCOME_REDIRECTED: break;
+    case OUTCOME_REDIRECTED:
+    case OUTCOME_MAINTENANCE:
+    case OUTCOME_FAULT: break;
     }
     sample_take(x, outcome);
 }
@@ -302,6 +309,17 @@ void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned stat
     x->own_text = text;
     exchange_end(x, outcome);
     answer_retry(c, status, text, after_s, head_only, unread);
+}
+
+void exchange_answer_with(struct exchange *x, enum outcome outcome, const struct answer *a,
+                          const char *why)
+{
+    struct client *c = x->client;
+    bool head_only = x->head_only, unread = !x->request.done;
+    x->own_status = (uint16_t)a->status;
+    x->own_text = why;
+    exchange_end(x, outcome);
+    answer_with(c, a, head_only, unread);
 }
 
 void exchange_redirect(struct exchange *x, unsigned status, const char *location)
@@ -380,7 +398,11 @@ void exchange_timeout(struct exchange *x)
     bool slow = x->slow_at_ms != 0 && now >= x->slow_at_ms;
     if (slow && (guard_too_slow(x) || (!drained && !overdue && now < x->deadline_ms)))
         return;
-    if (x->state == EXCHANGE_BACKOFF && overdue) {
+    if (x->state == EXCHANGE_DELAYED) {
+        orders_delay_ended(x);
+    } else if (x->state == EXCHANGE_HELD && orders_hold_ended(x)) {
+        return;
+    } else if (x->state == EXCHANGE_BACKOFF && overdue) {
         x->fault = SAMPLE_TIMEOUT;
         exchange_refuse(x, OUTCOME_FAILED, 504, "no instance answered in time");
     } else if (x->state == EXCHANGE_BACKOFF) {
@@ -434,7 +456,8 @@ void exchange_run(struct exchange *x)
     }
     /* Reset by the client. One that only half-closed still waits for its answer, but nobody waits
      * in the hold for one that may be gone. */
-    if (c->endpoint.broken || (x->state == EXCHANGE_HELD && c->endpoint.hangup)) {
+    bool waits = x->state == EXCHANGE_HELD || x->state == EXCHANGE_DELAYED;
+    if (c->endpoint.broken || (waits && c->endpoint.hangup)) {
         exchange_client_left(x);
         return;
     }

@@ -25,7 +25,9 @@ static bool what_failed(const struct exchange *x, enum outcome outcome, struct s
         s->status = x->status;
         return x->final && x->status >= 500;
     case OUTCOME_REFUSED:
-    case OUTCOME_REDIRECTED: break;
+    case OUTCOME_REDIRECTED:
+    case OUTCOME_MAINTENANCE:
+    case OUTCOME_FAULT: break;
     }
     return false;
 }

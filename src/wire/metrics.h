@@ -59,6 +59,8 @@ enum request_metric {
     REQUESTS_RATE_LIMITED, /* 429 by the route's rate limit (app slots) */
     REQUESTS_TOO_LARGE,    /* 413 and 431 by the route's limits (app slots) */
     REQUESTS_TOO_SLOW,     /* given up below the route's least rate (app slots) */
+    REQUESTS_MAINTENANCE,  /* answered by the gateway for that reason (app slots) */
+    REQUESTS_FAULTS,       /* delayed or answered by an injected fault (app slots) */
     REQUEST_METRICS
 };
 

@@ -31,7 +31,9 @@ enum {
     X(u32, matches_len)                                                                            \
     X(u32, draining_len)                                                                           \
     X(u32, edits_len)                                                                              \
-    X(u32, rules_len)
+    X(u32, rules_len)                                                                              \
+    X(u32, pages_len)                                                                              \
+    X(u32, callers_len)
 #define APP_FIELDS(X)                                                                              \
     X(text, name)                                                                                  \
     X(text, environment)                                                                           \
@@ -39,7 +41,19 @@ enum {
     X(u32, hold_ms)                                                                                \
     X(u32, hold_limit)                                                                             \
     X(u32, drain_ms)                                                                               \
-    X(u32, slot)
+    X(u32, slot)                                                                                   \
+    X(u16, maintenance.status)                                                                     \
+    X(u32, maintenance.retry_after_s)                                                              \
+    X(u32, maintenance.hold_ms)                                                                    \
+    X(u32, maintenance.page)                                                                       \
+    X(u32, maintenance.first_caller)                                                               \
+    X(u32, maintenance.callers)                                                                    \
+    X(u32, fault.share_ppm)                                                                        \
+    X(u32, fault.delay_ms)                                                                         \
+    X(u16, fault.abort)                                                                            \
+    X(u64, fault.until_ms)                                                                         \
+    X(u32, fault.first_caller)                                                                     \
+    X(u32, fault.callers)
 #define POOL_FIELDS(X)                                                                             \
     X(u32, release)                                                                                \
     X(text, version)                                                                               \
@@ -113,6 +127,15 @@ enum {
     X(u16, kind)                                                                                   \
     X(text, name)                                                                                  \
     X(text, value)
+#define PAGE_FIELDS(X)                                                                             \
+    X(text, type)                                                                                  \
+    X(blob, body)
+#define CALLER_FIELDS(X)                                                                           \
+    X(maybe_text, name)                                                                            \
+    X(maybe_text, value)                                                                           \
+    X(u64, high)                                                                                   \
+    X(u64, low)                                                                                    \
+    X(u16, bits)
 #define RULES_FIELDS(X)                                                                            \
     X(maybe_text, strip_prefix)                                                                    \
     X(maybe_text, prefix)                                                                          \
@@ -134,7 +157,9 @@ enum {
     X(routes, route, 126, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
-    X(rules, rules, 15, "set of rules")
+    X(rules, rules, 15, "set of rules")                                                            \
+    X(pages, page, 7, "page")                                                                      \
+    X(callers, caller, 20, "caller")
 
 /* ---- CRC-32C (Castagnoli, reflected 0x82f63b78), a nibble at a time
  * ------------------------------ */
@@ -193,6 +218,12 @@ static void put_maybe_text(struct buf *out, const char *value)
         put_text(out, value);
 }
 
+static void put_blob(struct buf *out, struct snapshot_bytes value)
+{
+    put_u32(out, value.len);
+    buf_append(out, value.data, value.len);
+}
+
 #define X(type, field) put_##type(out, item->field);
 static void put_app(struct buf *out, const struct snapshot_app *item)
 {
@@ -213,6 +244,14 @@ static void put_match(struct buf *out, const struct snapshot_match *item)
 static void put_draining(struct buf *out, const struct snapshot_draining *item)
 {
     DRAINING_FIELDS(X)
+}
+static void put_page(struct buf *out, const struct snapshot_page *item)
+{
+    PAGE_FIELDS(X)
+}
+static void put_caller(struct buf *out, const struct snapshot_caller *item)
+{
+    CALLER_FIELDS(X)
 }
 static void put_edit(struct buf *out, const struct snapshot_edit *item)
 {
@@ -353,6 +392,19 @@ static void get_maybe_text(struct reader *r, const char **value)
         get_text(r, value);
 }
 
+static void get_blob(struct reader *r, struct snapshot_bytes *value)
+{
+    uint32_t len;
+    get_u32(r, &len);
+    *value = (struct snapshot_bytes){"", 0};
+    if ((size_t)(r->end - r->at) < len) {
+        fail(r, "it ends too early");
+        return;
+    }
+    *value = (struct snapshot_bytes){r->at, len};
+    r->at += len;
+}
+
 #define X(type, field) get_##type(r, &item->field);
 static void get_app(struct reader *r, struct snapshot_app *item)
 {
@@ -373,6 +425,14 @@ static void get_match(struct reader *r, struct snapshot_match *item)
 static void get_draining(struct reader *r, struct snapshot_draining *item)
 {
     DRAINING_FIELDS(X)
+}
+static void get_page(struct reader *r, struct snapshot_page *item)
+{
+    PAGE_FIELDS(X)
+}
+static void get_caller(struct reader *r, struct snapshot_caller *item)
+{
+    CALLER_FIELDS(X)
 }
 static void get_edit(struct reader *r, struct snapshot_edit *item)
 {
@@ -443,10 +503,52 @@ static bool is_host(const char *s)
 }
 
 /* Each check gives NULL, or what is wrong. */
+static bool is_error_status(uint16_t status)
+{
+    return status >= 400 && status <= 599;
+}
+
+static const char *check_orders(const struct snapshot *s, const struct snapshot_app *a)
+{
+    const struct snapshot_maintenance *m = &a->maintenance;
+    const struct snapshot_fault *f = &a->fault;
+    if (m->status != 0 && !is_error_status(m->status))
+        return "its maintenance's status is no error";
+    if (m->page > s->pages_len)
+        return "its maintenance's page is out of range";
+    if (f->share_ppm > 1000000 || (f->abort != 0 && !is_error_status(f->abort)))
+        return "its fault's share or status is out of range";
+    if (f->share_ppm > 0 && f->delay_ms == 0 && f->abort == 0)
+        return "its fault neither delays nor aborts";
+    return range_fits(m->first_caller, m->callers, s->callers_len) &&
+                   range_fits(f->first_caller, f->callers, s->callers_len)
+               ? NULL
+               : "its callers are out of range";
+}
+
+static const char *check_page(const struct snapshot *s, const struct snapshot_page *p)
+{
+    (void)s;
+    if (p->type[0] == '\0' || !len_between(p->type, 1, MAX_ID) || !field_is_value(p->type))
+        return "its type is none";
+    return p->body.len <= SNAPSHOT_MAX_PAGE ? NULL : "it is too long";
+}
+
+static const char *check_caller(const struct snapshot *s, const struct snapshot_caller *k)
+{
+    (void)s;
+    if (k->name != NULL && (!field_is_name(k->name) || !is_token(k->name, true)))
+        return "its header's name is not a lower-case token";
+    return k->bits <= 128 ? NULL : "its network has more than 128 bits";
+}
+
 static const char *check_app(const struct snapshot *s, const struct snapshot_app *a)
 {
     if (!len_between(a->name, 1, MAX_ID) || !len_between(a->environment, 1, MAX_ID))
         return "its name or environment is empty or too long";
+    const char *wrong = check_orders(s, a);
+    if (wrong != NULL)
+        return wrong;
     return a->slot < s->request_slots ? NULL : "its slot is out of range";
 }
 

@@ -24,6 +24,7 @@ enum {
     SNAPSHOT_MAX_SPLIT = 3,         /* pools behind one route: stable, candidate, one left over */
     SNAPSHOT_MAX_EDITS = 16,        /* of a request's fields, and as many of its answer's */
     SNAPSHOT_MAX_EDIT_BYTES = 8192, /* names and values of those */
+    SNAPSHOT_MAX_PAGE = 64 << 10,
 };
 
 enum snapshot_match_kind {
@@ -168,6 +169,44 @@ struct snapshot_route {
     struct snapshot_redirect redirect;
 };
 
+/* A whole body that the gateway can answer with. */
+struct snapshot_page {
+    const char *type; /* Content-Type */
+    struct snapshot_bytes {
+        const char *data;
+        uint32_t len;
+    } body;
+};
+
+/* Requests that have a header (name lower case; value NULL: any), or, without a name, those of a
+ * network: an IPv6 address in two halves, IPv4 as ::ffff:a.b.c.d, and how many of its bits count.
+ */
+struct snapshot_caller {
+    const char *name, *value;
+    uint64_t high, low;
+    uint16_t bits;
+};
+
+/* Whom users of an app get instead of it; those of snapshot.callers [first_caller, +callers) get
+ * the app itself. */
+struct snapshot_maintenance {
+    uint16_t status; /* 0: none */
+    uint32_t retry_after_s;
+    uint32_t hold_ms; /* requests wait so long first; 0: they do not */
+    uint32_t page;    /* index in snapshot.pages + 1; 0: the gateway's own */
+    uint32_t first_caller, callers;
+};
+
+/* For a game day: a share of the requests (of those callers; none: of all) is delayed, answered
+ * with a status, or both. */
+struct snapshot_fault {
+    uint32_t share_ppm; /* 0: none */
+    uint32_t delay_ms;
+    uint16_t abort;    /* 0: they go on */
+    uint64_t until_ms; /* CLOCK_BOOTTIME: it ends by itself */
+    uint32_t first_caller, callers;
+};
+
 struct snapshot_app {
     const char *name, *environment;
     bool hold;           /* keep new requests waiting although there may be instances (recreate) */
@@ -175,6 +214,8 @@ struct snapshot_app {
     uint32_t hold_limit; /* how many may wait */
     uint32_t drain_ms;   /* upgraded connections of a leaving instance live so long at most */
     uint32_t slot;       /* the app's own place in the metrics */
+    struct snapshot_maintenance maintenance;
+    struct snapshot_fault fault;
 };
 
 /* An instance that is leaving: no new requests; what runs on it (also upgraded connections) goes on
@@ -197,8 +238,10 @@ struct snapshot {
     struct snapshot_draining *draining;
     struct snapshot_edit *edits;
     struct snapshot_rules *rules;
+    struct snapshot_page *pages;
+    struct snapshot_caller *callers;
     uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
-    uint32_t edits_len, rules_len;
+    uint32_t edits_len, rules_len, pages_len, callers_len;
 };
 
 void snapshot_encode(const struct snapshot *s, struct buf *out);

@@ -1,5 +1,7 @@
 """What a route changes on the way: fields, paths, redirects; and what nobody can make of it."""
 
+import threading
+
 import pytest
 from gateway_rig import Backend, Gateway, answering, build_driver, until
 
@@ -256,3 +258,167 @@ def test_a_target_that_does_not_fit_is_refused(rig):
     gateway, _ = rig()
     serve(gateway, route="to=https://shop.example")
     assert gateway.get("/" + "x" * 9000)[0] == 414
+
+
+# ---- maintenance ---------------------------------------------------------------------------------
+
+
+def orders(gateway, *ports, app="", extra=()):
+    lines = [f"app slot=0 {app}", *(f"instance id=i{p} slot={i} port={p}" for i, p in enumerate(ports)),
+             f"pool first=0 instances={len(ports)}", *extra, "route app=0",
+             "share pool=0 weight=1000000 slot=1"]
+    answer = gateway.table(lines)
+    assert answer.startswith("applied"), answer
+
+
+LOOPBACK = f"caller ipv4={127 << 24} bits=104"
+
+
+def test_maintenance_answers_people_and_programs(rig):
+    gateway, backend = rig()
+    orders(gateway, backend.port, app="maintenance=503 retry_after=300")
+    for method in ("GET", "HEAD", "POST"):
+        status, fields, body = gateway.get(method=method)
+        assert (status, fields["retry-after"], fields["content-type"], fields["cache-control"]) == \
+            (503, "300", "text/html; charset=utf-8", "no-store")
+        assert (b"maintenance" in body) == (method != "HEAD") and int(fields["content-length"]) > 100
+    status, fields, body = gateway.get(fields="Accept: application/json\r\n")
+    assert (fields["content-type"], body) == ("application/json", b'{"error":"maintenance","status":503}\n')
+    assert "html" in gateway.get(fields="Accept: text/html, application/json\r\n")[1]["content-type"]
+    until(lambda: gateway.metric("maintenance", 0) == 5, "what was answered")
+    assert backend.requests == []
+    assert gateway.metric("unserved", 0) == gateway.metric("requests") == 0
+    orders(gateway, backend.port)
+    assert gateway.get()[0] == 200
+
+
+def test_maintenance_has_a_page_of_the_apps_own(rig):
+    gateway, _ = rig()
+    for length in (0, 100, 17000, 65536):
+        orders(gateway, app="maintenance=599 page=1", extra=[f"page type=text/plain len={length}"])
+        sock, reader = gateway.connect()
+        for _ in range(2):  # on one connection
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            status, fields, body = reader.answer()
+            assert (status, fields["content-type"], body) == (599, "text/plain", b"x" * length)
+            assert "retry-after" not in fields
+
+
+def test_who_tests_gets_through_a_maintenance(rig):
+    gateway, backend = rig()
+    orders(gateway, backend.port, app="maintenance=503 allowed=1", extra=["caller name=x-tester value=me"])
+    assert gateway.get(fields="X-Tester: me\r\n")[0] == 200
+    assert gateway.get(fields="X-Tester: you\r\n")[0] == gateway.get()[0] == 503
+    orders(gateway, backend.port, app="maintenance=503 allowed=1", extra=[LOOPBACK])
+    assert gateway.get()[0] == 200
+    # The address is the peer's: who is not trusted cannot say another.
+    orders(gateway, backend.port, app="maintenance=503 allowed=1", extra=[f"caller ipv4={10 << 24} bits=104"])
+    assert gateway.get(fields="X-Forwarded-For: 10.1.2.3\r\n")[0] == 503
+
+
+def test_a_trusted_proxy_says_whose_request_it_is(rig):
+    gateway, backend = rig(trusted="127.0.0.0/8")
+    orders(gateway, backend.port, app="maintenance=503 allowed=1", extra=[f"caller ipv4={10 << 24} bits=104"])
+    assert gateway.get(fields="X-Forwarded-For: 10.1.2.3\r\n")[0] == 200
+    assert gateway.get(fields="X-Forwarded-For: 11.1.2.3\r\n")[0] == 503
+    assert gateway.get()[0] == 503
+
+
+def test_requests_in_flight_go_on_when_a_maintenance_begins(rig):
+    told = threading.Event()
+
+    def waits(sock, reader):
+        while backend.request(reader):
+            told.wait()
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    gateway, backend = rig(waits)
+    orders(gateway, backend.port)
+    _, reader = gateway.connect(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: backend.requests, "the request at the instance")
+    orders(gateway, backend.port, app="maintenance=503")
+    assert gateway.get()[0] == 503
+    told.set()
+    assert reader.answer()[0] == 200
+
+
+def test_maintenance_can_hold_and_lets_go(rig):
+    gateway, backend = rig()
+    barred = "maintenance=503 barred_ms=60000 hold_ms=60000 allowed=1"
+    orders(gateway, backend.port, app=barred, extra=["caller name=x-tester"])
+    _, held = gateway.connect(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: gateway.metric("waiting", 0) == 1, "a held request")
+    # Who tests does not wait behind those that may not pass.
+    assert gateway.get("/test", fields="X-Tester: 1\r\n")[0] == 200
+    orders(gateway, backend.port)
+    assert held.answer()[0] == 200
+    assert [r[0] for r in backend.requests] == ["GET /test HTTP/1.1", "GET /held HTTP/1.1"]
+    assert gateway.metric("maintenance", 0) == 0
+
+
+def test_what_is_held_gets_the_page_in_the_end(rig):
+    gateway, backend = rig()
+    # The time is up.
+    orders(gateway, backend.port, app="maintenance=503 barred_ms=100 hold_ms=100 retry_after=7")
+    status, fields, body = gateway.get()
+    assert (status, fields["retry-after"]) == (503, "7") and b"maintenance" in body
+    # So many wait already.
+    barred = "maintenance=503 barred_ms=60000 hold_ms=60000 hold_limit=1"
+    orders(gateway, backend.port, app=barred)
+    _, held = gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: gateway.metric("waiting", 0) == 1, "a held request")
+    assert gateway.get()[0] == 503
+    # It answers from now on.
+    orders(gateway, backend.port, app="maintenance=503 retry_after=9")
+    assert held.answer()[1]["retry-after"] == "9"
+    assert backend.requests == [] and gateway.metric("waiting", 0) == 0
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+def test_a_fault_aborts_and_is_counted_apart(rig):
+    gateway, backend = rig()
+    orders(gateway, backend.port, app="fault=1000000 abort=503 struck=1", extra=["caller name=x-game"])
+    status, fields, _ = gateway.get(fields="X-Game: day\r\n")
+    assert (status, fields["x-sluice-fault"]) == (503, "abort")
+    assert gateway.get()[0] == 200
+    assert gateway.metric("faults", 0) == 1
+    until(lambda: gateway.metric("requests") == 1, "the request that went through")
+    assert gateway.metric("unserved", 0) == gateway.metric("failed") == gateway.metric("5xx") == 0
+
+
+def test_a_fault_strikes_its_share(rig):
+    gateway, backend = rig()
+    orders(gateway, backend.port, app="fault=500000 abort=500")
+    sock, reader = gateway.connect()
+    seen = []
+    for _ in range(400):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        seen.append(reader.answer()[0])
+    assert set(seen) == {200, 500} and 120 < seen.count(500) < 280
+    until(lambda: gateway.metric("faults", 0) == seen.count(500), "what it struck")
+
+
+def test_a_fault_delays_and_that_is_nobodys_latency(rig):
+    gateway, backend = rig()
+    orders(gateway, backend.port, app="fault=1000000 delay=60000 struck=1", extra=["caller name=x-game"])
+    sock, reader = gateway.connect(b"POST / HTTP/1.1\r\nHost: a\r\nX-Game: 1\r\nContent-Length: 2\r\n\r\nhi")
+    until(lambda: gateway.metric("faults", 0) == 1, "a delayed request")
+    assert gateway.get()[0] == 200 and len(backend.requests) == 1
+    sock.close()  # who leaves meanwhile leaves nothing behind
+    until(lambda: gateway.metric("left", 0) == 1, "the client that left")
+    orders(gateway, backend.port, app="fault=1000000 delay=300")
+    before = gateway.instance("latency_us")
+    assert gateway.get(method="POST", body=b"hello")[0] == 200
+    assert backend.requests[-1][2] == b"hello"
+    until(lambda: gateway.metric("requests") == 2, "the count of it")
+    assert gateway.instance("latency_us") - before < 300000
+    orders(gateway, backend.port, app="fault=1000000 delay=50 abort=504")
+    assert gateway.get()[0] == 504
+
+
+def test_a_fault_ends_by_itself(rig):
+    gateway, backend = rig()
+    orders(gateway, backend.port, app="fault=1000000 abort=503 until=400")
+    until(lambda: gateway.get()[0] == 200, "the end of the fault")

@@ -4,7 +4,7 @@
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
- *   draining ... | rules ... | edit ...
+ *   draining ... | rules ... | edit ... | page ... | caller ...
  *                                 collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
@@ -160,13 +160,31 @@ static int collect(char **w, int n)
         draft.version = strtoull(w[1], NULL, 10);
     } else if (strcmp(w[0], "app") == 0) {
         struct snapshot_app *a = GROW(draft.apps, draft.apps_len);
-        *a = (struct snapshot_app){"app",
-                                   "production",
-                                   number(w, n, "hold", 0) != 0,
-                                   number(w, n, "hold_ms", 10000),
-                                   number(w, n, "hold_limit", 1000),
-                                   number(w, n, "drain_ms", 30000),
-                                   number(w, n, "slot", 0)};
+        *a = (struct snapshot_app){
+            .name = "app",
+            .environment = "production",
+            .hold = number(w, n, "hold", 0) != 0,
+            .hold_ms = number(w, n, "hold_ms", 10000),
+            .hold_limit = number(w, n, "hold_limit", 1000),
+            .drain_ms = number(w, n, "drain_ms", 30000),
+            .slot = number(w, n, "slot", 0),
+            .maintenance = {(uint16_t)number(w, n, "maintenance", 0),
+                            number(w, n, "retry_after", 0), number(w, n, "barred_ms", 0),
+                            number(w, n, "page", 0), 0, number(w, n, "allowed", 0)},
+            .fault = {number(w, n, "fault", 0), number(w, n, "delay", 0),
+                      (uint16_t)number(w, n, "abort", 0), boot_ms() + number(w, n, "until", 60000),
+                      0, number(w, n, "struck", 0)}};
+    } else if (strcmp(w[0], "page") == 0) {
+        struct snapshot_page *p = GROW(draft.pages, draft.pages_len);
+        p->type = arg(w, n, "type", "text/html");
+        p->body.len = number(w, n, "len", 0);
+        p->body.data = xcalloc(1, p->body.len + 1u);
+        memset((char *)p->body.data, 'x', p->body.len);
+    } else if (strcmp(w[0], "caller") == 0) {
+        struct snapshot_caller *k = GROW(draft.callers, draft.callers_len);
+        *k = (struct snapshot_caller){arg(w, n, "name", NULL), arg(w, n, "value", NULL), 0,
+                                      UINT64_C(0xffff00000000) | number(w, n, "ipv4", 0),
+                                      (uint16_t)number(w, n, "bits", 128)};
     } else if (strcmp(w[0], "instance") == 0) {
         struct snapshot_instance *i = GROW(draft.instances, draft.instances_len);
         *i = (struct snapshot_instance){arg(w, n, "id", "i"), number(w, n, "slot", 0),
@@ -243,10 +261,10 @@ static void apply(int control)
 }
 
 static const char *const request_names[] = {
-    "requests", "5xx",       "4xx",       "failed",       "cut",       "left",
-    "spilled",  "retried",   "held",      "unserved",     "bad",       "waiting",
-    "bytes_in", "bytes_out", "above_slo", "repeats",      "unretried", "rescued",
-    "queued",   "queue",     "refused",   "rate_limited", "too_large", "too_slow"};
+    "requests",     "5xx",       "4xx",       "failed",      "cut",     "left",     "spilled",
+    "retried",      "held",      "unserved",  "bad",         "waiting", "bytes_in", "bytes_out",
+    "above_slo",    "repeats",   "unretried", "rescued",     "queued",  "queue",    "refused",
+    "rate_limited", "too_large", "too_slow",  "maintenance", "faults"};
 static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
                                              "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");

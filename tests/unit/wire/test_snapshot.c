@@ -21,14 +21,30 @@ struct whole {
     struct snapshot_draining draining[1];
     struct snapshot_edit edits[3];
     struct snapshot_rules rules[2];
+    struct snapshot_page pages[1];
+    struct snapshot_caller callers[2];
     struct snapshot s;
 };
+
+static char long_page[SNAPSHOT_MAX_PAGE + 1] = "<p>\n\0</p>";
 
 static void make(struct whole *x)
 {
     memset(x, 0, sizeof *x);
-    x->apps[0] = (struct snapshot_app){"shop", "production", true, 10000, 1000, 30000, 0};
-    x->apps[1] = (struct snapshot_app){"blog", "staging", false, 0, 0, 0, 1};
+    x->apps[0] = (struct snapshot_app){.name = "shop",
+                                       .environment = "production",
+                                       .hold = true,
+                                       .hold_ms = 10000,
+                                       .hold_limit = 1000,
+                                       .drain_ms = 30000,
+                                       .maintenance = {503, 60, 5000, 1, 0, 2}};
+    x->apps[1] = (struct snapshot_app){.name = "blog",
+                                       .environment = "staging",
+                                       .slot = 1,
+                                       .fault = {50000, 200, 502, UINT64_MAX, 1, 1}};
+    x->pages[0] = (struct snapshot_page){"text/html", {long_page, 9}};
+    x->callers[0] = (struct snapshot_caller){NULL, NULL, 1, UINT64_MAX, 128};
+    x->callers[1] = (struct snapshot_caller){"x-tester", NULL, 0, 0, 0};
     x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2, 250000};
     x->pools[1] = (struct snapshot_pool){8, "", 2, 1, UINT64_MAX};
     x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000, 0};
@@ -78,6 +94,8 @@ static void make(struct whole *x)
                              .draining = x->draining,
                              .edits = x->edits,
                              .rules = x->rules,
+                             .pages = x->pages,
+                             .callers = x->callers,
                              .apps_len = 2,
                              .routes_len = 2,
                              .pools_len = 2,
@@ -85,7 +103,9 @@ static void make(struct whole *x)
                              .matches_len = 2,
                              .draining_len = 1,
                              .edits_len = 3,
-                             .rules_len = 2};
+                             .rules_len = 2,
+                             .pages_len = 1,
+                             .callers_len = 2};
 }
 
 static struct snapshot *code(const struct snapshot *s, struct error *err)
@@ -134,6 +154,15 @@ static void both_ways(void **state)
     assert_null(r->routes[1].guard.rate_header);
     assert_string_equal(r->routes[1].path, "/blog");
     assert_int_equal(r->routes[1].shares_len, 0);
+    assert_int_equal(r->apps[0].maintenance.retry_after_s, 60);
+    assert_int_equal(r->apps[0].maintenance.callers, 2);
+    assert_int_equal(r->apps[1].fault.abort, 502);
+    assert_true(r->apps[1].fault.until_ms == UINT64_MAX);
+    assert_int_equal(r->pages[0].body.len, 9);
+    assert_memory_equal(r->pages[0].body.data, "<p>\n\0</p>", 9);
+    assert_null(r->callers[0].name);
+    assert_true(r->callers[0].low == UINT64_MAX);
+    assert_string_equal(r->callers[1].name, "x-tester");
     assert_int_equal(r->routes[0].shares[1].rules, 2);
     assert_int_equal(r->routes[0].pins[0].share.rules, 1);
     assert_null(r->routes[0].redirect.to);
@@ -245,6 +274,18 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->routes[1].redirect.to = "//blog.example", "neither")                                      \
     X(x->routes[1].redirect.to = "", "neither")                                                    \
     X(x->routes[1].redirect.to = "https://blog.example/ x", "no URL")                              \
+    X(x->apps[0].maintenance.status = 200, "maintenance's status")                                 \
+    X(x->apps[0].maintenance.page = 2, "maintenance's page")                                       \
+    X(x->apps[0].maintenance.callers = 3, "callers are out")                                       \
+    X(x->apps[1].fault.share_ppm = 1000001, "fault's share")                                       \
+    X(x->apps[1].fault.abort = 200, "fault's share or status")                                     \
+    X(x->apps[1].fault.delay_ms = x->apps[1].fault.abort = 0, "neither delays")                    \
+    X(x->apps[1].fault.first_caller = 2, "callers are out")                                        \
+    X(x->pages[0].type = "", "page 0: its type")                                                   \
+    X(x->pages[0].body.len = SNAPSHOT_MAX_PAGE + 1, "page 0: it is too long")                      \
+    X(x->callers[0].bits = 129, "more than 128")                                                   \
+    X(x->callers[1].name = "X-Tester", "caller 1: its header's name")                              \
+    X(x->callers[1].name = "", "caller 1: its header's name")                                      \
     X(x->edits[0].kind = 3, "edit 0: it neither")                                                  \
     X(x->edits[0].name = "", "edit 0: its field's name")                                           \
     X(x->edits[0].name = "a b", "edit 0: its field's name")                                        \
