@@ -28,9 +28,10 @@ static void watch_listener(struct worker *w, struct listener *l)
         l->watched = true;
 }
 
-static void listen_on(struct worker *w, int fd, bool tls)
+static void listen_on(struct worker *w, int fd, uint32_t place)
 {
     struct listener *l = calloc(1, sizeof *l);
+    const char *address = w->gateway->listeners[place].address;
     if (l == NULL) {
         log_error("worker %u: no memory for a listener", w->index);
         return;
@@ -39,25 +40,65 @@ static void listen_on(struct worker *w, int fd, bool tls)
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    if (listen_is_tcp(address))
+        stream_keep_alive(fd);
     l->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_LISTENER};
-    l->tls = tls;
+    l->tls = listen_is_tls(address);
+    l->tcp = listen_is_tcp(address) ? address : NULL;
+    l->place = place;
     link_before(&w->listeners, &l->link);
 }
 
 /* Of each group of 16, worker w polls the sockets j with j % W == w; new connections come to the
  * first W only, but what an earlier gateway with more workers left in a queue must be served. */
+static void take_up(struct worker *w, uint32_t place)
+{
+    const struct gateway *g = w->gateway;
+    w->listens[place] = true;
+    for (uint32_t j = w->index; j < LISTENER_SOCKETS; j += g->workers_len)
+        listen_on(w, g->listeners[place].fds[j], place);
+}
+
+/* The sockets of each worker are its own to close; the last one gives the place back. */
+static void let_go(struct worker *w, uint32_t place)
+{
+    struct gateway *g = w->gateway;
+    struct link *next;
+    for (struct link *l = w->listeners.next; l != &w->listeners; l = next) {
+        struct listener *listener = link_owner(l, struct listener, link);
+        next = l->next;
+        if (listener->place != place)
+            continue;
+        if (listener->watched) /* the guardian may hold the same description a moment longer */
+            epoll_ctl(w->epoll, EPOLL_CTL_DEL, listener->endpoint.fd, NULL);
+        link_remove(l);
+        listener->endpoint.dead = true; /* this turn's events may still name it */
+        listener->endpoint.next_dead = w->dead;
+        w->dead = &listener->endpoint;
+    }
+    for (uint32_t j = w->index; j < LISTENER_SOCKETS; j += g->workers_len)
+        close(g->listeners[place].fds[j]);
+    w->listens[place] = false;
+    g->listener_users[place] &= ~(1u << w->index);
+    if (g->listener_users[place] == 0) {
+        g->listeners[place].address[0] = 0;
+        g->listener_closing[place] = false;
+    }
+}
+
 void accept_sync(struct worker *w)
 {
     struct gateway *g = w->gateway;
-    if (w->draining)
-        return;
     pthread_mutex_lock(&g->listeners_lock);
-    for (; w->listeners_synced < g->listeners_len; w->listeners_synced++)
-        for (uint32_t j = w->index; j < LISTENER_SOCKETS; j += g->workers_len)
-            listen_on(w, g->listeners[w->listeners_synced].fds[j],
-                      listen_is_tls(g->listeners[w->listeners_synced].address));
+    for (uint32_t k = 0; k < g->listeners_len; k++) {
+        if (g->listener_closing[k] && (g->listener_users[k] & (1u << w->index)) != 0)
+            let_go(w, k);
+        else if (g->listeners[k].address[0] != 0 && !g->listener_closing[k] && !w->listens[k] &&
+                 !w->draining)
+            take_up(w, k);
+    }
     pthread_mutex_unlock(&g->listeners_lock);
-    for (struct link *l = w->listeners.next; l != &w->listeners; l = l->next)
+    for (struct link *l = w->listeners.next; l != &w->listeners && !w->draining; l = l->next)
         watch_listener(w, link_owner(l, struct listener, link));
 }
 
@@ -124,7 +165,8 @@ void accept_event(struct worker *w, struct listener *l)
             continue;
         }
         atomic_fetch_add_explicit(&g->open_fds, 1, memory_order_relaxed);
-        if (client_new(w, fd, &peer, l->tls) == NULL) {
+        if (l->tcp != NULL ? stream_accept(w, fd, &peer, l->tcp) < 0
+                           : client_new(w, fd, &peer, l->tls) == NULL) {
             close(fd);
             atomic_fetch_sub_explicit(&g->open_fds, 1, memory_order_relaxed);
             accept_pause(w);

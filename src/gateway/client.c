@@ -42,6 +42,12 @@ int endpoint_end(struct endpoint *e)
     return shutdown(e->fd, SHUT_WR);
 }
 
+void endpoint_reset(struct endpoint *e)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(e->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+}
+
 static ssize_t plain_read(struct endpoint *e, void *data, size_t room)
 {
     ssize_t n;
@@ -217,8 +223,7 @@ void client_reset(struct client *c)
         return;
     }
     /* A close alone would look like the regular end of an answer that ends with the connection. */
-    struct linger hard = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(c->endpoint.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    endpoint_reset(&c->endpoint);
     client_close(c);
 }
 

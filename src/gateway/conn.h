@@ -17,6 +17,7 @@ ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len);
 void endpoint_note(struct endpoint *e, uint32_t events); /* epoll's events into the flags */
 /* Half-close: the peer reads to the end of what was sent. -1: it is gone. */
 int endpoint_end(struct endpoint *e);
+void endpoint_reset(struct endpoint *e); /* its close will be seen as a failure */
 
 enum { ADDRESS_TEXT = 46, REPLAY_MAX = 64 << 10, TURN_STEPS = 16, REDIRECT_MAX = 8192 };
 
@@ -182,12 +183,13 @@ struct exchange {
     bool head_taken; /* out of client.in, which starts with the body then */
     bool spilled, taken, was_held;
     bool fault_tried;              /* an injected fault has struck, or not */
+    bool stream;                   /* of a TCP route: a connection's bytes; path is its listener */
     bool forwarded;                /* for_whom is known */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
     bool rescued;                  /* a retry hid a failed answer of an instance */
     uint8_t attempts, retries;     /* retries: those that the budget paid */
     bool traced, identified;       /* trace.context, trace.request_id are known */
-    bool client_eof, upstream_eof; /* tunnel: seen, and passed on */
+    bool client_eof, upstream_eof; /* tunnel, stream: seen, and passed on */
     uint16_t sticky;               /* bucket to be set by Set-Cookie; STICKY_NONE */
     uint16_t status;
     uint16_t abort_after; /* EXCHANGE_DELAYED: its answer then; 0: none */
@@ -225,6 +227,8 @@ struct exchange {
     struct trace trace;
 };
 
+/* With nothing of a request yet. NULL: no memory. */
+struct exchange *exchange_make(struct client *c);
 /* A request's head is complete at p (in c->in, already known to be h->len bytes). Takes it out of
  * c->in and starts the exchange. */
 void exchange_start(struct client *c, const struct http1_head *h, const char *p);
@@ -259,6 +263,7 @@ void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned stat
                          const char *text, uint32_t after_s);
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
 void exchange_set_timer(struct exchange *x);
+void exchange_count_latency(struct exchange *x); /* from start_us until now */
 void exchange_drain_deadlines(struct worker *w); /* after a change of the table */
 /* Ends the present attempt, which the instance failed, and closes its connection. */
 void exchange_drop_attempt(struct exchange *x);
@@ -302,6 +307,16 @@ bool proofs_answer(struct exchange *x, const struct http1_head *h, const char *p
 /* tunnel.c */
 void tunnel_start(struct exchange *x);
 void tunnel_run(struct exchange *x);
+
+/* stream.c */
+void stream_keep_alive(int fd); /* a listener, whose connections inherit it */
+/* A connection that came by that listener of a TCP route. -1: no memory; fd stays the caller's. */
+int stream_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
+                  const char *listener);
+const struct table_route *stream_route(const struct exchange *x); /* NULL: none any more */
+void stream_run(struct exchange *x);                              /* its instance is connected */
+void stream_refuse(struct exchange *x, enum outcome outcome);     /* ends it by a reset */
+void stream_timeout(struct exchange *x); /* idle for too long, or its instance's drain is over */
 
 /* hold.c */
 /* Waits; false: too many wait. */

@@ -242,9 +242,12 @@ static void on_certificates(struct control *c, int i, const struct gatewayctl_me
 static void on_take_over(struct control *c, int i)
 {
     struct gateway *g = c->g;
+    pthread_mutex_lock(&g->listeners_lock);
     for (size_t k = 0; k < g->listeners_len; k++)
-        say(c, i, GATEWAYCTL_LISTENER, 0, 0, g->listeners[k].address, g->listeners[k].fds,
-            LISTENER_SOCKETS);
+        if (g->listeners[k].address[0] != 0 && !g->listener_closing[k])
+            say(c, i, GATEWAYCTL_LISTENER, 0, 0, g->listeners[k].address, g->listeners[k].fds,
+                LISTENER_SOCKETS);
+    pthread_mutex_unlock(&g->listeners_lock);
     say(c, i, GATEWAYCTL_DONE, 0, 0, "", NULL, 0);
 }
 
@@ -253,18 +256,38 @@ static bool on_listener(struct control *c, const struct gatewayctl_message *m, c
 {
     struct gateway *g = c->g;
     pthread_mutex_lock(&g->listeners_lock);
-    bool room = g->listeners_len < BOOT_MAX_LISTENERS && strlen(m->text) < BOOT_ADDRESS_MAX;
-    for (size_t k = 0; room && k < g->listeners_len; k++)
-        room = strcmp(g->listeners[k].address, m->text) != 0;
+    bool room = m->text[0] != 0 && strlen(m->text) < BOOT_ADDRESS_MAX;
+    size_t place = g->listeners_len;
+    for (size_t k = 0; room && k < g->listeners_len; k++) {
+        if (g->listeners[k].address[0] == 0)
+            place = k;
+        /* One that is being closed may come again before all workers have let go of it. */
+        room = strcmp(g->listeners[k].address, m->text) != 0 || g->listener_closing[k];
+    }
+    room = room && place < BOOT_MAX_LISTENERS;
     if (room) {
-        struct boot_listener *l = &g->listeners[g->listeners_len++];
+        struct boot_listener *l = &g->listeners[place];
         memcpy(l->address, m->text, strlen(m->text) + 1);
         memcpy(l->fds, fds, sizeof l->fds);
+        g->listener_users[place] = (1u << g->workers_len) - 1;
+        g->listeners_len += place == g->listeners_len;
     }
     pthread_mutex_unlock(&g->listeners_lock);
     if (room)
         wake_all(g);
     return room;
+}
+
+/* Nobody wants it any more. Connections that came by it go on. */
+static void on_close_listener(struct control *c, const struct gatewayctl_message *m)
+{
+    struct gateway *g = c->g;
+    pthread_mutex_lock(&g->listeners_lock);
+    for (size_t k = 0; k < g->listeners_len; k++)
+        if (m->text[0] != 0 && strcmp(g->listeners[k].address, m->text) == 0)
+            g->listener_closing[k] = true;
+    pthread_mutex_unlock(&g->listeners_lock);
+    wake_all(g);
 }
 
 static void drain(struct control *c, uint64_t deadline_ms)
@@ -308,6 +331,7 @@ static void on_message(struct control *c, int i, const struct gatewayctl_message
         if (fds_len == LISTENER_SOCKETS && on_listener(c, m, fds))
             return; /* the descriptors are ours now */
         break;
+    case GATEWAYCTL_CLOSE_LISTENER: on_close_listener(c, m); break;
     case GATEWAYCTL_PING: say(c, i, GATEWAYCTL_PONG, m->a, count_stuck(c), "", NULL, 0); break;
     case GATEWAYCTL_DRAIN:
         log_info("drains, %llu ms at most", (unsigned long long)m->a);

@@ -126,7 +126,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     stats_instance(w, i->slot, INSTANCE_IN_FLIGHT, 1);
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
-    bool fresh = x->attempts > 0;
+    bool fresh = x->attempts > 0 || x->stream;
     struct upstream *u = upstream_open(w, i, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
@@ -199,7 +199,9 @@ static void take_route(struct exchange *x, const struct table_route *r)
     }
     x->connect_ms = s->connect_ms > 0 ? s->connect_ms : x->worker->gateway->limits.connect_ms;
     x->app_slot = r->app->slot;
-    x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms : 60000;
+    x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms
+                    : x->stream              ? UINT32_MAX
+                                             : 60000;
     x->hsts_s = x->secure ? r->route->hsts_s : 0;
     if (x->access != NULL)
         access_routed(x, r);
@@ -233,11 +235,11 @@ static void redirect(const struct request *q)
 static bool find_route(struct request *q)
 {
     struct exchange *x = q->x;
-    bool bad;
-    if (atomic_load_explicit(&x->worker->gateway->proving, memory_order_relaxed) &&
+    bool bad = false;
+    if (atomic_load_explicit(&x->worker->gateway->proving, memory_order_relaxed) && !x->stream &&
         proofs_answer(x, q->h, q->p))
         return false;
-    q->r = table_route(x->worker->table, q->h, q->p, &bad);
+    q->r = x->stream ? stream_route(x) : table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
         const struct snapshot_observe *o = &q->r->route->observe;
         if ((o->trace || o->request_id) && x->app_slot == NO_SLOT) /* the first time */
@@ -264,7 +266,7 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
               const struct instance *avoid)
 {
     struct http1_head again;
-    if (head == NULL) {
+    if (head == NULL && !x->stream) {
         exchange_parse_kept(x, &again, &p);
         head = &again;
     }
@@ -291,8 +293,9 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
 bool dispatch_held(struct exchange *x, uint32_t limit)
 {
     struct http1_head head;
-    const char *p;
-    exchange_parse_kept(x, &head, &p);
+    const char *p = NULL;
+    if (!x->stream)
+        exchange_parse_kept(x, &head, &p);
     struct request q = {x, &head, p, NULL};
     /* Those that end here do so outside of the queue's walk: the client goes on in the next turn.
      */

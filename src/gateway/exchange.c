@@ -30,22 +30,34 @@ static bool says_https(const struct http1_head *h, const char *p)
     return false;
 }
 
-static struct exchange *exchange_new(struct client *c, const struct http1_head *h, const char *p)
+struct exchange *exchange_make(struct client *c)
 {
     struct exchange *x = malloc(sizeof *x);
     if (x == NULL)
         return NULL;
     memset(x, 0, offsetof(struct exchange, path));
+    x->worker = c->worker;
+    x->client = c;
+    link_init(&x->hold_link);
+    link_before(&c->worker->exchanges, &x->link);
+    x->sticky = STICKY_NONE;
+    x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;
+    x->start_us = worker_now_us(c->worker);
+    x->start_ms = c->worker->now_ms;
+    return x;
+}
+
+static struct exchange *exchange_new(struct client *c, const struct http1_head *h, const char *p)
+{
+    struct exchange *x = exchange_make(c);
+    if (x == NULL)
+        return NULL;
     x->path_len = (uint8_t)(h->path.len < sizeof x->path ? h->path.len : sizeof x->path);
     memcpy(x->path, http1_at(p, h->path), x->path_len);
     if (c->trusted) {
         const struct gateway *g = c->worker->gateway;
         x->forwarded = address_forwarded(h, p, g->trusted, g->trusted_len, x->for_whom);
     }
-    x->worker = c->worker;
-    x->client = c;
-    link_init(&x->hold_link);
-    link_before(&c->worker->exchanges, &x->link);
     x->method = h->method;
     x->head_only = h->method == HTTP1_M_HEAD;
     x->idempotent = x->keeping = http1_idempotent((enum http1_method)h->method);
@@ -55,10 +67,6 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
     x->upgrade = h->upgrade;
     x->secure = c->secure || (c->trusted && says_https(h, p));
     x->http10 = h->minor == 0;
-    x->sticky = STICKY_NONE;
-    x->app_slot = x->share_slot = x->instance_slot = NO_SLOT;
-    x->start_us = worker_now_us(c->worker);
-    x->start_ms = c->worker->now_ms;
     http1_body_start(&x->request, (enum http1_framing)h->framing, h->content_length);
     return x;
 }
@@ -292,6 +300,10 @@ void exchange_end(struct exchange *x, enum outcome outcome)
 
 void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, const char *text)
 {
+    if (x->stream) { /* there are no words for it */
+        stream_refuse(x, outcome);
+        return;
+    }
     struct client *c = x->client;
     bool head_only = x->head_only, unread = !x->request.done;
     x->own_status = (uint16_t)status;
@@ -409,6 +421,8 @@ void exchange_timeout(struct exchange *x)
         retry_now(x, x->worker->instances[x->instance_slot]);
     } else if (x->state == EXCHANGE_HELD) {
         exchange_refuse(x, OUTCOME_UNSERVED, 503, "no instance became ready in time");
+    } else if (x->state == EXCHANGE_TUNNEL && x->stream) {
+        stream_timeout(x);
     } else if (x->state == EXCHANGE_TUNNEL) {
         exchange_end(x, OUTCOME_WHOLE);
         client_close(c);
@@ -451,18 +465,20 @@ void exchange_run(struct exchange *x)
 {
     struct client *c = x->client;
     if (x->state == EXCHANGE_TUNNEL) {
-        tunnel_run(x);
+        x->stream ? stream_run(x) : tunnel_run(x);
         return;
     }
     /* Reset by the client. One that only half-closed still waits for its answer, but nobody waits
      * in the hold for one that may be gone. */
     bool waits = x->state == EXCHANGE_HELD || x->state == EXCHANGE_DELAYED;
-    if (c->endpoint.broken || (waits && c->endpoint.hangup)) {
+    if (c->endpoint.broken || (waits && c->endpoint.hangup && !x->stream)) {
         exchange_client_left(x);
         return;
     }
     if (x->state <= EXCHANGE_BACKOFF || (x->state == EXCHANGE_CONNECTING && !connected(x)))
         return;
-    if (flow_up(x))
+    if (x->stream)
+        stream_run(x);
+    else if (flow_up(x))
         flow_down(x);
 }

@@ -246,7 +246,7 @@ static void note_keep_alive(struct exchange *x, const struct http1_head *h)
         x->upstream->keepalive_ms = h->keep_alive_s * (1000 * EARLIER_PERCENT / 100);
 }
 
-static void count_latency(struct exchange *x)
+void exchange_count_latency(struct exchange *x)
 {
     struct worker *w = x->worker;
     x->latency_us = worker_now_us(w) - x->start_us;
@@ -264,7 +264,7 @@ static void final_head(struct exchange *x, const struct http1_head *h)
     struct client *c = x->client;
     struct worker *w = x->worker;
     x->status = h->status;
-    count_latency(x);
+    exchange_count_latency(x);
     note_keep_alive(x, h);
     http1_body_start(&x->body, (enum http1_framing)h->framing, h->content_length);
     x->body.strip = x->http10 && h->framing == HTTP1_BODY_CHUNKED;
@@ -286,7 +286,7 @@ static enum step switch_protocols(struct exchange *x, struct chunk *head)
     struct client *c = x->client;
     x->status = 101;
     x->began = x->final = true;
-    count_latency(x);
+    exchange_count_latency(x);
     c->out = head;
     exchange_forget_kept(x);
     tunnel_start(x);

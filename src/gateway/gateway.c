@@ -165,6 +165,8 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     pthread_mutex_init(&g->certificates_lock, NULL);
     g->listeners = boot->listeners;
     g->listeners_len = boot->listeners_len;
+    for (size_t i = 0; i < g->listeners_len; i++)
+        g->listener_users[i] = (1u << g->workers_len) - 1;
     if (parse_trusted(g, boot->trusted_proxies, err) < 0 || make_metrics(g, err) < 0)
         return -1;
     if (boot->access_log[0] != '\0' &&

@@ -280,3 +280,9 @@ const struct table_route *table_route(const struct table *t, const struct http1_
     struct sought s = {h, p, path, len};
     return route_of_path(t, &s);
 }
+
+const struct table_route *table_tcp_route(const struct table *t, const char *listener)
+{
+    const struct table_host *host = host_place(t, listener, strlen(listener));
+    return host->name != NULL ? &t->routes[host->first] : NULL;
+}

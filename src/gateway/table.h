@@ -54,6 +54,8 @@ const struct table_route *table_route(const struct table *t, const struct http1_
                                       const char *p, bool *bad);
 /* The route with this share (not a pin's); NULL: none, or not in this table. */
 const struct table_route *table_route_of_share(const struct table *t, uint32_t slot);
+/* The TCP route of a listener ("tcp:127.0.0.1:5432"); NULL: none. */
+const struct table_route *table_tcp_route(const struct table *t, const char *listener);
 /* All of a range of the snapshot's matches hold. */
 bool table_matches(const struct table *t, const struct http1_head *h, const char *p, uint32_t first,
                    uint32_t len);

@@ -52,9 +52,12 @@ struct gateway {
     /* Touched only while a route is split, or requests are held. By request slot. */
     _Atomic uint64_t split_count[METRICS_REQUEST_SLOTS];
     _Atomic uint32_t held[METRICS_REQUEST_SLOTS];
-    pthread_mutex_t listeners_lock; /* of what follows: a listener may be added while it runs */
+    /* Of what follows: listeners come and go while it runs. A place whose address is "" is free. */
+    pthread_mutex_t listeners_lock;
     struct boot_listener *listeners;
     size_t listeners_len;
+    uint32_t listener_users[BOOT_MAX_LISTENERS]; /* a bit per worker that has not let go of it */
+    bool listener_closing[BOOT_MAX_LISTENERS];
     pthread_mutex_t certificates_lock;
     struct certificates *certificates; /* NULL: there is none */
     atomic_bool certificates_known;    /* the controller has said */
@@ -81,6 +84,8 @@ struct endpoint {
 struct listener {
     struct endpoint endpoint;
     bool tls, watched;
+    const char *tcp; /* its address, where it is of a TCP route; NULL: HTTP */
+    uint32_t place;  /* in gateway.listeners */
     struct link link;
 };
 
@@ -103,7 +108,7 @@ struct worker {
     struct link holds; /* struct hold_queue of apps that have requests waiting here */
     struct link h2_sessions, h2_unsent; /* struct h2_session: all; those with something to send */
     struct timer hold_timer, sweep_timer, accept_timer;
-    size_t listeners_synced; /* of gateway.listeners */
+    bool listens[BOOT_MAX_LISTENERS]; /* has taken it up: the places of gateway.listeners */
     bool accepting, draining;
     bool holds_changed; /* something ended: held requests may go */
     struct endpoint *dead;
@@ -130,7 +135,7 @@ uint64_t worker_now_us(struct worker *w); /* reads the clock */
 uint32_t worker_random(struct worker *w);
 
 /* accept.c */
-void accept_sync(struct worker *w); /* takes up listeners that are new */
+void accept_sync(struct worker *w); /* takes up listeners that are new, lets go of closing ones */
 void accept_event(struct worker *w, struct listener *l);
 void accept_pause(struct worker *w); /* out of descriptors or memory: for a moment */
 void accept_stop(struct worker *w);  /* for good: drain */

@@ -146,7 +146,7 @@ int become(const struct guardian *g, int binary_fd, struct error *err)
         add(&w, "--stop-apps", NULL);
     for (size_t i = 0; i < b->listeners_len; i++)
         add(&w, listen_is_tls(b->listeners[i].address) ? "--tls-listen" : "--listen",
-            listen_without_tls(b->listeners[i].address));
+            listen_bare(b->listeners[i].address));
     *vec_push(&w) = NULL;
     /* The lock goes with the exec (all our descriptors are close-on-exec); serve takes it again
      * under the same pid. The signals stay blocked: a SIGTERM of this moment waits for the next

@@ -20,7 +20,7 @@
 
 enum {
     BOOT_FD = 3,
-    BOOT_MAX_LISTENERS = 16,
+    BOOT_MAX_LISTENERS = 64,
     BOOT_LISTENER_SOCKETS = 16, /* the same as LISTENER_SOCKETS of wire/gatewayctl.h */
     BOOT_ADDRESS_MAX = 64,
     BOOT_MAX_OLD_GATEWAYS = 8,

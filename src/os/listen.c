@@ -19,16 +19,22 @@ bool listen_is_tls(const char *text)
     return strncmp(text, LISTEN_TLS, sizeof LISTEN_TLS - 1) == 0;
 }
 
-const char *listen_without_tls(const char *text)
+bool listen_is_tcp(const char *text)
 {
-    return listen_is_tls(text) ? text + sizeof LISTEN_TLS - 1 : text;
+    return strncmp(text, LISTEN_TCP, sizeof LISTEN_TCP - 1) == 0;
+}
+
+const char *listen_bare(const char *text)
+{
+    _Static_assert(sizeof LISTEN_TLS == sizeof LISTEN_TCP, "both are as long");
+    return listen_is_tls(text) || listen_is_tcp(text) ? text + sizeof LISTEN_TLS - 1 : text;
 }
 
 int listen_parse(const char *text, struct sockaddr_storage *address, socklen_t *len,
                  struct error *err)
 {
     char host[BOOT_ADDRESS_MAX];
-    text = listen_without_tls(text);
+    text = listen_bare(text);
     const char *colon = strrchr(text, ':');
     uint64_t port;
     if (colon == NULL || (size_t)(colon - text) >= sizeof host ||
@@ -142,12 +148,15 @@ static int attach(int fd, uint32_t workers, struct error *err)
     return 0;
 }
 
-static void name_listener(struct boot_listener *l, const struct sockaddr_storage *address, bool tls)
+/* `text` says what stands before the address; it may be the name itself. */
+static void name_listener(struct boot_listener *l, const struct sockaddr_storage *address,
+                          const char *text)
 {
-    char plain[BOOT_ADDRESS_MAX];
-    listen_format(address, plain);
-    snprintf(l->address, sizeof l->address, "%s%.*s", tls ? LISTEN_TLS : "",
-             (int)(sizeof l->address - sizeof LISTEN_TLS), plain);
+    char bare[BOOT_ADDRESS_MAX];
+    const char *before = listen_is_tls(text) ? LISTEN_TLS : listen_is_tcp(text) ? LISTEN_TCP : "";
+    listen_format(address, bare);
+    snprintf(l->address, sizeof l->address, "%s%.*s", before,
+             (int)(sizeof l->address - sizeof LISTEN_TLS), bare);
 }
 
 static int open_group(struct boot_listener *l, struct sockaddr_storage *address, socklen_t len,
@@ -170,7 +179,7 @@ static int open_group(struct boot_listener *l, struct sockaddr_storage *address,
     for (size_t i = 0; i < BOOT_LISTENER_SOCKETS; i++)
         if (listen(l->fds[i], LISTEN_BACKLOG) < 0)
             return in_use(err, errno, l->address);
-    name_listener(l, address, listen_is_tls(l->address));
+    name_listener(l, address, l->address);
     return 0;
 }
 
@@ -183,7 +192,7 @@ int listen_open(struct boot_listener *l, const char *text, uint32_t workers, str
         l->fds[i] = -1;
     if (listen_parse(text, &address, &len, err) < 0)
         return -1;
-    name_listener(l, &address, listen_is_tls(text));
+    name_listener(l, &address, text);
     if (check_free(&address, len, l->address, err) < 0)
         return -1;
     if (open_group(l, &address, len, workers, err) < 0) {
@@ -211,7 +220,7 @@ int listen_check(const struct boot_listener *l, struct error *err)
         if (address.ss_family != AF_INET && address.ss_family != AF_INET6)
             return error_set(err, ERROR_USAGE, "listener %s: not a TCP socket", l->address);
         listen_format(&address, real);
-        if (strcmp(real, listen_without_tls(l->address)) != 0)
+        if (strcmp(real, listen_bare(l->address)) != 0)
             return error_set(err, ERROR_USAGE, "listener %s: its socket has the address %s",
                              l->address, real);
         int listening = 0;

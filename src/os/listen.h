@@ -19,11 +19,15 @@ enum { LISTEN_BACKLOG = 4096 };
 
 /* Before an address, wherever one stands ("tls:0.0.0.0:443"): what comes there speaks TLS. */
 #define LISTEN_TLS "tls:"
+/* "tcp:127.0.0.1:5432": what comes there is not looked into. Opened for apps' TCP routes, not for
+ * --listen. */
+#define LISTEN_TCP "tcp:"
 bool listen_is_tls(const char *text);
-const char *listen_without_tls(const char *text); /* into it */
+bool listen_is_tcp(const char *text);
+const char *listen_bare(const char *text); /* into it, behind what stands before the address */
 
 /* "127.0.0.1:8080", "0.0.0.0:80", "[::1]:8080", "localhost:8080" (IPv4); port 0: the kernel picks.
- * With LISTEN_TLS before it the same. ERROR_USAGE with what was expected. */
+ * What stands before it is passed over. ERROR_USAGE with what was expected. */
 int listen_parse(const char *text, struct sockaddr_storage *address, socklen_t *len,
                  struct error *err);
 /* The other way: "127.0.0.1:8080", "[::1]:8080". */

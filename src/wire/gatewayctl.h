@@ -39,6 +39,7 @@ enum gatewayctl_type {
     GATEWAYCTL_APPLIED_CERTIFICATES, /* gateway -> controller: a = version; text = "" or why not */
     GATEWAYCTL_ACCESS_LOG, /* gateway -> peer, behind HELLO, where there is an access log; fd: its
                               rings (wire/accessring.h) */
+    GATEWAYCTL_CLOSE_LISTENER, /* guardian -> gateway: text = its address */
     GATEWAYCTL_TYPES
 };
 

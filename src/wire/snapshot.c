@@ -710,6 +710,20 @@ static const char *check_guard(const struct snapshot_guard *g)
     return NULL;
 }
 
+bool snapshot_route_is_tcp(const struct snapshot_route *r)
+{
+    return strncmp(r->host, SNAPSHOT_TCP, sizeof SNAPSHOT_TCP - 1) == 0;
+}
+
+/* Bytes have no head: what looks at one could not be told apart. */
+static const char *check_tcp_route(const struct snapshot_route *r)
+{
+    bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
+                 r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0 &&
+                 r->redirect.to == NULL;
+    return plain ? NULL : "it is a TCP route and looks at requests";
+}
+
 static const char *check_route(const struct snapshot *s, const struct snapshot_route *r)
 {
     const char *wrong = check_redirect(&r->redirect);
@@ -734,6 +748,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
     wrong = check_resilience(&r->resilience);
     if (wrong == NULL)
         wrong = check_guard(&r->guard);
+    if (wrong == NULL && snapshot_route_is_tcp(r))
+        wrong = check_tcp_route(r);
     return wrong != NULL ? wrong : check_shares(s, r);
 }
 

@@ -124,6 +124,10 @@ struct snapshot_resilience {
     uint32_t queue_ms;
     uint32_t slow_start_ms; /* 0: none */
 };
+/* The host of a TCP route is this and the address that it listens on: "tcp:127.0.0.1:5432". Its
+ * path is "/"; it has no matches, pins and cookie; timeout_ms is how long nothing may move on one
+ * of its connections (0: as long as it likes). */
+#define SNAPSHOT_TCP "tcp:"
 
 /* What is told about a route's requests. Shares in parts per million. */
 struct snapshot_observe {
@@ -149,7 +153,7 @@ struct snapshot_guard {
 
 struct snapshot_route {
     uint32_t app;                  /* index in snapshot.apps */
-    const char *host;              /* lower case; "" any; "*.example.org" */
+    const char *host;              /* lower case; "" any; "*.example.org"; or SNAPSHOT_TCP... */
     const char *path;              /* prefix on segment borders */
     uint32_t first_match, matches; /* range in snapshot.match; all must hold */
     uint32_t timeout_ms;
@@ -243,6 +247,8 @@ struct snapshot {
     uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
     uint32_t edits_len, rules_len, pages_len, callers_len;
 };
+
+bool snapshot_route_is_tcp(const struct snapshot_route *r);
 
 void snapshot_encode(const struct snapshot *s, struct buf *out);
 /* NULL with *err (ERROR_USAGE) where it is not a valid snapshot. Strings point into the result, not

@@ -10,7 +10,8 @@
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
  *   access (the next line of the access log, or none)
- *   drain MS, takeover, wait, listener HOST:PORT (opens another group, gives its port)
+ *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
+ *   close-listener [tcp:]HOST:PORT
  */
 #include "base/alloc.h"
 #include "base/vec.h"
@@ -364,6 +365,12 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         printf("draining\n");
     } else if (strcmp(words[0], "listener") == 0) {
         add_listener(control, words[1], v->workers_len);
+    } else if (strcmp(words[0], "close-listener") == 0) {
+        struct gatewayctl_message m = {.magic = GATEWAYCTL_MAGIC,
+                                       .type = GATEWAYCTL_CLOSE_LISTENER};
+        snprintf(m.text, sizeof m.text, "%s", words[1]);
+        unixsock_send(control, &m, sizeof m, NULL, 0, NULL);
+        printf("closing\n");
     } else if (strcmp(words[0], "takeover") == 0) {
         take_over(control);
     } else if (strcmp(words[0], "connections") == 0) {
