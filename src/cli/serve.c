@@ -96,6 +96,14 @@ static int read_access_log(const char *value, struct boot *b, struct error *err)
     return 0;
 }
 
+static int read_tcp_routes(const char *value, struct boot *b, struct error *err)
+{
+    if (listen_allowed(value, NULL, err) < 0)
+        return error_wrap(err, "--tcp-routes");
+    boot_set(&b->tcp_routes, value);
+    return 0;
+}
+
 static int set_option(struct serve *s, enum option_id id, const char *value, struct error *err)
 {
     switch (id) {
@@ -103,6 +111,7 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     case OPTION_API: s->api_option = value; return 0;
     case OPTION_LISTEN: return read_listen(value, false, s, err);
     case OPTION_TLS_LISTEN: return read_listen(value, true, s, err);
+    case OPTION_TCP_ROUTES: return read_tcp_routes(value, &s->boot, err);
     case OPTION_WORKERS: return read_workers(value, &s->boot, err);
     case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;
     case OPTION_LOG_LEVEL: return read_log_level(value, &s->boot, err);
@@ -298,6 +307,7 @@ int cmd_serve(int argc, char **argv)
     s.boot.log_level = LOG_INFO;
     s.boot.workers = default_workers();
     boot_set(&s.boot.acme_directory, SERVE_ACME_DIRECTORY);
+    boot_set(&s.boot.tcp_routes, LISTEN_ALLOWED_DEFAULT);
     log_init("serve", LOG_INFO);
     umask(022); /* the modes of what we make are what the code says */
     if (prepare(&s, argc, argv, &err) == 0)

@@ -271,6 +271,16 @@ static bool wanted_already(const struct serve *s, size_t i)
     return false;
 }
 
+/* Those of TCP routes are no business of --listen: the controller closes what no app wants. */
+static void keep_tcp(struct serve *s, struct taken *t)
+{
+    for (size_t i = 0; i < t->len && s->boot.listeners_len < BOOT_MAX_LISTENERS; i++)
+        if (listen_is_tcp(t->items[i].address)) {
+            s->boot.listeners[s->boot.listeners_len++] = t->items[i];
+            t->items[i].address[0] = '\0';
+        }
+}
+
 static int choose(struct serve *s, struct taken *t, struct error *err)
 {
     if (s->wanted_len == 0 && t->len == 0)
@@ -282,6 +292,7 @@ static int choose(struct serve *s, struct taken *t, struct error *err)
     for (size_t i = 0; i < s->wanted_len; i++)
         if (!wanted_already(s, i) && open_wanted(s, s->wanted[i].text, t, err) < 0)
             return -1;
+    keep_tcp(s, t);
     /* The old gateways still serve it until they have drained; then nobody listens there. */
     for (size_t i = 0; i < t->len; i++)
         if (t->items[i].address[0] != '\0') {

@@ -39,6 +39,8 @@
       "address for the traffic; may be given again (default 127.0.0.1:8080)")                      \
     X(OPTION_TLS_LISTEN, 0, "tls-listen", "HOST:PORT",                                             \
       "address for TLS, with the certificates in DATA/certs; may be given again")                  \
+    X(OPTION_TCP_ROUTES, 0, "tcp-routes", "HOST:PORTS,...",                                        \
+      "where apps may listen with TCP routes (default ports 1024-65535 of 127.0.0.1 and [::1])")   \
     X(OPTION_ACME_DIRECTORY, 0, "acme-directory", "URL",                                           \
       "CA that gives the certificates of `tls: auto` (default Let's Encrypt)")                     \
     X(OPTION_ACME_EMAIL, 0, "acme-email", "ADDRESS", "where that CA may write to")                 \
@@ -84,9 +86,9 @@ enum option_id {
  * what stands behind "--" is not counted. */
 #define VERBS(X)                                                                                   \
     X(serve, "", 0, 0,                                                                             \
-      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(ACME_DIRECTORY) |              \
-          OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) | OPT(WORKERS) | OPT(TRUSTED_PROXIES) |        \
-          OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                                       \
+      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(TCP_ROUTES) |                  \
+          OPT(ACME_DIRECTORY) | OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) | OPT(WORKERS) |         \
+          OPT(TRUSTED_PROXIES) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                \
       "run the server: guardian, controller and gateway")                                          \
     X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \
       "write a commented sluice.yaml for the project in this folder")                              \

@@ -40,9 +40,16 @@ static const struct route_spec *taken_route(struct app *other, const struct app_
 int routes_check(struct control *c, const struct app *self, const struct app_spec *spec,
                  struct error *err)
 {
+    if (tcp_listeners_check(c, spec, err) < 0)
+        return -1;
     for (size_t i = 0; i < c->apps.len; i++) {
         struct app *other = c->apps.items[i];
         const struct route_spec *taken = other != self ? taken_route(other, spec) : NULL;
+        if (taken != NULL && taken->tcp.listen != NULL)
+            return error_set(err, ERROR_CONFLICT,
+                             "the TCP route %s belongs to app %s already: choose another port, or "
+                             "delete that app",
+                             taken->tcp.listen, other->key);
         if (taken != NULL)
             return error_set(
                 err, ERROR_CONFLICT,
@@ -51,7 +58,8 @@ int routes_check(struct control *c, const struct app *self, const struct app_spe
     }
     for (size_t i = 0; i < spec->routes_len; i++) {
         const struct route_spec *r = &spec->routes[i];
-        const struct unreadable *owner = unreadable_with_route(c, r->host, r->path);
+        const struct unreadable *owner =
+            r->tcp.listen == NULL ? unreadable_with_route(c, r->host, r->path) : NULL;
         if (owner != NULL)
             return error_set(err, ERROR_CONFLICT,
                              "the route %s%s belongs to app %s already, which is degraded", r->host,
@@ -301,7 +309,7 @@ void control_deploy(struct control *c, const struct deploy_request *q, const str
                             spec->app);
     if (refused < 0 || routes_check(c, a, spec, &err) < 0 || user_allowed(spec, caller, &err) < 0) {
         done(arg, &err, NULL);
-    } else {
+    } else if (!tcp_listeners_wait(c, q, spec, caller, done, arg)) {
         if (a == NULL)
             a = app_create(c, spec->app, environment, control_now());
         accept_deploy(c, a, spec, q, caller, digest, done, arg);

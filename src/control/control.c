@@ -154,6 +154,7 @@ static void on_tick(uv_timer_t *timer)
     disk_tick(c);
     certificates_tick(c);
     acme_tick(c);
+    tcp_listeners_tick(c, now);
     if (c->store == NULL && now - c->store_tried_ms > STORE_AGAIN_MS)
         open_store(c); /* perhaps someone has mended it */
     control_tick_within(c, next);
@@ -291,12 +292,30 @@ static void on_leave(void *arg, bool stop_apps, bool hurry)
     control_leave(arg, stop_apps);
 }
 
+static void on_listener_opened(void *arg, const char *address)
+{
+    tcp_listeners_opened(arg, address);
+}
+
+static void on_listener_refused(void *arg, const struct error *why)
+{
+    tcp_listeners_refused(arg, why);
+}
+
+static void on_guardian_gone(void *arg)
+{
+    tcp_listeners_alone(arg);
+}
+
 static const struct guardian_link_events guardian_events = {
     .gateway_up = on_gateway_up,
     .gateway_ready = on_gateway_ready,
     .gateway_down = on_gateway_down,
     .leave = on_leave,
     .refused = on_refused,
+    .listener_opened = on_listener_opened,
+    .listener_refused = on_listener_refused,
+    .guardian_gone = on_guardian_gone,
 };
 
 /* ---- opening
@@ -488,6 +507,7 @@ static void let_go(struct control *c)
     cleanups_release(c);
     disk_release(c);
     certificates_release(c);
+    tcp_listeners_release(c);
     gateways_release(c);
     uv_close((uv_handle_t *)&c->engine_poll, closed);
     uv_close((uv_handle_t *)&c->guardian_poll, closed);

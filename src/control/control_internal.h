@@ -13,7 +13,8 @@
  *              hook.c build, release, smoke, stop.before, run
  *   routes     routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
  *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
- *              them; certificate_trouble.c what is wrong with one
+ *              them; certificate_trouble.c what is wrong with one;
+ *              tcp_listeners.c the addresses of TCP routes -> guardian
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
  *              marks.c its counts from one controller to the next;
  *              usage.c what instances use; metric.c and others what a spec measures;
@@ -352,6 +353,7 @@ struct control {
     uv_idle_t idle; /* while leaving */
     int open_handles;
     int64_t last_maintain_ms, store_tried_ms;
+    struct tcp_listeners *tcp;               /* tcp_listeners.c; NULL before the first look */
     struct certificate_folder *certificates; /* certificates.c; NULL before the first look */
     struct acme *acme;                       /* acme.h; NULL before the first look */
     bool clock_known;                        /* clock_jump.c */
@@ -704,6 +706,21 @@ json_t *accepted_json(struct app *a, const struct release *r, uint64_t rollout, 
 /* ERROR_CONFLICT where another app has one of these routes. */
 int routes_check(struct control *c, const struct app *self, const struct app_spec *spec,
                  struct error *err);
+
+/* tcp_listeners.c */
+/* ERROR_DENIED, ERROR_CONFLICT: the spec's TCP routes are at an address that apps cannot have. */
+int tcp_listeners_check(const struct control *c, const struct app_spec *spec, struct error *err);
+/* false: all of its addresses are open. true: the deploy is begun anew when they are, or answered.
+ */
+bool tcp_listeners_wait(struct control *c, const struct deploy_request *q,
+                        const struct app_spec *spec, const struct caller *caller,
+                        command_done *done, void *arg);
+void tcp_listeners_sync(struct control *c); /* opens what is missing, closes what nobody wants */
+void tcp_listeners_tick(struct control *c, int64_t now);
+void tcp_listeners_opened(struct control *c, const char *name);
+void tcp_listeners_refused(struct control *c, const struct error *why);
+void tcp_listeners_alone(struct control *c); /* the guardian is gone */
+void tcp_listeners_release(struct control *c);
 
 /* deploy.c: an app has one deploy under way at most */
 /* Notes it; nothing runs before deploy_go(), which is due once the store has it. */

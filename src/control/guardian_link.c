@@ -118,6 +118,28 @@ static void take_listener(struct guardian_link *l, const struct gatewayctl_messa
         l->events->listener_opened(l->arg, listener->address);
 }
 
+static void drop_listener(struct guardian_link *l, const char *address)
+{
+    for (size_t i = 0; i < l->listeners_len; i++)
+        if (strcmp(l->listeners[i].address, address) == 0) {
+            unixsock_close_all(l->listeners[i].fds, BOOT_LISTENER_SOCKETS);
+            l->listeners[i] = l->listeners[--l->listeners_len];
+            return;
+        }
+}
+
+static void refused(struct guardian_link *l, const struct gatewayctl_message *m)
+{
+    struct error err = ERROR_INIT;
+    error_set(&err,
+              m->b >= ERROR_USAGE && m->b <= ERROR_FAILED ? (enum error_class)m->b : ERROR_FAILED,
+              "%s", m->text);
+    if (m->a == 1 && l->events->listener_refused != NULL)
+        l->events->listener_refused(l->arg, &err);
+    else if (m->a != 1 && l->events->refused != NULL)
+        l->events->refused(l->arg, m->text);
+}
+
 #define TELL(name, ...)                                                                            \
     (l->events->name != NULL ? l->events->name(l->arg __VA_OPT__(, ) __VA_ARGS__) : (void)0)
 
@@ -135,7 +157,7 @@ static void handle_channel(struct guardian_link *l, const struct gatewayctl_mess
         break;
     case GUARDIANCTL_GATEWAY_READY: TELL(gateway_ready, m->a, (pid_t)m->b); break;
     case GUARDIANCTL_GATEWAY_DOWN: TELL(gateway_down, m->a); break;
-    case GUARDIANCTL_REFUSED: TELL(refused, m->text); break;
+    case GUARDIANCTL_REFUSED: refused(l, m); break;
     case GUARDIANCTL_LEAVE: TELL(leave, m->a == 1, m->b == 1); break;
     default: log_warn("guardian: unexpected message %u", m->type);
     }
@@ -183,6 +205,14 @@ int guardian_link_open_listener(struct guardian_link *l, const char *address, st
     if (strlen(address) >= BOOT_ADDRESS_MAX)
         return error_set(err, ERROR_USAGE, "\"%s\" is not an address", address);
     return say(l, GUARDIANCTL_OPEN_LISTENER, address, -1, err);
+}
+
+int guardian_link_close_listener(struct guardian_link *l, const char *address, struct error *err)
+{
+    if (say(l, GUARDIANCTL_CLOSE_LISTENER, address, -1, err) < 0)
+        return -1;
+    drop_listener(l, address);
+    return 0;
 }
 
 int guardian_link_restart_gateway(struct guardian_link *l, struct error *err)

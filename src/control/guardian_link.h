@@ -25,8 +25,9 @@ struct guardian_link_events {
     void (*gateway_down)(void *arg, uint64_t generation); /* its in-flight requests count as zero */
     /* Leave, apps first where stop_apps. Comes again with hurry where someone is impatient. */
     void (*leave)(void *arg, bool stop_apps, bool hurry);
-    void (*listener_opened)(void *arg, const char *address); /* the real address */
-    void (*refused)(void *arg, const char *why);             /* of what was asked for last */
+    void (*listener_opened)(void *arg, const char *address);      /* the real address */
+    void (*listener_refused)(void *arg, const struct error *why); /* the one asked for last */
+    void (*refused)(void *arg, const char *why);                  /* of anything else */
     void (*guardian_gone)(void *arg); /* a controller goes on; a new guardian will ask it */
 };
 
@@ -43,8 +44,12 @@ void guardian_link_free(struct guardian_link *l); /* not from within a callback;
 
 /* The API answers: `serve` says that it is ready. */
 void guardian_link_ready(struct guardian_link *l);
-/* Answered by listener_opened or refused. -1 (ERROR_UNAVAILABLE): there is no guardian now. */
+/* Answered by listener_opened or listener_refused; not to be asked again before that. -1
+ * (ERROR_UNAVAILABLE): there is no guardian now. */
 int guardian_link_open_listener(struct guardian_link *l, const char *address, struct error *err);
+/* One that was opened for a TCP route ("tcp:127.0.0.1:5432"); its name is gone at once. -1 as
+ * above: it stays. */
+int guardian_link_close_listener(struct guardian_link *l, const char *address, struct error *err);
 /* A new generation, then the old one drains. */
 int guardian_link_restart_gateway(struct guardian_link *l, struct error *err);
 /* Goes over to another main binary (an open descriptor, stays the caller's; already checked to be

@@ -26,6 +26,10 @@ static bool same_text(const char *a, const char *b)
 
 bool route_same(const struct route_spec *a, const struct route_spec *b)
 {
+    if (a->tcp.listen != NULL && b->tcp.listen != NULL)
+        return tcp_listen_overlaps(a->tcp.listen, b->tcp.listen);
+    if (a->tcp.listen != NULL || b->tcp.listen != NULL)
+        return false;
     if (strcmp(a->host, b->host) != 0 || strcmp(a->path, b->path) != 0 ||
         a->match.len != b->match.len)
         return false;

@@ -157,6 +157,10 @@ static void add_draining(struct builder *b, struct app *a)
 static void route_key(const struct route_spec *r, struct buf *out)
 {
     buf_clear(out);
+    if (r->tcp.listen != NULL) {
+        buf_printf(out, SNAPSHOT_TCP "%s", r->tcp.listen);
+        return;
+    }
     buf_printf(out, "%s%s", r->host, r->path);
     for (size_t i = 0; i < r->match.len; i++)
         buf_printf(out, " %s:%s=%s", match_kind_word(r->match.items[i].kind),
@@ -280,6 +284,11 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     };
     route->sticky_cookie = "";
     add_redirect(&route->redirect, &spec->redirect);
+    bool tcp = spec->tcp.listen != NULL;
+    if (tcp) {
+        route->host = arena_strdup(b->memory, buf_str(&key));
+        route->timeout_ms = (uint32_t)spec->tcp.idle_ms;
+    }
     for (size_t i = owner; i < n; i++) {
         for (size_t k = 0; k < arms[i].spec->routes_len; k++) {
             route_key(&arms[i].spec->routes[k], &other);
@@ -295,11 +304,11 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
                 share->rules = rules;
                 share->slot = use_slot(b, a, buf_str(&key), arms[i].pool->id, false);
             }
-            if (candidate && arms[i].spec->strategy.sticky)
+            if (candidate && !tcp && arms[i].spec->strategy.sticky)
                 route->sticky_cookie = arena_printf(b->memory, "sluice-%s", a->name);
-            if (candidate && a->state.previewing)
+            if (candidate && !tcp && a->state.previewing)
                 pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.preview);
-            if (candidate && a->state.matching)
+            if (candidate && !tcp && a->state.matching)
                 pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.match);
         }
     }

@@ -281,7 +281,7 @@ void retry_now(struct exchange *x, const struct instance *avoid);
 bool flow_up(struct exchange *x);
 bool flow_down(struct exchange *x);
 void exchange_forget_kept(struct exchange *x);
-/* The head in which routes are looked up, parsed once more. */
+/* The head in which routes are looked up, parsed once more; of a TCP route an empty one. */
 void exchange_parse_kept(const struct exchange *x, struct http1_head *h, const char **p);
 
 /* dispatch.c: chooses route, pool and instance, and opens a connection; or holds; or answers (then

@@ -231,15 +231,28 @@ static void redirect(const struct request *q)
         exchange_redirect(q->x, 308, location);
 }
 
+/* Of a TCP route: there is no head to look at. */
+static bool find_stream(struct request *q)
+{
+    q->r = stream_route(q->x);
+    if (q->r != NULL)
+        take_route(q->x, q->r);
+    else
+        unserved(q->x, "no route wants this listener any more");
+    return q->r != NULL;
+}
+
 /* false: an answer was given instead, x is gone. */
 static bool find_route(struct request *q)
 {
     struct exchange *x = q->x;
-    bool bad = false;
-    if (atomic_load_explicit(&x->worker->gateway->proving, memory_order_relaxed) && !x->stream &&
+    bool bad;
+    if (x->stream)
+        return find_stream(q);
+    if (atomic_load_explicit(&x->worker->gateway->proving, memory_order_relaxed) &&
         proofs_answer(x, q->h, q->p))
         return false;
-    q->r = x->stream ? stream_route(x) : table_route(x->worker->table, q->h, q->p, &bad);
+    q->r = table_route(x->worker->table, q->h, q->p, &bad);
     if (q->r != NULL) {
         const struct snapshot_observe *o = &q->r->route->observe;
         if ((o->trace || o->request_id) && x->app_slot == NO_SLOT) /* the first time */
@@ -266,14 +279,15 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
               const struct instance *avoid)
 {
     struct http1_head again;
-    if (head == NULL && !x->stream) {
+    if (head == NULL) {
         exchange_parse_kept(x, &again, &p);
         head = &again;
     }
     struct request q = {x, head, p, NULL};
     if (!find_route(&q))
         return;
-    if (q.r->guarded && x->attempts == 0 && !x->fault_tried && !guard_admits(x, q.r, head, p))
+    if (q.r->guarded && x->attempts == 0 && !x->fault_tried && !x->stream &&
+        !guard_admits(x, q.r, head, p))
         return;
     const struct snapshot_app *app = q.r->app;
     if (orders_any(app) && orders_take(x, app, head, p) != ORDERS_PASS)
@@ -293,9 +307,8 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
 bool dispatch_held(struct exchange *x, uint32_t limit)
 {
     struct http1_head head;
-    const char *p = NULL;
-    if (!x->stream)
-        exchange_parse_kept(x, &head, &p);
+    const char *p;
+    exchange_parse_kept(x, &head, &p);
     struct request q = {x, &head, p, NULL};
     /* Those that end here do so outside of the queue's walk: the client goes on in the next turn.
      */

@@ -90,6 +90,11 @@ void exchange_forget_kept(struct exchange *x)
 void exchange_parse_kept(const struct exchange *x, struct http1_head *h, const char **p)
 {
     const struct chunk *head = x->plain != NULL ? x->plain : x->kept;
+    if (x->stream) {
+        *h = (struct http1_head){0};
+        *p = "";
+        return;
+    }
     *p = head->data + head->start;
     enum http1_error e = http1_parse_own_request(*p, x->head_len, h);
     ASSERT(e == HTTP1_OK);
@@ -326,6 +331,10 @@ void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned stat
 void exchange_answer_with(struct exchange *x, enum outcome outcome, const struct answer *a,
                           const char *why)
 {
+    if (x->stream) {
+        stream_refuse(x, outcome);
+        return;
+    }
     struct client *c = x->client;
     bool head_only = x->head_only, unread = !x->request.done;
     x->own_status = (uint16_t)a->status;

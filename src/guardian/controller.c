@@ -248,20 +248,36 @@ void controller_adopt(struct guardian *g, int link_fd, pid_t pid)
 static void open_listener(struct guardian *g, const char *address)
 {
     struct error err = ERROR_INIT;
-    if (g->boot.listeners_len == BOOT_MAX_LISTENERS) {
-        controller_tell(g, GUARDIANCTL_REFUSED, 0, 0, "there are 16 listen addresses already", NULL,
-                        0);
-        return;
-    }
     struct boot_listener *l = &g->boot.listeners[g->boot.listeners_len];
-    if (listen_open(l, address, (uint32_t)g->boot.workers, &err) < 0) {
-        controller_tell(g, GUARDIANCTL_REFUSED, 0, 0, err.text, NULL, 0);
+    if (g->boot.listeners_len == BOOT_MAX_LISTENERS)
+        error_set(&err, ERROR_FAILED, "there are %d listen addresses already", BOOT_MAX_LISTENERS);
+    else
+        listen_open(l, address, (uint32_t)g->boot.workers, &err);
+    if (err.text[0] != '\0') {
+        controller_tell(g, GUARDIANCTL_REFUSED, 1, err.class, err.text, NULL, 0);
         return;
     }
     g->boot.listeners_len++;
     log_info("listening on %s too", l->address);
     gateway_share_listener(g, l);
     controller_tell(g, GUARDIANCTL_LISTENER, 0, 0, l->address, l->fds, LISTENER_SOCKETS);
+}
+
+/* Shut down too, for gateways that take a while to let go of it: nobody waits there for nobody. */
+static void close_listener(struct guardian *g, const char *address)
+{
+    for (size_t i = 0; i < g->boot.listeners_len; i++) {
+        struct boot_listener *l = &g->boot.listeners[i];
+        if (!listen_is_tcp(address) || strcmp(l->address, address) != 0)
+            continue;
+        gateway_drop_listener(g, address);
+        listen_shutdown(l);
+        listen_close(l);
+        log_info("no longer listening on %s", address);
+        *l = g->boot.listeners[--g->boot.listeners_len];
+        return;
+    }
+    log_warn("controller: there is no listener %s to close", address);
 }
 
 static void upgrade(struct guardian *g, int fd)
@@ -287,6 +303,7 @@ static void handle(struct guardian *g, const struct gatewayctl_message *m, int f
     switch (m->type) {
     case GUARDIANCTL_READY: controller_event(g, CONTROLLER_SAYS_READY); break;
     case GUARDIANCTL_OPEN_LISTENER: open_listener(g, m->text); break;
+    case GUARDIANCTL_CLOSE_LISTENER: close_listener(g, m->text); break;
     case GUARDIANCTL_RESTART_GATEWAY:
         log_info("the gateway is to be restarted");
         g->start_gateway_ms = g->now_ms;

@@ -330,6 +330,13 @@ void gateway_share_listener(struct guardian *g, const struct boot_listener *l)
             say(&g->gateways[i], GATEWAYCTL_LISTENER, 0, l->address, l->fds, LISTENER_SOCKETS);
 }
 
+void gateway_drop_listener(struct guardian *g, const char *address)
+{
+    for (size_t i = 0; i < MAX_GATEWAYS; i++)
+        if (g->gateways[i].state != GATEWAY_FREE)
+            say(&g->gateways[i], GATEWAYCTL_CLOSE_LISTENER, 0, address, NULL, 0);
+}
+
 /* ---- does it move
  * ---------------------------------------------------------------------------------- */
 

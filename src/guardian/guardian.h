@@ -145,6 +145,7 @@ void gateways_ping(struct guardian *g);                         /* ping_ms is ov
 bool gateway_any(const struct guardian *g);                     /* a process is left */
 const struct gateway *gateway_newest(const struct guardian *g); /* that serves; NULL: none */
 void gateway_share_listener(struct guardian *g, const struct boot_listener *l);
+void gateway_drop_listener(struct guardian *g, const char *address);
 
 /* controller.c */
 void controller_event(struct guardian *g, enum controller_event event);

@@ -140,13 +140,15 @@ int become(const struct guardian *g, int binary_fd, struct error *err)
         add(&w, "--acme-email", b->acme_email);
     if (b->acme_ca[0] != '\0')
         add(&w, "--acme-ca", b->acme_ca);
+    add(&w, "--tcp-routes", b->tcp_routes);
     static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
     add(&w, "--log-level", LEVELS[b->log_level]);
     if (b->stop_apps != 0)
         add(&w, "--stop-apps", NULL);
     for (size_t i = 0; i < b->listeners_len; i++)
-        add(&w, listen_is_tls(b->listeners[i].address) ? "--tls-listen" : "--listen",
-            listen_bare(b->listeners[i].address));
+        if (!listen_is_tcp(b->listeners[i].address)) /* those are taken over */
+            add(&w, listen_is_tls(b->listeners[i].address) ? "--tls-listen" : "--listen",
+                listen_bare(b->listeners[i].address));
     *vec_push(&w) = NULL;
     /* The lock goes with the exec (all our descriptors are close-on-exec); serve takes it again
      * under the same pid. The signals stay blocked: a SIGTERM of this moment waits for the next

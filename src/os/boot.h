@@ -40,6 +40,7 @@ struct boot_listener {
     X(api)             /* "unix:/absolute/path" or "127.0.0.1:7000" */                             \
     X(trusted_proxies) /* "10.0.0.0/8,::1/128" */                                                  \
     X(access_log)      /* absolute path or "-"; "": none */                                        \
+    X(tcp_routes)      /* where apps may listen: listen_allowed() */                               \
     X(app_user)        /* who apps run as: "sluice-app" where the server is root, else "" */       \
     X(acme_directory)  /* URL */                                                                   \
     X(acme_email)                                                                                  \

@@ -88,6 +88,7 @@ void listen_format(const struct sockaddr_storage *address, char out[BOOT_ADDRESS
 
 static int in_use(struct error *err, int errnum, const char *text)
 {
+    text = listen_bare(text);
     if (errnum == EADDRINUSE)
         return error_set(err, ERROR_CONFLICT, "listen on %s: the address is in use", text);
     if (errnum == EADDRNOTAVAIL)

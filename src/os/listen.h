@@ -46,6 +46,12 @@ int listen_check(const struct boot_listener *l, struct error *err);
 void listen_shutdown(const struct boot_listener *l);
 void listen_close(struct boot_listener *l);
 
+/* Where apps may listen: "HOST:PORT[-PORT]" with commas between; 0.0.0.0 and [::] are any host of
+ * that family, "none" is none. 1: `address` is among them; 0: not; -1: the list is none (*err).
+ * address NULL: the list is looked at only, 0. */
+#define LISTEN_ALLOWED_DEFAULT "127.0.0.1:1024-65535,[::1]:1024-65535"
+int listen_allowed(const char *list, const char *address, struct error *err);
+
 /* Who listens on that address: its pid, and its name into name (as in ps, cut); 0 where it cannot
  * be found. Reads /proc. */
 pid_t listen_holder(const struct sockaddr_storage *address, char *name, size_t size);

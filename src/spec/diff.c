@@ -1,5 +1,5 @@
 /* What differs between two specs, a line per key, driven by the table of keys. */
-#include "spec/reader.h"
+#include "spec/types.h"
 
 #include <string.h>
 
@@ -44,7 +44,7 @@ static bool has_route(const struct app_spec *spec, const struct buf *json)
     bool found = false;
     for (size_t i = 0; i < spec->routes_len && !found; i++) {
         cleanup_buf struct buf other = BUF_INIT;
-        write_mapping(IN_ROUTE, &spec->routes[i], &other);
+        write_route(&spec->routes[i], &other);
         found = other.len == json->len && memcmp(other.data, json->data, json->len) == 0;
     }
     return found;
@@ -55,7 +55,7 @@ static void diff_routes(const struct app_spec *spec, const struct app_spec *othe
 {
     for (size_t i = 0; i < spec->routes_len; i++) {
         cleanup_buf struct buf json = BUF_INIT;
-        write_mapping(IN_ROUTE, &spec->routes[i], &json);
+        write_route(&spec->routes[i], &json);
         if (!has_route(other, &json))
             buf_printf(out, "routes: %s %s\n", word, buf_str(&json));
     }

@@ -23,6 +23,7 @@
     X(IN_RETRIES, "retries")                                                                       \
     X(IN_OUTLIER, "outlier")                                                                       \
     X(IN_CAPACITY, "capacity")                                                                     \
+    X(IN_TCP, "tcp")                                                                               \
     X(IN_MATCH, "match")                                                                           \
     X(IN_HEADERS, "headers")                                                                       \
     X(IN_EDITS, "headers.request and headers.response")                                            \

@@ -1,7 +1,7 @@
 /* What keys must be together: within a mapping, and over the whole file. */
 #include "base/assert.h"
 #include "base/units.h"
-#include "spec/reader.h"
+#include "spec/types.h"
 
 #include <string.h>
 
@@ -85,7 +85,9 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
     case IN_ROUTE:
         finish_route(r, node, base);
         finish_tls(r, node, base);
+        finish_tcp_route(r, node, base);
         break;
+    case IN_TCP: finish_tcp(r, node); break;
     case IN_STEP:
         if (tree_get(node, "weight") == NULL)
             reader_fail(r, node, "for example {weight: 25, hold: 2m}", "`weight` is missing");
@@ -214,4 +216,5 @@ void check_rules(struct reader *r, const struct node *root)
     check_port(r, root);
     check_recreate_hold(r, root);
     check_waits(r, root);
+    check_tcp(r, root);
 }

@@ -121,6 +121,13 @@ struct resilience_spec {
     int64_t queue_ms;
     int64_t slow_start_ms; /* 0: none */
 };
+/* Where a TCP route listens. */
+struct tcp_spec {
+    const char *listen; /* "127.0.0.1:5432", "[::]:5432"; NULL: the route is of requests */
+    int64_t idle_ms;    /* nothing moves for so long: the connection ends; 0: never */
+};
+/* Nobody could listen on both: the same port, and the same address or one that is all of them. */
+bool tcp_listen_overlaps(const char *a, const char *b);
 
 /* What a route tells about its requests. */
 struct observe_spec {
@@ -148,8 +155,9 @@ struct limits_spec {
 };
 
 struct route_spec {
-    const char *host; /* lower case, "" any, may start with "*." */
-    const char *path; /* starts with '/', a prefix on segment borders */
+    struct tcp_spec tcp; /* then what is of requests does not count */
+    const char *host;    /* lower case, "" any, may start with "*." */
+    const char *path;    /* starts with '/', a prefix on segment borders */
     struct match_spec match;
     int64_t timeout_ms;
     uint32_t retries;

@@ -39,12 +39,20 @@ extern const struct value_type
     /* types_resilience.c */
     type_retries, type_retry_attempts, type_retry_budget, type_retry_on, type_outlier,
     type_eject_latency, type_max_ejected, type_capacity, type_duration_or_none,
+    /* types_tcp.c */
+    type_tcp_route, type_tcp_listen,
     /* types_strategy.c */
     type_strategy, type_rolling, type_recreate, type_blue_green, type_canary, type_steps,
     type_step_hold, type_step_weight, type_canary_instances,
     /* types_metric.c */
     type_metrics, type_prometheus, type_webhook, type_query, type_metric_command, type_bound,
     type_compare, type_worse, type_bake;
+
+/* types_tcp.c: after the keys of such a mapping; of the whole file; a route's canonical JSON */
+void finish_tcp(struct reader *r, const struct node *node);
+void finish_tcp_route(struct reader *r, const struct node *node, const struct route_spec *route);
+void check_tcp(struct reader *r, const struct node *root);
+void write_route(const struct route_spec *route, struct buf *out);
 
 bool write_quoted_word(struct buf *out, const char *word);
 bool write_duration(struct buf *out, int64_t ms);

@@ -191,6 +191,10 @@ static bool has_item(const struct match_spec *m, const struct match_item *wanted
 
 static bool same_route(const struct route_spec *a, const struct route_spec *b)
 {
+    if (a->tcp.listen != NULL && b->tcp.listen != NULL)
+        return tcp_listen_overlaps(a->tcp.listen, b->tcp.listen);
+    if (a->tcp.listen != NULL || b->tcp.listen != NULL)
+        return false;
     if (strcmp(a->host, b->host) != 0 || strcmp(a->path, b->path) != 0 ||
         a->match.len != b->match.len)
         return false;
@@ -230,7 +234,9 @@ static void read_routes(struct reader *r, const struct key *key, const struct no
             same++;
         if (same < spec->routes_len && !r->partial) {
             cleanup_free char *hint =
-                xasprintf("the same host, path and match stand in line %u", places[same]->line);
+                xasprintf("the same %s stand%s in line %u",
+                          route->tcp.listen != NULL ? "address" : "host, path and match",
+                          route->tcp.listen != NULL ? "s" : "", places[same]->line);
             reader_fail(r, items[i], hint, "this route is given twice");
             continue;
         }
@@ -244,7 +250,7 @@ static bool write_routes(const struct key *key, const void *base, struct buf *ou
     (void)key;
     for (size_t i = 0; i < spec->routes_len; i++) {
         buf_putc(out, i == 0 ? '[' : ',');
-        write_mapping(IN_ROUTE, &spec->routes[i], out);
+        write_route(&spec->routes[i], out);
     }
     buf_putc(out, ']');
     return spec->routes_len > 0;

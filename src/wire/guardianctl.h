@@ -24,18 +24,21 @@ enum guardianctl_type {
     GUARDIANCTL_GATEWAY_READY,    /* a = generation, b = pid: it accepts connections */
     GUARDIANCTL_GATEWAY_DOWN,     /* a = generation: the process is gone, whatever its reason */
     GUARDIANCTL_LISTENER,         /* answers OPEN_LISTENER: text = the real address; 16 fds */
-    GUARDIANCTL_REFUSED,          /* answers OPEN_LISTENER, RESTART_GATEWAY, UPGRADE: text = why */
+    GUARDIANCTL_REFUSED,          /* answers OPEN_LISTENER (a = 1, b = enum error_class),
+                                     RESTART_GATEWAY, UPGRADE: text = why */
     /* guardian -> controller, on the channel or controller.sock */
     GUARDIANCTL_LEAVE, /* a = 1: stop the apps first; b = 1: hurry (said again) */
 
     /* controller -> guardian, on the channel */
     GUARDIANCTL_READY,           /* the API answers */
-    GUARDIANCTL_OPEN_LISTENER,   /* text = "HOST:PORT" */
+    GUARDIANCTL_OPEN_LISTENER,   /* text = "[tcp:]HOST:PORT" */
     GUARDIANCTL_RESTART_GATEWAY, /* a new generation, then the old one drains */
     GUARDIANCTL_UPGRADE, /* fd: another main binary; the guardian becomes its `serve`, which takes
                             over as after a guardian's death */
     /* controller -> peer, on controller.sock */
     GUARDIANCTL_HELLO, /* b = pid */
+    /* controller -> guardian, on the channel */
+    GUARDIANCTL_CLOSE_LISTENER, /* text = the address of one that was opened for a TCP route */
     GUARDIANCTL_TYPES_END
 };
 

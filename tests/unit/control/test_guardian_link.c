@@ -47,6 +47,10 @@ static void on_opened(void *arg, const char *address)
 {
     note(arg, "opened %s;", address);
 }
+static void on_listener_refused(void *arg, const struct error *why)
+{
+    note(arg, "no listener, class %d: %s;", (int)why->class, why->text);
+}
 static void on_refused(void *arg, const char *why)
 {
     note(arg, "refused %s;", why);
@@ -55,8 +59,8 @@ static void on_gone(void *arg)
 {
     note(arg, "gone;");
 }
-static const struct guardian_link_events EVENTS = {on_up,     on_ready,   on_down, on_leave,
-                                                   on_opened, on_refused, on_gone};
+static const struct guardian_link_events EVENTS = {
+    on_up, on_ready, on_down, on_leave, on_opened, on_listener_refused, on_refused, on_gone};
 
 struct scene {
     char top[40], seen[1000];
@@ -174,11 +178,17 @@ static void what_the_guardian_is_asked(void **state)
     for (size_t i = 0; i < LISTENER_SOCKETS; i++)
         fds[i] = null_fd();
     say(s.channel, GUARDIANCTL_LISTENER, 0, 0, "[::1]:4711", fds, LISTENER_SOCKETS);
-    say(s.channel, GUARDIANCTL_REFUSED, 0, 0, "in use", NULL, 0);
+    say(s.channel, GUARDIANCTL_REFUSED, 1, ERROR_CONFLICT, "in use", NULL, 0);
+    say(s.channel, GUARDIANCTL_REFUSED, 1, 4711, "what", NULL, 0);
+    say(s.channel, GUARDIANCTL_REFUSED, 0, 0, "no binary", NULL, 0);
     guardian_link_poll(s.l);
-    assert_string_equal(s.seen, "opened [::1]:4711;refused in use;");
+    assert_string_equal(s.seen, "opened [::1]:4711;no listener, class 3: in use;"
+                                "no listener, class 7: what;refused no binary;");
     assert_int_equal(guardian_link_listeners(s.l), 3);
     assert_string_equal(guardian_link_listener(s.l, 2), "[::1]:4711");
+    assert_int_equal(guardian_link_close_listener(s.l, "[::1]:4711", &err), 0);
+    assert_int_equal(hear(s.channel, 0).type, GUARDIANCTL_CLOSE_LISTENER);
+    assert_int_equal(guardian_link_listeners(s.l), 2);
     char long_one[100];
     memset(long_one, '1', sizeof long_one - 1);
     long_one[sizeof long_one - 1] = '\0';
