@@ -126,6 +126,10 @@ static int check_arguments(enum control_command command, const json_t *body, str
             return -1;
         return check_members(body, "replicas,process", err);
     }
+    if (command == COMMAND_MAINTENANCE)
+        return check_members(body, "on,status,retry_after_ms,hold_ms,page,content_type,allow", err);
+    if (command == COMMAND_FAULT)
+        return check_members(body, "on,delay_ms,abort,share_ppm,for_ms,match", err);
     return check_members(body, "", err);
 }
 

@@ -67,6 +67,10 @@ typedef void handler(struct connection *c, const struct request *r);
       "Stop all instances")                                                                        \
     X(POST, "/v1/apps/{app}/start", "environment", handle_command, COMMAND_START,                  \
       "Start a stopped app again")                                                                 \
+    X(POST, "/v1/apps/{app}/maintenance", "environment", handle_command, COMMAND_MAINTENANCE,      \
+      "Answer or hold the app's requests at the gateway: {\"on\": true, ...}")                     \
+    X(POST, "/v1/apps/{app}/fault", "environment", handle_command, COMMAND_FAULT,                  \
+      "Delay or abort a share of the app's requests for a while: {\"on\": true, ...}")             \
     X(POST, "/v1/apps/{app}/delete", "environment", handle_command, COMMAND_DELETE,                \
       "The same as DELETE /v1/apps/{app}")                                                         \
     X(POST, "/v1/apps/{app}/run", "environment", handle_run, 0,                                    \

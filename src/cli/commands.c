@@ -8,9 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* POST /v1/apps/APP/VERB; body's reference is taken. done: what is said when the server says no
- * more. */
-static int command(enum verb_id verb, int argc, char **argv, json_t *body, const char *done)
+int session_command(enum verb_id verb, int argc, char **argv, json_t *body, const char *done)
 {
     struct error err = ERROR_INIT;
     cleanup_session struct session s;
@@ -38,35 +36,36 @@ static int command(enum verb_id verb, int argc, char **argv, json_t *body, const
 
 int cmd_promote(int argc, char **argv)
 {
-    return command(VERB_promote, argc, argv, NULL,
-                   "the rollout skips whatever it would still wait for");
+    return session_command(VERB_promote, argc, argv, NULL,
+                           "the rollout skips whatever it would still wait for");
 }
 
 int cmd_abort(int argc, char **argv)
 {
-    return command(VERB_abort, argc, argv, NULL,
-                   "the rollout is aborted, the traffic goes back to the stable release");
+    return session_command(VERB_abort, argc, argv, NULL,
+                           "the rollout is aborted, the traffic goes back to the stable release");
 }
 
 int cmd_pause(int argc, char **argv)
 {
-    return command(VERB_pause, argc, argv, NULL, "the rollout is paused (`sluice resume` goes on)");
+    return session_command(VERB_pause, argc, argv, NULL,
+                           "the rollout is paused (`sluice resume` goes on)");
 }
 
 int cmd_resume(int argc, char **argv)
 {
-    return command(VERB_resume, argc, argv, NULL, "the rollout goes on");
+    return session_command(VERB_resume, argc, argv, NULL, "the rollout goes on");
 }
 
 int cmd_stop(int argc, char **argv)
 {
-    return command(VERB_stop, argc, argv, NULL,
-                   "all instances are being stopped (`sluice start` starts them again)");
+    return session_command(VERB_stop, argc, argv, NULL,
+                           "all instances are being stopped (`sluice start` starts them again)");
 }
 
 int cmd_start(int argc, char **argv)
 {
-    return command(VERB_start, argc, argv, NULL, "the instances are being started");
+    return session_command(VERB_start, argc, argv, NULL, "the instances are being started");
 }
 
 int cmd_scale(int argc, char **argv)
@@ -89,7 +88,7 @@ int cmd_scale(int argc, char **argv)
         "%s instance%s%s%s %s wanted now, until a spec whose `replicas` changed is deployed",
         o.arguments[1], replicas == 1 ? "" : "s", process != NULL ? " of " : "",
         process != NULL ? process : "", replicas == 1 ? "is" : "are");
-    return command(VERB_scale, argc, argv, body, done);
+    return session_command(VERB_scale, argc, argv, body, done);
 }
 
 /* rollback and restart begin a rollout, which is watched as a deploy is. */

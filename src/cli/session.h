@@ -29,6 +29,9 @@ char *session_path(const struct session *s, const char *tail, const char *query)
 json_t *session_get(const struct session *s, const char *path, struct error *err);
 /* POST; body's reference is taken (NULL: none). */
 json_t *session_post(const struct session *s, const char *path, json_t *body, struct error *err);
+/* A whole verb: POST /v1/apps/APP/VERB, and its answer; body's reference is taken. done: what is
+ * said when the server says no more. Gives the exit status. */
+int session_command(enum verb_id verb, int argc, char **argv, json_t *body, const char *done);
 /* The stream of the app's events after that one (text/event-stream); NULL with *err. */
 struct client *session_events(const struct session *s, int64_t after, struct error *err);
 

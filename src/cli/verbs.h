@@ -67,6 +67,19 @@
     X(OPTION_START_TIME, 0, "start-time", "D", "until an instance is ready (default 1s)")          \
     X(OPTION_RUNS, 0, "runs", "N", "how often (default 1000)")                                     \
     X(OPTION_SEED, 0, "seed", "N", "the same number, the same answer (default 1)")                 \
+    X(OPTION_STATUS, 0, "status", "N", "status of the answer, 400 to 599 (default 503)")           \
+    X(OPTION_RETRY_AFTER, 0, "retry-after", "D",                                                   \
+      "when clients may come again (default 1m; 0: nothing is said)")                              \
+    X(OPTION_PAGE, 0, "page", "FILE", "what is answered: .html, .txt or .json, at most 64 KiB")    \
+    X(OPTION_HOLD, 0, "hold", "D", "let requests wait so long first, at most 10m")                 \
+    X(OPTION_ALLOW, 0, "allow", "WHO",                                                             \
+      "who gets through: 10.0.0.0/8, or x-tester=1 for a header; may be given again")              \
+    X(OPTION_DELAY, 0, "delay", "D", "let requests wait so long, at most 1m")                      \
+    X(OPTION_ABORT, 0, "abort", "N", "answer with that status, 400 to 599")                        \
+    X(OPTION_SHARE, 0, "share", "PERCENT", "of how many requests (default 100%)")                  \
+    X(OPTION_MATCH, 0, "match", "WHO",                                                             \
+      "only of these: 10.0.0.0/8, or x-game=1 for a header; may be given again")                   \
+    X(OPTION_FOR, 0, "for", "D", "then it ends by itself (default 10m, at most 24h)")              \
     X(OPTION_HELP, 'h', "help", NULL, "this text")
 
 enum option_id {
@@ -120,6 +133,12 @@ enum option_id {
           OPT(PROCESS),                                                                            \
       "show the output of the instances")                                                          \
     X(scale, "APP N", 2, 2, OPTS_APP | OPT(PROCESS), "change the number of instances")             \
+    X(maintenance, "APP on|off", 2, 2,                                                             \
+      OPTS_APP | OPT(STATUS) | OPT(RETRY_AFTER) | OPT(PAGE) | OPT(HOLD) | OPT(ALLOW),              \
+      "answer or hold an app's requests at the gateway while it is worked on")                     \
+    X(fault, "APP on|off", 2, 2,                                                                   \
+      OPTS_APP | OPT(DELAY) | OPT(ABORT) | OPT(SHARE) | OPT(MATCH) | OPT(FOR),                     \
+      "for a game day: delay or abort a share of an app's requests, for a while")                  \
     X(restart, "APP", 1, 1, OPTS_FOLLOWED,                                                         \
       "replace the instances by new ones of the same release")                                     \
     X(stop, "APP", 1, 1, OPTS_APP, "stop all instances of an app")                                 \

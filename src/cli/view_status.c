@@ -83,6 +83,10 @@ void view_apps(const json_t *apps, const struct term *term, struct buf *out)
         number_cells(&t, stable);
         if (*json_text(app, "degraded") != '\0')
             table_cell(&t, STYLE_RED, json_text(app, "degraded"));
+        else if (json_is_object(json_object_get(app, "fault")))
+            table_cell(&t, STYLE_RED, "FAULT INJECTED");
+        else if (json_is_object(json_object_get(app, "maintenance")))
+            table_cell(&t, STYLE_YELLOW, "MAINTENANCE");
         else if (json_is_object(rollout))
             table_cellf(&t, STYLE_NONE, "%s: %s, step %lld of %lld: %s",
                         json_is_object(candidate) ? json_text(candidate, "version") : "?",
@@ -246,6 +250,33 @@ static void put_certificates(const json_t *list, const struct term *t, struct bu
     }
 }
 
+/* What people did to the traffic, where nobody can miss it. */
+static void put_orders(const json_t *status, const struct term *t, struct buf *out)
+{
+    char clock[FORMAT_SIZE];
+    const json_t *maintenance = json_object_get(status, "maintenance");
+    const json_t *fault = json_object_get(status, "fault");
+    if (json_is_object(maintenance)) {
+        put_styled(out, t, STYLE_YELLOW, "MAINTENANCE");
+        buf_printf(out, "  since %s, by ", format_clock(json_text(maintenance, "since"), clock));
+        put_clean(out, json_text(maintenance, "by"));
+        if (json_whole(maintenance, "hold_ms") > 0)
+            buf_printf(out, ": requests are held, then get %lld",
+                       (long long)json_whole(maintenance, "status"));
+        else
+            buf_printf(out, ": requests get %lld", (long long)json_whole(maintenance, "status"));
+        buf_puts(out, "\n\n");
+    }
+    if (json_is_object(fault)) {
+        put_styled(out, t, STYLE_RED, "FAULT INJECTED");
+        buf_printf(out, "  until %s, by ", format_clock(json_text(fault, "until"), clock));
+        put_clean(out, json_text(fault, "by"));
+        buf_puts(out, ": ");
+        put_clean(out, json_text(fault, "text"));
+        buf_puts(out, "\n\n");
+    }
+}
+
 void view_server_troubles(const json_t *server, const struct term *t, struct buf *out)
 {
     const json_t *disk = json_object_get(server, "disk");
@@ -289,6 +320,7 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         buf_puts(out, ", a new release is being packed and built");
     }
     buf_puts(out, "\n\n");
+    put_orders(status, t, out);
     if (*json_text(status, "degraded") != '\0') {
         put_clean_in(out, t, STYLE_RED, json_text(status, "degraded"));
         buf_putc(out, '\n');

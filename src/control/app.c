@@ -1,5 +1,5 @@
 /* Apps, their releases and specs, their slots in the metrics. */
-#include "control/control_internal.h"
+#include "control/orders.h"
 
 #include "base/sha256.h"
 #include "os/durable.h"
@@ -164,6 +164,7 @@ void app_forget(struct app *a)
     vec_release(&a->rates);
     vec_release(&a->traffic_marks);
     bake_end(a);
+    orders_release(a);
     for (size_t i = 0; i < a->releases.len; i++)
         release_clear(&a->releases.items[i]);
     vec_release(&a->releases);
@@ -292,6 +293,7 @@ void app_put_row(struct app *a, struct store_batch *batch)
         json_object_set_new(extras, "bake", bake_record(a));
     if (a->rollout_actor != NULL)
         json_object_set_new(extras, "actor", json_string(a->rollout_actor));
+    orders_save(a, extras);
     if (a->deleting)
         json_object_set_new(extras, "deleting", json_true());
     cleanup_free char *text = json_dumps(extras, JSON_COMPACT);

@@ -1,6 +1,6 @@
 /* What people tell an app. Each command changes the app's state, and is answered once that is
  * stored; the next step of the pipeline acts. */
-#include "control/control_internal.h"
+#include "control/orders.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -218,6 +218,18 @@ static int do_start(struct order *o, struct error *err)
     return core_start(&o->app->state, err);
 }
 
+static int do_maintenance(struct order *o, struct error *err)
+{
+    o->event = "maintenance";
+    return maintenance_order(o->app, o->arguments, o->caller->name, o->text, sizeof o->text, err);
+}
+
+static int do_fault(struct order *o, struct error *err)
+{
+    o->event = "fault";
+    return fault_order(o->app, o->arguments, o->caller->name, o->text, sizeof o->text, err);
+}
+
 static int do_delete(struct order *o, struct error *err)
 {
     struct app *a = o->app;
@@ -236,11 +248,18 @@ void control_command(struct control *c, enum control_command command, const stru
                      void *arg)
 {
     static int (*const orders[])(struct order *, struct error *) = {
-        [COMMAND_PROMOTE] = do_promote,   [COMMAND_ABORT] = do_abort,
-        [COMMAND_PAUSE] = do_pause,       [COMMAND_RESUME] = do_resume,
-        [COMMAND_ROLLBACK] = do_rollback, [COMMAND_SCALE] = do_scale,
-        [COMMAND_RESTART] = do_restart,   [COMMAND_STOP] = do_stop,
-        [COMMAND_START] = do_start,       [COMMAND_DELETE] = do_delete,
+        [COMMAND_PROMOTE] = do_promote,
+        [COMMAND_ABORT] = do_abort,
+        [COMMAND_PAUSE] = do_pause,
+        [COMMAND_RESUME] = do_resume,
+        [COMMAND_ROLLBACK] = do_rollback,
+        [COMMAND_SCALE] = do_scale,
+        [COMMAND_RESTART] = do_restart,
+        [COMMAND_STOP] = do_stop,
+        [COMMAND_START] = do_start,
+        [COMMAND_DELETE] = do_delete,
+        [COMMAND_MAINTENANCE] = do_maintenance,
+        [COMMAND_FAULT] = do_fault,
     };
     _Static_assert(COUNT_OF(orders) == CONTROL_COMMANDS_COUNT, "a command without its function");
     struct error err = ERROR_INIT;
@@ -279,6 +298,8 @@ void control_command(struct control *c, enum control_command command, const stru
                            (json_int_t)event);
     if (command == COMMAND_PROMOTE && !a->state.rollout.promote_all)
         json_object_set_new(o.body, "text", json_string("approved; the rollout goes on"));
+    if (command == COMMAND_MAINTENANCE || command == COMMAND_FAULT)
+        json_object_set_new(o.body, "text", json_string(o.text));
     event_add(c, o.batch, a, o.event, caller->name, app_stable_release(a), o.text, NULL);
     app_put_row(a, o.batch);
     a->traffic_version = 0;

@@ -1,5 +1,5 @@
 /* The controller's heart: opening, the loop's phases, leaving. */
-#include "control/control_internal.h"
+#include "control/orders.h"
 
 #include "control/fetch_link.h"
 #include "control/metric_ask.h"
@@ -136,6 +136,7 @@ static void on_tick(uv_timer_t *timer)
         watch_tick(a);
         metrics_tick(a);
         bake_tick(a, now);
+        orders_tick(a);
         if (draining(a)) {
             next = TICK_DRAIN_MS;
             control_mark(a);

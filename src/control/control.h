@@ -93,6 +93,8 @@ void control_deploy(struct control *c, const struct deploy_request *request,
     X(COMMAND_RESTART, "restart")   /* body as of deploy */                                        \
     X(COMMAND_STOP, "stop")                                                                        \
     X(COMMAND_START, "start")                                                                      \
+    X(COMMAND_MAINTENANCE, "maintenance") /* orders.c */                                           \
+    X(COMMAND_FAULT, "fault")                                                                      \
     X(COMMAND_DELETE, "delete") /* stops all, then forgets the app and its releases */
 
 enum control_command {

@@ -1,7 +1,7 @@
 /* What a starting controller finds: apps in the store, runs in the engine, routes in a file. It
  * takes all of it up before it publishes anything, so that traffic does not notice. After a reboot
  * the instances are gone: stable releases start, and what was being rolled out is rolled back. */
-#include "control/control_internal.h"
+#include "control/orders.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -67,6 +67,7 @@ static int restore_state(struct app *a, const struct store_app *row,
     a->rollout_actor = xstrdup(json_string_value(json_object_get(extras, "actor")));
     a->deleting = json_is_true(json_object_get(extras, "deleting"));
     restore_start(a, json_object_get(extras, "start"));
+    orders_restore(a, extras);
     return 0;
 }
 

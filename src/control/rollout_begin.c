@@ -53,6 +53,11 @@ int rollout_begin(struct app *a, enum rollout_kind kind, struct release *r, cons
         watch_begin(a);
     else
         watch_end(a);
+    if (a->maintenance != NULL && kind == ROLLOUT_DEPLOY)
+        event_add(c, batch, a, "maintenance", NULL, r->number,
+                  "the app is in maintenance: no request of its users reaches the new release, so "
+                  "nothing is known of it but what its probes say (`sluice maintenance` ends it)",
+                  NULL);
     app_put_row(a, batch);
     rollout_put_row(a, batch);
     a->traffic_version = 0;

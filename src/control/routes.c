@@ -3,7 +3,7 @@
  * While a rollout runs, the table has the routes of every pool that has a share: a route that
  * several releases have is split between them by weight; one that only one release has goes to it
  * alone. */
-#include "control/control_internal.h"
+#include "control/orders.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -359,6 +359,7 @@ static void add_app(struct builder *b, struct app *a)
         app->hold_limit = spec->hold_requests;
         app->drain_ms = (uint32_t)spec->stop.drain_ms;
         app->slot = use_slot(b, a, "", 0, false);
+        orders_route(a, b->s, app, b->memory);
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < arms[i].spec->routes_len; k++)
                 if (!arms[i].done[k])
@@ -464,6 +465,7 @@ static void keep_app(struct builder *b, const struct unreadable *u)
     uint32_t app = b->s->apps_len;
     struct snapshot_app *out = PUSH(b, apps, 5);
     *out = from->apps[u->found_app];
+    orders_keep(from, b->s, out, b->memory);
     for (uint32_t i = 0; i < from->routes_len; i++)
         if (from->routes[i].app == u->found_app)
             keep_route(b, u, &from->routes[i], app, kept);

@@ -1,5 +1,5 @@
 /* Answers about one app: status, releases, history, events. */
-#include "control/control_internal.h"
+#include "control/orders.h"
 
 #include "os/clock.h"
 
@@ -144,6 +144,8 @@ static json_t *status_json(struct app *a)
     json_object_set_new(out, "candidate", pool_json(a, a->state.candidate));
     json_object_set_new(out, "rollout", rollout_json(a));
     json_object_set_new(out, "bake", bake_json(a));
+    json_object_set_new(out, "maintenance", maintenance_json(a));
+    json_object_set_new(out, "fault", fault_json(a));
     json_object_set_new(out, "instances", instances_json(a));
     json_object_set_new(out, "building", json_boolean(a->deploy != NULL));
     json_object_set_new(out, "disk", disk_json(a));

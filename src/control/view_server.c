@@ -154,6 +154,10 @@ static void expose_app(struct exposition *e, struct app *a)
                      slot_value(a->control, own, REQUESTS_TOO_LARGE));
     exposition_count(e, FAMILY_TOO_SLOW, buf_str(&labels),
                      slot_value(a->control, own, REQUESTS_TOO_SLOW));
+    exposition_count(e, FAMILY_MAINTENANCE, buf_str(&labels),
+                     slot_value(a->control, own, REQUESTS_MAINTENANCE));
+    exposition_count(e, FAMILY_FAULTS, buf_str(&labels),
+                     slot_value(a->control, own, REQUESTS_FAULTS));
     if (a->state.rollout.id != 0)
         exposition_count(e, FAMILY_ROLLOUT_STEP, buf_str(&labels), a->state.rollout.cursor + 1);
     exposition_label(&labels, "state", app_state_word(a));

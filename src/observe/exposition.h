@@ -63,6 +63,10 @@
       "Requests that wait for an instance now.")                                                   \
     X(FAMILY_UNSERVED, "sluice_requests_unserved_total", "counter", "",                            \
       "Requests answered 503 by the gateway: no instance in time, or too many were waiting.")      \
+    X(FAMILY_MAINTENANCE, "sluice_requests_maintenance_total", "counter", "",                      \
+      "Requests answered by the gateway because the app is in maintenance.")                       \
+    X(FAMILY_FAULTS, "sluice_requests_faults_total", "counter", "",                                \
+      "Requests delayed or answered by an injected fault.")                                        \
     X(FAMILY_BAD, "sluice_requests_bad_total", "counter", "",                                      \
       "Requests that the gateway refused as malformed.")                                           \
     X(FAMILY_RATE_LIMITED, "sluice_requests_rate_limited_total", "counter", "",                    \
