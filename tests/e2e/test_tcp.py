@@ -1,6 +1,5 @@
 """TCP routes through the file and the whole server: who opens the port, deploys, deaths, refusals."""
 
-import json
 import os
 import socket
 import threading
@@ -143,3 +142,142 @@ def test_deploys_lose_no_connection(server):
         raise ConnectionResetError
     assert server.metric("sluice_requests_total", app="echo") > 0
     assert server.metric("sluice_failed_requests_total", app="echo") in (0, None)
+
+
+def test_the_port_comes_and_goes_with_its_route(server):
+    first, second = free_port(), free_port()
+    app = tcp_app(server, first)
+    app.deploy(1, ok=True)
+    assert listeners(server) == [f"tcp:127.0.0.1:{first}"]
+    app.deploy(2, routes=[{"tcp": {"listen": second}}], ok=True)
+    wait_until(lambda: listeners(server) == [f"tcp:127.0.0.1:{second}"], 20, "the first one closed")
+    assert answers(first) is None and answers(second) == "2"
+    app.command("rollback")
+    wait_until(lambda: answers(first) == "1", 20, "the way back")
+    wait_until(lambda: listeners(server) == [f"tcp:127.0.0.1:{first}"], 20, "the second one closed")
+    app.cli("delete", "--yes")
+    wait_until(lambda: listeners(server) == [], 20, "none is open")
+    with socket.create_server(("127.0.0.1", first)):
+        pass  # it is free for others
+
+
+def test_a_deploy_is_refused_where_the_port_cannot_be_had(make_server):
+    server = make_server(extra=["--tcp-routes", "0.0.0.0:1024-65535"])
+    port = free_port()
+    tcp_app(server, port).deploy(1, ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        taken = foreign.getsockname()[1]
+        own = server.address.rsplit(":", 1)[1]
+        for listen, words in ((taken, ["in use", f"pid {os.getpid()}"]),
+                              (port, ["belongs to app echo"]),
+                              (f"0.0.0.0:{port}", ["belongs to app echo"]),
+                              (int(own), ["sluice itself"]),
+                              (f"0.0.0.0:{own}", ["sluice itself"]),
+                              ("127.0.0.1:80", ["--tcp-routes"]),
+                              ("[::1]:7000", ["--tcp-routes"])):
+            done = tcp_app(server, listen, name="other").deploy(1)
+            assert done.status == 1 and all(w in done.text for w in words), f"{listen}: {done!r}"
+    done = tcp_app(server, "192.0.2.1:30000", name="other").deploy(1)
+    assert done.status == 2 and "this machine has no such address" in done.text, f"{done!r}"
+    assert server.cli("status", "other").returncode == 1, "nothing was made of it"
+    assert listeners(server) == [f"tcp:127.0.0.1:{port}"] and answers(port) == "1"
+    # A port that was taken is to be had once it is free.
+    tcp_app(server, taken, name="other").deploy(2, ok=True)
+    assert answers(taken) == "2"
+
+
+def test_who_dies_keeps_no_port_closed(server):
+    """The port stays open whoever is killed; connections die with their gateway only."""
+    port = free_port()
+    tcp_app(server, port, stop={"drain": "60s", "grace": "3s"}).deploy(1, ok=True)
+    kept = Client(port)
+    assert kept.greeting() == "1"
+    server.kill("controller")
+    assert answers(port) == "1"
+    server.wait_ready()
+    assert kept.say("still") and answers(port) == "1"
+    server.kill("guardian")
+    server.process.wait()
+    assert answers(port) == "1" and kept.say("still")
+    server.start()  # takes over, and the old gateway drains
+    assert kept.say("still") and answers(port) == "1"
+    server.kill("gateway")
+    wait_until(lambda: answers(port) == "1", 20, "the next gateway serves the port")
+    assert listeners(server) == [f"tcp:127.0.0.1:{port}"]
+    # All of it stops, and comes again.
+    kept.close()
+    server.stop()
+    assert answers(port) is None
+    server.start()
+    wait_until(lambda: answers(port) == "1", 20, "the port is open again")
+
+
+def test_a_route_that_lost_its_port_gets_it_back(make_server):
+    """While nothing ran, another process has taken the port: the app says so, and tries on."""
+    server = make_server(stop_apps=False)
+    port = free_port()
+    app = tcp_app(server, port)
+    app.deploy(1, ok=True)
+    server.stop()
+    with socket.create_server(("127.0.0.1", port)):
+        server.start()
+        event = wait_until(lambda: [e for e in app.documents("events") if e["kind"] == "listen-failed"],
+                           20, "an event about it")[0]
+        assert f"pid {os.getpid()}" in event["text"] and str(port) in event["text"]
+        assert listeners(server) == []
+    wait_until(lambda: answers(port) == "1", 20, "the port is the app's again")
+    app.cli("delete", "--yes")
+    server.stop_apps = True
+
+
+def test_a_release_that_ends_connections_without_a_word_goes_back(server):
+    port = free_port()
+    app = tcp_app(server, port)
+    app.deploy(1, ok=True)
+    stop = threading.Event()
+
+    def clients():
+        while not stop.wait(0.005):
+            try:
+                c = Client(port)
+                c.sock.sendall(b"hello\n")
+                c.greeting()
+                c.close()
+            except OSError:
+                pass
+
+    threads = [threading.Thread(target=clients) for _ in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        (app.dir / "app.py").write_text(BROKEN)
+        done = app.deploy(2, strategy={"canary": {"steps": [50], "hold": "30s"}})
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert done.status == 1 and done.word == "rolled-back", f"{done!r}"
+    assert f"tcp:127.0.0.1:{port}" in done.text, "the report names where"
+    wait_until(lambda: answers(port) == "1", 20, "all of it on the old one")
+
+
+@pytest.mark.root
+def test_low_ports_and_ipv6(make_server):
+    server = make_server(extra=["--tcp-routes", "127.0.0.1:700-1023,[::]:1024-65535"])
+    low = next(p for p in range(700, 1023) if not busy(p))
+    high = free_port(socket.AF_INET6, "::1")
+    app = tcp_app(server, low)
+    app.deploy(1, routes=[{"tcp": {"listen": low}}, {"tcp": {"listen": f"[::]:{high}"}}], ok=True)
+    assert answers(low) == "1"
+    c = Client(high, "::1")
+    assert c.greeting() == "1"
+    c.close()
+    assert answers(high) is None, "[::] is IPv6 alone"
+
+
+def busy(port):
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return False
+    except OSError:
+        return True

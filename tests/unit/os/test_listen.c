@@ -64,6 +64,67 @@ static void addresses(void **state)
     }
 }
 
+static void what_stands_before_an_address(void **state)
+{
+    (void)state;
+    assert_true(listen_is_tcp("tcp:127.0.0.1:1") && !listen_is_tls("tcp:127.0.0.1:1"));
+    assert_true(listen_is_tls("tls:127.0.0.1:1") && !listen_is_tcp("tls:127.0.0.1:1"));
+    assert_string_equal(listen_bare("tcp:[::1]:1"), "[::1]:1");
+    assert_string_equal(listen_bare("tls:[::1]:1"), "[::1]:1");
+    assert_string_equal(listen_bare("[::1]:1"), "[::1]:1");
+    struct boot_listener l;
+    struct error err = ERROR_INIT;
+    assert_int_equal(listen_open(&l, "tcp:127.0.0.1:0", 1, &err), 0);
+    assert_true(listen_is_tcp(l.address));
+    assert_int_equal(listen_check(&l, &err), 0);
+    struct boot_listener twice;
+    assert_int_equal(listen_open(&twice, l.address, 1, &err), -1);
+    assert_int_equal(err.class, ERROR_CONFLICT);
+    assert_null(strstr(err.text, "tcp:")); /* for people */
+    listen_close(&l);
+}
+
+static void where_apps_may_listen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list, *address;
+        int answer;
+    } cases[] = {
+        {LISTEN_ALLOWED_DEFAULT, "127.0.0.1:1024", 1},
+        {LISTEN_ALLOWED_DEFAULT, "127.0.0.1:1023", 0},
+        {LISTEN_ALLOWED_DEFAULT, "tcp:[::1]:65535", 1},
+        {LISTEN_ALLOWED_DEFAULT, "127.0.0.2:5432", 0},
+        {LISTEN_ALLOWED_DEFAULT, "0.0.0.0:5432", 0},
+        {LISTEN_ALLOWED_DEFAULT, "[::]:5432", 0},
+        {"0.0.0.0:5432", "0.0.0.0:5432", 1},
+        {"0.0.0.0:5432", "10.1.1.1:5432", 1},
+        {"0.0.0.0:5432", "10.1.1.1:5433", 0},
+        {"0.0.0.0:5432", "[::1]:5432", 0},
+        {"[::]:1-65535", "[2001:db8::1]:443", 1},
+        {"127.0.0.1:80,127.0.0.1:90-91", "127.0.0.1:91", 1},
+        {"127.0.0.1:80,127.0.0.1:90-91", "127.0.0.1:92", 0},
+        {"none", "127.0.0.1:5432", 0},
+        {"", "127.0.0.1:5432", -1},
+        {"127.0.0.1", "127.0.0.1:5432", -1},
+        {"127.0.0.1:0", "127.0.0.1:5432", -1},
+        {"127.0.0.1:90-80", "127.0.0.1:85", -1},
+        {"127.0.0.1:80-65536", "127.0.0.1:85", -1},
+        {"127.0.0.1:80-", "127.0.0.1:85", -1},
+        {"127.0.0.1:80, 127.0.0.1:81", "127.0.0.1:80", -1},
+        {"127.0.0.1:80,", "127.0.0.1:80", -1},
+        {"all", "127.0.0.1:80", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = ERROR_INIT;
+        int answer = listen_allowed(cases[i].list, cases[i].address, &err);
+        if (answer != cases[i].answer)
+            fail_msg("%s in \"%s\": %d", cases[i].address, cases[i].list, answer);
+        assert_int_equal(err.class, answer < 0 ? ERROR_USAGE : ERROR_NONE);
+        assert_int_equal(listen_allowed(cases[i].list, NULL, &err), answer < 0 ? -1 : 0);
+    }
+}
+
 static int connect_to(const char *text)
 {
     struct sockaddr_storage a;
@@ -214,6 +275,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses),
+        cmocka_unit_test(what_stands_before_an_address),
+        cmocka_unit_test(where_apps_may_listen),
         cmocka_unit_test(only_the_first_m_get_connections),
         cmocka_unit_test(ipv6_too),
         cmocka_unit_test(a_port_that_is_held_is_a_conflict),
