@@ -2,6 +2,7 @@
 #include "gateway/conn.h"
 
 #include "base/assert.h"
+#include "gateway/outlier.h"
 #include "gateway/stats.h"
 
 #include <stdlib.h>
@@ -33,8 +34,10 @@ void instance_unref(struct worker *w, struct instance *i)
 }
 
 /* Made when it is first chosen. NULL: no memory. */
-static struct instance *instance_get(struct worker *w, uint32_t index)
+static struct instance *instance_get(struct worker *w, const struct snapshot_pool *p,
+                                     uint32_t index)
 {
+    uint32_t pool = (uint32_t)(p - w->table->snapshot->pools);
     const struct snapshot_instance *s = &w->table->snapshot->instances[index];
     uint64_t identity = w->table->identities[index];
     struct instance *i = w->instances[s->slot];
@@ -48,6 +51,8 @@ static struct instance *instance_get(struct worker *w, uint32_t index)
     i->identity = identity;
     i->keepalive_ms = s->keepalive_ms;
     i->listed = true;
+    i->slow_start_ms = w->table->slow_start_ms[pool];
+    outlier_begin(w, i, s->ready_at_ms);
     link_init(&i->idle);
     link_before(&w->instance_list, &i->link);
     w->instances[s->slot] = i;
@@ -58,9 +63,12 @@ static void sync_instance(struct worker *w, struct instance *i)
 {
     const struct table *t = w->table;
     uint32_t index = i->slot < t->by_slot_len ? t->by_slot[i->slot] : 0;
+    bool was_listed = i->listed;
     i->listed = index != 0 && t->identities[index - 1] == i->identity;
     if (i->listed) {
         i->keepalive_ms = t->snapshot->instances[index - 1].keepalive_ms;
+        if (!was_listed)
+            outlier_begin(w, i, t->snapshot->instances[index - 1].ready_at_ms);
         i->drain_deadline_ms = 0;
         return;
     }
@@ -116,41 +124,69 @@ static int64_t load_of(struct worker *w, struct instance *i, bool exact)
     return stats_in_flight(w->metrics, i->slot) + i->others;
 }
 
-static struct instance *usable(struct worker *w, uint32_t index, const struct instance *avoid,
-                               uint32_t limit)
+/* Whom a request may go to. */
+struct wanted {
+    const struct snapshot_pool *pool;
+    const struct instance *avoid; /* NULL: nobody */
+    uint32_t limit;               /* in flight; 0: none */
+    bool ejected_too;
+};
+
+static struct instance *usable(struct worker *w, const struct wanted *want, uint32_t nth)
 {
-    struct instance *i = instance_get(w, index);
-    if (i == NULL || i == avoid || i->rest_until_ms > w->now_ms ||
-        (limit > 0 && load_of(w, i, true) >= (int64_t)limit))
+    struct instance *i = instance_get(w, want->pool, want->pool->first_instance + nth);
+    if (i == NULL || i == want->avoid || i->rest_until_ms > w->now_ms ||
+        (i->ejected_until_ms > w->now_ms && !want->ejected_too) ||
+        (want->limit > 0 && load_of(w, i, true) >= (int64_t)want->limit))
         return NULL;
     return i;
 }
 
-static struct instance *choose(struct worker *w, const struct snapshot_pool *pool,
-                               const struct instance *avoid, uint32_t limit)
+/* Of two that can be used. One whose share rises is left out more or less often; where both are,
+ * none is: instances that are all new are equal. */
+static struct instance *better(struct worker *w, struct instance *x, struct instance *y)
 {
-    uint32_t n = pool->instances, first = pool->first_instance;
+    bool rises = x->ramp_until_ms > w->now_ms || y->ramp_until_ms > w->now_ms;
+    if (rises) {
+        bool thin_x = outlier_thinned(w, x), thin_y = outlier_thinned(w, y);
+        if (thin_x != thin_y)
+            return thin_x ? y : x;
+    }
+    return load_of(w, x, false) <= load_of(w, y, false) ? x : y;
+}
+
+static struct instance *choose(struct worker *w, const struct wanted *want)
+{
+    uint32_t n = want->pool->instances;
     if (n == 1)
-        return usable(w, first, avoid, limit);
+        return usable(w, want, 0);
     uint32_t r = worker_random(w);
     uint32_t a = (r & 0xffff) % n, b = (r >> 16) % (n - 1);
     b += b >= a;
-    struct instance *x = usable(w, first + a, avoid, limit);
-    struct instance *y = usable(w, first + b, avoid, limit);
+    struct instance *x = usable(w, want, a), *y = usable(w, want, b);
     if (x != NULL && y != NULL)
-        return load_of(w, x, false) <= load_of(w, y, false) ? x : y;
+        return better(w, x, y);
     if (x != NULL || y != NULL)
         return x != NULL ? x : y;
     for (uint32_t k = 1; k < n && x == NULL; k++)
-        x = usable(w, first + (a + k) % n, avoid, limit);
+        x = usable(w, want, (a + k) % n);
     return x;
 }
 
 struct instance *balance_choose(struct worker *w, const struct snapshot_pool *pool,
                                 const struct instance *avoid, uint32_t limit)
 {
+    struct wanted want = {pool, avoid, limit, false};
     if (pool->instances == 0)
         return NULL;
-    struct instance *i = choose(w, pool, avoid, limit);
-    return i == NULL && avoid != NULL ? choose(w, pool, NULL, limit) : i;
+    struct instance *i = choose(w, &want);
+    if (i == NULL && avoid != NULL) {
+        want.avoid = NULL;
+        i = choose(w, &want);
+    }
+    if (i == NULL) { /* a bad one is better than none */
+        want.ejected_too = true;
+        i = choose(w, &want);
+    }
+    return i;
 }

@@ -10,7 +10,7 @@
 enum {
     BUDGET_PER_S = 3,       /* in any case, so that little traffic may retry too */
     BUDGET_SPAN_MS = 10000, /* what was not used is kept for so long */
-    BUDGET_LOOK_MS = 1000,  /* filled so often at most */
+    BUDGET_LOOK_MS = 100,   /* filled so often at most */
 };
 
 /* All zero at first. */

@@ -95,18 +95,31 @@ void answer_text(struct client *c, unsigned status, const char *text, bool head_
 /* ---- upstream (upstream.c, balance.c)
  * ---------------------------------------------------------------- */
 
+/* What a worker saw of an instance of late (outlier.c). */
+struct seen {
+    uint32_t row;             /* failures, one after the other */
+    uint32_t answers, failed; /* failed: of answers */
+    uint32_t timed, slow;     /* answers whose latency counts; later than slow_us */
+    uint64_t latency_us;      /* of timed, the sum */
+};
+
 /* What one worker knows about an instance. */
 struct instance {
     uint32_t slot;
     uint16_t port;
     bool listed; /* in the present table */
     uint64_t identity;
-    struct link link;      /* worker.instance_list */
-    struct link idle;      /* struct upstream, the one used last first */
-    uint32_t connections;  /* that refer to this */
-    uint32_t keepalive_ms; /* by the snapshot */
-    uint32_t learned_ms;   /* by a close that was seen; 0: none */
-    uint64_t rest_until_ms;
+    struct link link;                     /* worker.instance_list */
+    struct link idle;                     /* struct upstream, the one used last first */
+    uint32_t connections;                 /* that refer to this */
+    uint32_t keepalive_ms;                /* by the snapshot */
+    uint32_t learned_ms;                  /* by a close that was seen; 0: none */
+    uint64_t rest_until_ms;               /* a connect failed */
+    uint64_t ejected_until_ms;            /* worse than the others */
+    uint64_t ramp_from_ms, ramp_until_ms; /* its share rises: new, or back */
+    uint32_t slow_start_ms;
+    struct seen seen;
+    uint64_t slow_us;           /* UINT64_MAX: latency is not looked at */
     uint64_t drain_deadline_ms; /* 0: not draining */
     uint64_t others_at_ms;      /* when others was summed up */
     int64_t others;             /* in flight by other workers, about */
@@ -138,8 +151,8 @@ void upstream_sweep(struct timer *t);
 /* After a change of the table. */
 void balance_sync(struct worker *w);
 void balance_release(struct worker *w);
-/* The better of two random instances of a pool by in-flight; not one that rests, nor `avoid` while
- * there is another; limit > 0: only one with fewer in flight. NULL: none. */
+/* The better of two random instances of a pool by in-flight; not one that rests, nor `avoid` or one
+ * that is ejected while there is another; limit > 0: only one with fewer in flight. NULL: none. */
 struct instance *balance_choose(struct worker *w, const struct snapshot_pool *pool,
                                 const struct instance *avoid, uint32_t limit);
 void instance_unref(struct worker *w, struct instance *i);
@@ -186,6 +199,7 @@ struct exchange {
     bool stream;                   /* of a TCP route: a connection's bytes; path is its listener */
     bool forwarded;                /* for_whom is known */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
+    bool watched;                  /* for outliers */
     bool rescued;                  /* a retry hid a failed answer of an instance */
     uint8_t attempts, retries;     /* retries: those that the budget paid */
     bool traced, identified;       /* trace.context, trace.request_id are known */

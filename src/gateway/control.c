@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "gateway/certificates.h"
+#include "gateway/outlier.h"
 #include "os/clock.h"
 #include "os/unixsock.h"
 #include "wire/certs.h"
@@ -92,6 +93,7 @@ void control_first_table(struct gateway *g, const struct boot *boot)
     if (t == NULL)
         t = empty_table();
     log_info("starts with table %llu, %u routes", (unsigned long long)t->version, t->routes_len);
+    outlier_prepare(g, t);
     atomic_store(&g->table, t);
     atomic_store(g->applied_version, t->version);
 }
@@ -120,6 +122,7 @@ static void wake_all(struct gateway *g)
 static void swap(struct control *c, struct table *t)
 {
     struct gateway *g = c->g;
+    outlier_prepare(g, t);
     struct table *old = atomic_exchange(&g->table, t);
     atomic_store(g->applied_version, t->version);
     struct table **last = &c->retired;

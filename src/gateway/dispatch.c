@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "gateway/guard.h"
 #include "gateway/orders.h"
+#include "gateway/outlier.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
@@ -135,6 +136,8 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
         if (!*local) {
             stats_instance(w, i->slot, INSTANCE_CONNECT_ERRORS, 1);
             i->rest_until_ms = w->now_ms + w->gateway->limits.rest_ms;
+            if (x->watched)
+                outlier_failed(w, i, c->share->slot);
         }
         return false;
     }
@@ -197,6 +200,7 @@ static void take_route(struct exchange *x, const struct table_route *r)
         x->retries_left = r->route->retries;
         x->total_deadline_ms = s->total_ms > 0 ? x->start_ms + s->total_ms : 0;
     }
+    x->watched = !r->split && (s->eject_errors | s->eject_latency_ppm) != 0;
     x->connect_ms = s->connect_ms > 0 ? s->connect_ms : x->worker->gateway->limits.connect_ms;
     x->app_slot = r->app->slot;
     x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "gateway/guard.h"
 #include "gateway/orders.h"
+#include "gateway/outlier.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
@@ -206,6 +207,7 @@ static void count_instance(struct exchange *x, bool error)
 void exchange_drop_attempt(struct exchange *x)
 {
     count_instance(x, true);
+    outlier_note(x, true);
     release_upstream(x, false);
 }
 
@@ -269,7 +271,10 @@ static void count(struct exchange *x, enum outcome outcome)
     if (x->rescued && x->final && x->status < 500 && outcome != OUTCOME_CUT)
         count_error(x, REQUESTS_RESCUED);
     switch (outcome) {
-    case OUTCOME_WHOLE: count_instance(x, x->status >= 500); break;
+    case OUTCOME_WHOLE:
+        count_instance(x, x->status >= 500);
+        outlier_note(x, x->status >= 500);
+        break;
     case OUTCOME_FAILED: count_error(x, REQUESTS_FAILED); break;
     case OUTCOME_CUT: count_error(x, REQUESTS_CUT); break;
     case OUTCOME_REFUSED:
@@ -393,8 +398,10 @@ void exchange_failed(struct exchange *x, enum failure why)
     if (why == FAILED_CONNECT) {
         stats_instance(w, i->slot, INSTANCE_CONNECT_ERRORS, 1);
         i->rest_until_ms = w->now_ms + w->gateway->limits.rest_ms;
+        outlier_note(x, true);
     } else if (!(why == FAILED_BROKEN && reused && !x->began)) {
         count_instance(x, true);
+        outlier_note(x, true);
     }
     release_upstream(x, false);
     if (x->final)

@@ -108,6 +108,7 @@ static int make_metrics(struct gateway *g, struct error *err)
     h->magic = METRICS_MAGIC;
     g->applied_version = &h->applied_version;
     g->blocks = (struct metrics_worker *)(h + 1);
+    g->ejections = (struct ejection_slot *)(g->blocks + g->workers_len);
     return 0;
 }
 
@@ -161,6 +162,7 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     g->limits.descriptors = descriptor_limit(boot);
     g->workers_len =
         boot->workers > 0 && boot->workers <= METRICS_MAX_WORKERS ? (uint32_t)boot->workers : 1;
+    pthread_mutex_init(&g->ejections_lock, NULL);
     pthread_mutex_init(&g->listeners_lock, NULL);
     pthread_mutex_init(&g->certificates_lock, NULL);
     g->listeners = boot->listeners;

@@ -146,9 +146,16 @@ static void compile_instances(struct table *t)
 static void compile_shares(struct table *t)
 {
     t->route_by_slot = xcalloc(t->snapshot->request_slots + 1, sizeof *t->route_by_slot);
-    for (uint32_t i = 0; i < t->routes_len; i++)
-        for (uint32_t k = 0; k < t->routes[i].route->shares_len; k++)
-            t->route_by_slot[t->routes[i].route->shares[k].slot] = i + 1;
+    t->slow_start_ms = xcalloc(t->snapshot->pools_len + 1, sizeof *t->slow_start_ms);
+    for (uint32_t i = 0; i < t->routes_len; i++) {
+        const struct snapshot_route *r = t->routes[i].route;
+        for (uint32_t k = 0; k < r->shares_len; k++) {
+            t->route_by_slot[r->shares[k].slot] = i + 1;
+            uint32_t *slow = &t->slow_start_ms[r->shares[k].pool];
+            if (r->resilience.slow_start_ms > *slow)
+                *slow = r->resilience.slow_start_ms;
+        }
+    }
 }
 
 const struct table_route *table_route_of_share(const struct table *t, uint32_t slot)
@@ -199,6 +206,7 @@ void table_free(struct table *t)
     free(t->identities);
     free(t->by_slot);
     free(t->route_by_slot);
+    free(t->slow_start_ms);
     free(t);
 }
 

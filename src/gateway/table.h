@@ -39,6 +39,7 @@ struct table {
     uint64_t *identities; /* of the snapshot's instances: who has a slot */
     uint32_t *by_slot;    /* instance index + 1, 0: none; by_slot_len of them */
     uint32_t by_slot_len;
+    uint32_t *slow_start_ms; /* of each pool: the longest of its routes */
     uint32_t *route_by_slot; /* of a share: index in routes + 1, 0: none; snapshot.request_slots */
     struct table *next;      /* control thread: waiting to be freed */
 };

@@ -5,6 +5,7 @@
 #include "base/vec.h"
 #include "gateway/access.h"
 #include "gateway/h2.h"
+#include "gateway/outlier.h"
 #include "gateway/tls.h"
 
 #include <errno.h>
@@ -130,6 +131,9 @@ static void go_online(struct worker *w)
 {
     atomic_store(&w->metrics->seen_version, w->table_version);
     struct table *t = atomic_load(&w->gateway->table);
+    if (atomic_load_explicit(&w->gateway->ejections_made, memory_order_relaxed) !=
+        w->ejections_seen)
+        outlier_sync(w);
     if (t == w->table && t->version == w->table_version)
         return;
     w->table = t;

@@ -52,6 +52,9 @@ struct gateway {
     /* Touched only while a route is split, or requests are held. By request slot. */
     _Atomic uint64_t split_count[METRICS_REQUEST_SLOTS];
     _Atomic uint32_t held[METRICS_REQUEST_SLOTS];
+    struct ejection_slot *ejections; /* shared memory; changed under the lock */
+    pthread_mutex_t ejections_lock;
+    _Atomic uint64_t ejections_made;
     /* Of what follows: listeners come and go while it runs. A place whose address is "" is free. */
     pthread_mutex_t listeners_lock;
     struct boot_listener *listeners;
@@ -119,6 +122,7 @@ struct worker {
     struct repeats repeats;
     struct budget budgets[METRICS_REQUEST_SLOTS]; /* of retries, by share */
     uint64_t started_ms;
+    uint64_t ejections_seen;   /* of gateway.ejections_made */
     uint64_t clients_numbered; /* so far: those that had an error and no address of their own */
 };
 

@@ -15,6 +15,7 @@ enum {
 _Static_assert(METRICS_BUCKETS == 2 + (LAST_OCTAVE - FIRST_OCTAVE) * PER_OCTAVE, "bucket count");
 _Static_assert(sizeof(struct metrics_header) == 4096, "the workers begin on a page");
 _Static_assert(sizeof(struct instance_slot) == 64, "instances do not share a cache line");
+_Static_assert(sizeof(struct ejection_slot) == 64, "nor do ejections");
 _Static_assert(sizeof(struct metrics_worker) % 64 == 0, "workers do not share a cache line");
 
 uint32_t metrics_bucket(uint64_t us)
@@ -90,6 +91,9 @@ int metrics_view_open(struct metrics_view *v, int fd, struct error *err)
         .header = (const struct metrics_header *)map,
         .workers = (const struct metrics_worker *)(map + sizeof(struct metrics_header)),
         .workers_len = workers,
+        .ejections =
+            (const struct ejection_slot *)(map + bytes -
+                                           METRICS_INSTANCE_SLOTS * sizeof(struct ejection_slot)),
         .bytes = bytes,
     };
     return 0;
@@ -147,6 +151,21 @@ uint64_t metrics_instance(const struct metrics_view *v, uint32_t slot, enum inst
     for (uint32_t w = 0; w < v->workers_len; w++)
         sum += read_metric(&v->workers[w].instances[slot].counters[m]);
     return m == INSTANCE_IN_FLIGHT || m == INSTANCE_UPGRADED ? never_negative(sum) : sum;
+}
+
+uint64_t metrics_ejected_ms(const struct metrics_view *v, uint32_t slot, uint64_t now_boot_ms)
+{
+    ASSERT(slot < METRICS_INSTANCE_SLOTS);
+    uint64_t until = read_metric(&v->ejections[slot].until_boot_ms);
+    return until > now_boot_ms ? until - now_boot_ms : 0;
+}
+
+uint64_t metrics_ejections(const struct metrics_view *v, uint32_t slot, enum ejection_reason *why)
+{
+    ASSERT(slot < METRICS_INSTANCE_SLOTS);
+    *why =
+        read_metric(&v->ejections[slot].why) == EJECTED_LATENCY ? EJECTED_LATENCY : EJECTED_ERRORS;
+    return read_metric(&v->ejections[slot].count);
 }
 
 bool metrics_seen(const struct metrics_view *v, uint64_t version)

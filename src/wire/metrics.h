@@ -92,6 +92,21 @@ struct instance_slot {
     metric pad[1];
 };
 
+enum ejection_reason { EJECTED_ERRORS = 1, EJECTED_LATENCY = 2 };
+
+/* Per instance slot, one for all workers of a gateway: written under a lock by the worker that
+ * takes an instance out (gateway/outlier.h). It begins anew when the slot is given to another
+ * instance. */
+struct ejection_slot {
+    metric identity;      /* the gateway's own word for whose it is */
+    metric until_boot_ms; /* CLOCK_BOOTTIME; later than now: it is out */
+    metric length_ms;     /* of the last time */
+    metric times;         /* in a row */
+    metric count;         /* ever */
+    metric why;           /* enum ejection_reason, of the last time */
+    metric pad[2];
+};
+
 struct metrics_worker {
     /* The table version that this worker has seen at the top of its loop; METRICS_OFFLINE while it
      * waits for events (it holds no pointer into any table then). Sequentially consistent. */
@@ -112,7 +127,8 @@ struct metrics_header {
 
 static inline size_t metrics_bytes(uint32_t workers)
 {
-    return sizeof(struct metrics_header) + (size_t)workers * sizeof(struct metrics_worker);
+    return sizeof(struct metrics_header) + (size_t)workers * sizeof(struct metrics_worker) +
+           METRICS_INSTANCE_SLOTS * sizeof(struct ejection_slot);
 }
 
 /* The bucket of a latency, and the bounds of a bucket: [low, high) in microseconds. */
@@ -127,6 +143,7 @@ struct metrics_view {
     const struct metrics_header *header; /* NULL: none */
     const struct metrics_worker *workers;
     uint32_t workers_len;
+    const struct ejection_slot *ejections;
     size_t bytes;
 };
 /* Maps fd read-only after checking seals (SHRINK and GROW must be set), size and header. fd stays
@@ -139,6 +156,10 @@ void metrics_buckets(const struct metrics_view *v, uint32_t slot, uint64_t out[M
 uint64_t metrics_latency_us(const struct metrics_view *v, uint32_t slot); /* sum */
 /* Gauges may be negative in one worker for a moment, not in the sum; a negative sum reads as 0. */
 uint64_t metrics_instance(const struct metrics_view *v, uint32_t slot, enum instance_metric m);
+/* Instances that are out: how many ms longer, 0: not; and how often so far, *why for the last time.
+ */
+uint64_t metrics_ejected_ms(const struct metrics_view *v, uint32_t slot, uint64_t now_boot_ms);
+uint64_t metrics_ejections(const struct metrics_view *v, uint32_t slot, enum ejection_reason *why);
 /* Every worker has seen this version (or a later one), or is offline. */
 bool metrics_seen(const struct metrics_view *v, uint64_t version);
 

@@ -8,6 +8,7 @@
  *                                 collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
+ *   ejected SLOT (ms left, how often, why)
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
  *   access (the next line of the access log, or none)
  *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
@@ -380,6 +381,12 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         printf("%llu\n", (unsigned long long)sum);
     } else if (strcmp(words[0], "access") == 0) {
         tell_access();
+    } else if (strcmp(words[0], "ejected") == 0) {
+        uint32_t slot = (uint32_t)strtoul(words[1], NULL, 10);
+        enum ejection_reason why;
+        uint64_t often = metrics_ejections(v, slot, &why);
+        printf("%llu %llu %s\n", (unsigned long long)metrics_ejected_ms(v, slot, boot_ms()),
+               (unsigned long long)often, why == EJECTED_LATENCY ? "latency" : "errors");
     } else if (strcmp(words[0], "sample") == 0) {
         tell_sample(v);
     } else if (strcmp(words[0], "seen") == 0) {

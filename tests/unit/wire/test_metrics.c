@@ -98,6 +98,32 @@ static void sums_over_the_workers(void **state)
     drop(&m);
 }
 
+static void ejections_are_read(void **state)
+{
+    (void)state;
+    struct memory m = make(2, metrics_bytes(2), F_SEAL_SHRINK | F_SEAL_GROW);
+    struct metrics_view v;
+    struct error err = ERROR_INIT;
+    assert_int_equal(metrics_view_open(&v, m.fd, &err), 0);
+    uint32_t last = METRICS_INSTANCE_SLOTS - 1;
+    struct ejection_slot *e = (struct ejection_slot *)(m.workers + 2) + last;
+    assert_ptr_equal((char *)(e + 1), (char *)m.header + metrics_bytes(2));
+    e->until_boot_ms = 5000;
+    e->count = 3;
+    e->why = EJECTED_LATENCY;
+    enum ejection_reason why;
+    assert_int_equal(metrics_ejected_ms(&v, last, 4000), 1000);
+    assert_int_equal(metrics_ejected_ms(&v, last, 5000), 0);
+    assert_int_equal(metrics_ejections(&v, last, &why), 3);
+    assert_int_equal(why, EJECTED_LATENCY);
+    e->why = 77; /* what is not known is what it mostly is */
+    metrics_ejections(&v, last, &why);
+    assert_int_equal(why, EJECTED_ERRORS);
+    assert_int_equal(metrics_ejections(&v, 0, &why), 0);
+    metrics_view_close(&v);
+    drop(&m);
+}
+
 static void seen_means_by_all_or_offline(void **state)
 {
     (void)state;
@@ -167,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buckets_cover_everything_once),
         cmocka_unit_test(sums_over_the_workers),
+        cmocka_unit_test(ejections_are_read),
         cmocka_unit_test(seen_means_by_all_or_offline),
         cmocka_unit_test(memory_that_is_not_what_it_says),
     };
