@@ -133,6 +133,7 @@ static void on_tick(uv_timer_t *timer)
     for (size_t i = c->apps.len; i-- > 0;) {
         struct app *a = c->apps.items[i];
         rates_sample(a, now);
+        outlier_tick(a, now);
         watch_tick(a);
         metrics_tick(a);
         bake_tick(a, now);

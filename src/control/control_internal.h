@@ -19,6 +19,7 @@
  *              marks.c its counts from one controller to the next;
  *              usage.c what instances use; metric.c and others what a spec measures;
  *              evidence.c failed requests; bake.c after a promotion;
+ *              outlier.c instances that gateways took out;
  *              traffic_log.c the last day; verdict_log.c how evidence grew
  *   answers    view.c and others
  *
@@ -128,6 +129,7 @@ struct instance {
     uint32_t restarts, fast_crashes, losses; /* as in struct instance_obs */
     int64_t created_ms, since_ms, started_ms, exited_ms;
     enum instance_state last_state;
+    uint64_t ready_boot_ms; /* since when it is ready, CLOCK_BOOTTIME; 0: not known */
     bool start_failed, port_taken, ever_ready;
     bool out_of_memory; /* that ended its last run */
     pid_t pid;
@@ -136,6 +138,9 @@ struct instance {
     bool gone;       /* removed; freed when probes_open is 0 */
     struct hook *stop_hook;
     char detail[REASON_TEXT_MAX];
+    uint64_t ejections; /* told so far, once they are known */
+    int64_t ejection_told_ms;
+    bool ejections_known;
     /* Totals when the slot was given to it. */
     uint64_t base[INSTANCE_METRICS];
     struct instance_use use;
@@ -820,6 +825,15 @@ void evidence_forget(struct app *a);                          /* its rollout is 
 json_t *evidence_requests(const struct app *a); /* as in docs/commands.md, oldest first */
 /* The candidate's instance that the report is about, as far as it is about one; NULL: none. */
 const char *evidence_instance(const struct app *a);
+
+/* outlier.c */
+struct ejected {
+    uint64_t times, left_ms; /* by live gateways; left_ms 0: it gets requests */
+    enum ejection_reason why;
+};
+struct ejected outlier_of(const struct control *c, const struct instance *in);
+void outlier_tick(struct app *a, int64_t now_ms); /* records what is new, as events */
+void outlier_json(const struct app *a, const struct instance *in, json_t *out); /* adds to it */
 
 /* events.c */
 /* Records into the batch; told to listeners when the batch is stored (events_flush by id order).

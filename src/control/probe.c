@@ -86,8 +86,10 @@ static void on_readiness(struct probe *p, bool ok)
     }
     if (p->passed)
         in->adopted_ready = false;
-    if (instance_ready(in) != was)
-        became_ready(in, !was);
+    if (instance_ready(in) == was)
+        return;
+    in->ready_boot_ms = was ? 0 : (uint64_t)clock_boot_ms();
+    became_ready(in, !was);
 }
 
 static void on_result(struct probe *p, bool ok, const char *error)

@@ -127,6 +127,7 @@ static uint32_t add_pool(struct builder *b, struct app *a, const struct pool_sta
         out->slot = in->slot;
         out->port = in->port;
         out->keepalive_ms = KEEP_ALIVE_MS;
+        out->ready_at_ms = in->ready_boot_ms;
         in->routed = true;
         in->undrained_version = 0;
         if (in->slot + 1 > b->s->instance_slots)

@@ -109,6 +109,7 @@ static json_t *instances_json(struct app *a)
             (int)in->port, "restarts", (int)in->restarts, "in_flight", (json_int_t)in_flight);
         json_t *detail = in->detail[0] != '\0' ? json_string(in->detail) : NULL;
         json_object_set_new(one, "detail", detail != NULL ? detail : json_null());
+        outlier_json(a, in, one);
         json_array_append_new(list, one);
     }
     return list;

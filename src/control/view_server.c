@@ -130,6 +130,9 @@ static void expose_instance(struct exposition *e, struct app *a, const struct in
     exposition_label(&labels, "instance", in->id);
     exposition_count(e, FAMILY_INSTANCE_READY, buf_str(&labels), instance_ready(in));
     exposition_count(e, FAMILY_INSTANCE_RESTARTS, buf_str(&labels), in->restarts);
+    struct ejected out = outlier_of(a->control, in);
+    exposition_count(e, FAMILY_INSTANCE_EJECTED, buf_str(&labels), out.left_ms > 0);
+    exposition_count(e, FAMILY_INSTANCE_EJECTIONS, buf_str(&labels), out.times);
     for (size_t i = 0; in->slot != UINT32_MAX && i < COUNT_OF(counters); i++) {
         uint64_t v = measure_instance(a->control, in->slot, counters[i].metric);
         uint64_t base = counters[i].metric == INSTANCE_IN_FLIGHT ? 0 : in->base[counters[i].metric];

@@ -96,6 +96,11 @@
       "release,version,instance", "Connections to the instance that failed.")                      \
     X(FAMILY_INSTANCE_ABOVE_SLO, "sluice_instance_responses_above_slo_total", "counter",           \
       "release,version,instance", "Answers of the instance later than the slo's latency.")         \
+    X(FAMILY_INSTANCE_EJECTED, "sluice_instance_ejected", "gauge", "release,version,instance",     \
+      "1 while the instance gets no requests because it is worse than the others.")                \
+    X(FAMILY_INSTANCE_EJECTIONS, "sluice_instance_ejections_total", "counter",                     \
+      "release,version,instance",                                                                  \
+      "How often it was taken out for that, by the gateways that live.")                           \
     X(FAMILY_INSTANCE_RESTARTS, "sluice_instance_restarts_total", "counter",                       \
       "release,version,instance", "Starts of the instance after its first.")                       \
     X(FAMILY_INSTANCE_LOG_DROPPED, "sluice_instance_log_lines_dropped_total", "counter",           \
