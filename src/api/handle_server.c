@@ -23,8 +23,12 @@ void handle_upgrade(struct connection *c, const struct request *r)
 void handle_metrics(struct connection *c, const struct request *r)
 {
     struct buf text = BUF_INIT;
-    control_metrics(r->control, &text);
-    reply_text(c, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+    bool open = r->accept != NULL && strstr(r->accept, "application/openmetrics-text") != NULL;
+    control_metrics(r->control, open, &text);
+    reply_text(c, 200,
+               open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                    : "text/plain; version=0.0.4; charset=utf-8",
+               &text);
 }
 
 void handle_health(struct connection *c, const struct request *r)

@@ -89,7 +89,8 @@ typedef void handler(struct connection *c, const struct request *r);
     X(GET, "/v1/events", "app,environment,after,limit", handle_events, 0,                          \
       "Server-sent events; Last-Event-ID (or after) resumes. Accept: application/json: a page")    \
     X(GET, "/v1/openapi.json", "", handle_openapi, 0, "This description")                          \
-    X(GET, "/metrics", "", handle_metrics, 0, "Prometheus text format")                            \
+    X(GET, "/metrics", "", handle_metrics, 0,                                                      \
+      "Prometheus text format; Accept: application/openmetrics-text: OpenMetrics, with exemplars") \
     X(GET, "/health", "", handle_health, 0, "200 while the controller answers")                    \
     X(GET, "/ready", "", handle_ready, 0,                                                          \
       "200 once the gateway has its first snapshot and the instances are adopted")

@@ -363,6 +363,8 @@ struct slot *app_slot_at(struct app *a, uint32_t index, const char *route, uint3
     s->route = xstrdup(route);
     s->pool = pool;
     s->pinned = pinned;
+    s->began_ms = control_now();
+    measure_red(c, index, &s->base_red);
     *vec_push(&a->slots) = s;
     return s;
 }

@@ -150,8 +150,8 @@ json_t *control_events(struct control *c, const struct app_name *name, uint64_t 
 /* Folder with the log files of the app (INSTANCE.log, INSTANCE.log.1), malloc'ed; NULL: no such
  * app. */
 char *control_logs_dir(struct control *c, const struct app_name *name, struct error *err);
-/* Prometheus text format of everything (GET /metrics). */
-void control_metrics(struct control *c, struct buf *out);
+/* All numbers in Prometheus' text format, or in OpenMetrics', with exemplars (GET /metrics). */
+void control_metrics(struct control *c, bool openmetrics, struct buf *out);
 
 /* ---- events, as they become durable
  * ------------------------------------------------------------------ */

@@ -167,6 +167,8 @@ struct slot {
     bool pinned;                             /* preview or match: not for the judge */
     uint64_t base[REQUEST_METRICS], base_us; /* totals when the slot became its own */
     uint64_t base_buckets[METRICS_BUCKETS];
+    struct red base_red; /* not in the marks: after a restart these count from 0 */
+    int64_t began_ms;
     json_t *mark; /* marks.c: it goes on where an earlier controller's was; NULL: it began anew */
     bool seen;    /* mark and sweep while a snapshot is built */
     /* What the judge has seen of it. Above what there is: it is owed the difference (marks.c). */
@@ -437,6 +439,7 @@ enum slot_use { SLOT_FREE, SLOT_USED, SLOT_LEFT };
 
 struct slot_totals {
     uint64_t counters[REQUEST_METRICS], latency_us, buckets[METRICS_BUCKETS];
+    struct red red;
 };
 
 int64_t control_now(void); /* wall clock, ms */
@@ -587,6 +590,8 @@ uint64_t slot_value(const struct control *c, const struct slot *s, enum request_
  * along. before may be less than 0, as two's complement. */
 uint64_t counted_since(uint64_t now, uint64_t before);
 void slot_buckets(const struct control *c, const struct slot *s, uint64_t out[METRICS_BUCKETS]);
+void measure_red(const struct control *c, uint32_t slot, struct red *out);
+void slot_red(const struct control *c, const struct slot *s, struct red *out);
 uint64_t pool_value(const struct app *a, uint32_t pool, enum request_metric m);
 void pool_buckets(const struct app *a, uint32_t pool, uint64_t out[METRICS_BUCKETS]);
 uint64_t app_failed(const struct app *a); /* SPEC's "failed" so far */
@@ -666,6 +671,11 @@ void usage_clock_moved(struct app *a, int64_t by_ms);
 json_t *marks_json(const struct app *a);                /* for the row; NULL: no rollout */
 void marks_restore(struct app *a, const json_t *marks); /* behind watch_begin() */
 void mark_rebase(struct slot *s, uint64_t generation);  /* a gateway of before is connected */
+
+/* view_routes.c */
+struct exposition;
+/* Of one pool; labels: those of the pool. */
+void expose_routes(struct exposition *e, const struct app *a, uint32_t pool, const char *labels);
 
 /* view.c */
 const char *app_state_word(const struct app *a);

@@ -43,6 +43,13 @@ void measure_buckets(const struct control *c, uint32_t slot, uint64_t out[METRIC
     }
 }
 
+void measure_red(const struct control *c, uint32_t slot, struct red *out)
+{
+    *out = c->ended_requests[slot] != NULL ? c->ended_requests[slot]->red : (struct red){0};
+    FOR_EACH_VIEW(c, v)
+    metrics_red(v, slot, out);
+}
+
 static bool is_gauge(enum instance_metric m)
 {
     return m == INSTANCE_IN_FLIGHT || m == INSTANCE_UPGRADED;
@@ -77,6 +84,7 @@ void measure_keep_ended(struct control *c, const struct metrics_view *v)
         metrics_buckets(v, slot, one);
         for (int b = 0; b < METRICS_BUCKETS; b++)
             t->buckets[b] += one[b];
+        metrics_red(v, slot, &t->red);
     }
     for (uint32_t slot = 0; slot < METRICS_INSTANCE_SLOTS; slot++)
         for (int m = 0; c->instance_slot_used[slot] && m < INSTANCE_METRICS; m++)
@@ -107,6 +115,22 @@ void slot_buckets(const struct control *c, const struct slot *s, uint64_t out[ME
     measure_buckets(c, s->index, out);
     for (int b = 0; b < METRICS_BUCKETS; b++)
         out[b] = out[b] > s->base_buckets[b] ? out[b] - s->base_buckets[b] : 0;
+}
+
+void slot_red(const struct control *c, const struct slot *s, struct red *out)
+{
+    measure_red(c, s->index, out);
+#define SINCE(member)                                                                              \
+    out->classes[class].member =                                                                   \
+        out->classes[class].member > s->base_red.classes[class].member                             \
+            ? out->classes[class].member - s->base_red.classes[class].member                       \
+            : 0
+    for (int class = 0; class < RED_CLASSES_COUNT; class ++) {
+        SINCE(us);
+        for (int step = 0; step < RED_STEPS; step++)
+            SINCE(steps[step]);
+    }
+#undef SINCE
 }
 
 uint64_t pool_value(const struct app *a, uint32_t pool, enum request_metric m)

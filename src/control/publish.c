@@ -172,6 +172,7 @@ static void rebase(const struct gateway *g)
         for (size_t k = 0; k < a->slots.len; k++) {
             struct slot *s = a->slots.items[k];
             uint64_t buckets[METRICS_BUCKETS];
+            metrics_red(v, s->index, &s->base_red);
             if (s->mark != NULL) {
                 mark_rebase(s, g->generation);
                 continue;

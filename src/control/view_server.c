@@ -104,6 +104,7 @@ static void expose_pool(struct exposition *e, struct app *a, const struct pool_s
             sum_us += measure_latency_us(a->control, a->slots.items[i]->index) -
                       a->slots.items[i]->base_us;
     exposition_latency(e, FAMILY_DURATION, buf_str(&labels), buckets, sum_us);
+    expose_routes(e, a, p->id, buf_str(&labels));
     for (size_t i = 0; i < SPEC_MAX_PROCESSES; i++)
         wanted += p->wanted[i];
     for (size_t i = 0; i < a->instances.len; i++)
@@ -138,6 +139,12 @@ static void expose_instance(struct exposition *e, struct app *a, const struct in
         uint64_t base = counters[i].metric == INSTANCE_IN_FLIGHT ? 0 : in->base[counters[i].metric];
         exposition_count(e, counters[i].family, buf_str(&labels), v > base ? v - base : 0);
     }
+    if (in->slot == UINT32_MAX)
+        return;
+    uint64_t us = measure_instance(a->control, in->slot, INSTANCE_LATENCY_US);
+    uint64_t base_us = in->base[INSTANCE_LATENCY_US];
+    exposition_sample(e, FAMILY_INSTANCE_SECONDS, buf_str(&labels),
+                      us > base_us ? (double)(us - base_us) / 1e6 : 0);
 }
 
 static void expose_app(struct exposition *e, struct app *a)
@@ -203,11 +210,11 @@ static void expose_access_log(struct exposition *e, const struct control *c)
     exposition_count(e, FAMILY_ACCESS_DROPPED, "", n.dropped);
 }
 
-void control_metrics(struct control *c, struct buf *out)
+void control_metrics(struct control *c, bool openmetrics, struct buf *out)
 {
     struct exposition e;
     cleanup_buf struct buf labels = BUF_INIT;
-    exposition_init(&e);
+    exposition_init(&e, openmetrics);
     exposition_label(&labels, "version", SLUICE_VERSION);
     exposition_count(&e, FAMILY_BUILD, buf_str(&labels), 1);
     exposition_sample(&e, FAMILY_STARTED, "", (double)c->started_ms / 1000);

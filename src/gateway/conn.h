@@ -261,6 +261,8 @@ enum outcome {
     OUTCOME_MAINTENANCE,
     OUTCOME_FAULT /* injected; counted when it struck */
 };
+/* red.c: counts it by its route, once an instance was chosen. */
+void red_count(struct exchange *x, enum outcome outcome);
 /* sample.c: leaves a sample of a request that ends as a failure in the metrics. */
 void sample_take(struct exchange *x, enum outcome outcome);
 /* Ends and counts it; the upstream connection is kept or closed. Of the client only c->exchange is

@@ -145,6 +145,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     x->upstream = u;
     x->instance_slot = i->slot;
     x->share_slot = c->share->slot;
+    stats_request(w, x->share_slot, REQUESTS_IN_FLIGHT, 1);
     x->spilled = c->spilled;
     uint64_t slo_us = w->table->snapshot->pools[c->share->pool].slo_us;
     x->slo_us = slo_us != 0 ? slo_us : UINT64_MAX;

@@ -188,6 +188,7 @@ static void release_upstream(struct exchange *x, bool keep)
     x->slow_at_ms = x->up_pace.since_ms = 0; /* nothing is read from the client now */
     struct worker *w = x->worker;
     stats_instance(w, x->instance_slot, INSTANCE_IN_FLIGHT, -1);
+    stats_request(w, x->share_slot, REQUESTS_IN_FLIGHT, -1);
     if (x->state == EXCHANGE_TUNNEL)
         stats_instance(w, x->instance_slot, INSTANCE_UPGRADED, -1);
     if (keep && u->in == NULL)
@@ -264,6 +265,7 @@ static void count(struct exchange *x, enum outcome outcome)
     stats_request(w, x->share_slot, REQUESTS, 1);
     stats_request(w, x->share_slot, REQUESTS_BYTES_IN, (int64_t)x->bytes_in);
     stats_request(w, x->share_slot, REQUESTS_BYTES_OUT, (int64_t)x->bytes_out);
+    red_count(x, outcome);
     if (x->spilled)
         stats_request(w, x->share_slot, REQUESTS_SPILLED, 1);
     if (x->final)

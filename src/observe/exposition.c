@@ -18,9 +18,10 @@ static const struct family families[] = {
 #undef X
 };
 
-void exposition_init(struct exposition *e)
+void exposition_init(struct exposition *e, bool openmetrics)
 {
     memset(e, 0, sizeof *e);
+    e->openmetrics = openmetrics;
 }
 
 void exposition_label(struct buf *labels, const char *name, const char *value)
@@ -82,7 +83,24 @@ void exposition_count(struct exposition *e, enum exposition_family family, const
 }
 
 /* The bounds are powers of two of a microsecond: edges of the gateway's buckets too. */
-enum { LATENCY_FIRST_POWER = 9, LATENCY_LAST_POWER = 26 };
+static void put_bucket(struct buf *out, const char *name, const char *labels, int power,
+                       uint64_t below)
+{
+    char bound[32] = "+Inf";
+    if (power <= RED_LAST_POWER)
+        snprintf(bound, sizeof bound, "%.9g", (double)(UINT64_C(1) << power) / 1e6);
+    put_name(out, name, "_bucket", labels, bound);
+    buf_printf(out, "%" PRIu64, below);
+}
+
+static void put_sums(struct buf *out, const char *name, const char *labels, uint64_t sum_us,
+                     uint64_t count)
+{
+    put_name(out, name, "_sum", labels, NULL);
+    put_value(out, (double)sum_us / 1e6);
+    put_name(out, name, "_count", labels, NULL);
+    buf_printf(out, "%" PRIu64 "\n", count);
+}
 
 void exposition_latency(struct exposition *e, enum exposition_family family, const char *labels,
                         const uint64_t buckets[METRICS_BUCKETS], uint64_t sum_us)
@@ -92,23 +110,54 @@ void exposition_latency(struct exposition *e, enum exposition_family family, con
     struct buf *out = &e->samples[family];
     uint64_t below = 0;
     uint32_t bucket = 0;
-    for (int power = LATENCY_FIRST_POWER; power <= LATENCY_LAST_POWER; power++) {
-        uint64_t edge_us = UINT64_C(1) << power;
+    for (int power = RED_FIRST_POWER; power <= RED_LAST_POWER + 1; power++) {
+        uint64_t edge_us = power <= RED_LAST_POWER ? UINT64_C(1) << power : UINT64_MAX;
         while (bucket < METRICS_BUCKETS && metrics_bucket_high(bucket) <= edge_us)
             below += buckets[bucket++];
-        char bound[32];
-        snprintf(bound, sizeof bound, "%.9g", (double)edge_us / 1e6);
-        put_name(out, name, "_bucket", labels, bound);
-        buf_printf(out, "%" PRIu64 "\n", below);
+        put_bucket(out, name, labels, power, below);
+        buf_putc(out, '\n');
     }
-    while (bucket < METRICS_BUCKETS)
-        below += buckets[bucket++];
-    put_name(out, name, "_bucket", labels, "+Inf");
-    buf_printf(out, "%" PRIu64 "\n", below);
-    put_name(out, name, "_sum", labels, NULL);
-    put_value(out, (double)sum_us / 1e6);
-    put_name(out, name, "_count", labels, NULL);
-    buf_printf(out, "%" PRIu64 "\n", below);
+    put_sums(out, name, labels, sum_us, below);
+}
+
+void exposition_steps(struct exposition *e, enum exposition_family family, const char *labels,
+                      const uint64_t steps[RED_STEPS], uint64_t sum_us,
+                      const struct exemplar exemplars[RED_STEPS])
+{
+    ASSERT(family < EXPOSITION_FAMILIES_COUNT);
+    const char *name = families[family].metric;
+    struct buf *out = &e->samples[family];
+    uint64_t below = 0;
+    for (int step = 0; step < RED_STEPS; step++) {
+        const struct exemplar *x = &exemplars[step];
+        below += steps[step];
+        put_bucket(out, name, labels, RED_FIRST_POWER + step, below);
+        if (e->openmetrics && x->wall_ms != 0)
+            buf_printf(out, " # {trace_id=\"%.*s\"} %.9g %.3f", TRACE_ID_LEN, x->trace,
+                       (double)x->us / 1e6, (double)x->wall_ms / 1e3);
+        buf_putc(out, '\n');
+    }
+    put_sums(out, name, labels, sum_us, below);
+}
+
+/* OpenMetrics calls a counter by its name without _total. Where a gauge has that name already the
+ * counter keeps its own, as a number of unknown kind. */
+static void put_metadata(const struct exposition *e, const struct family *f, struct buf *out)
+{
+    const char *type = f->type;
+    size_t len = strlen(f->metric);
+    if (e->openmetrics && strcmp(type, "counter") == 0) {
+        size_t name = len - strlen("_total");
+        bool taken = false;
+        ASSERT(strcmp(f->metric + name, "_total") == 0);
+        for (size_t i = 0; i < EXPOSITION_FAMILIES_COUNT; i++)
+            taken = taken || (strncmp(families[i].metric, f->metric, name) == 0 &&
+                              families[i].metric[name] == '\0');
+        type = taken ? "unknown" : type;
+        len = taken ? len : name;
+    }
+    buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)len, f->metric, f->help, (int)len,
+               f->metric, type);
 }
 
 void exposition_finish(struct exposition *e, struct buf *out)
@@ -116,9 +165,11 @@ void exposition_finish(struct exposition *e, struct buf *out)
     for (size_t i = 0; i < EXPOSITION_FAMILIES_COUNT; i++) {
         const struct family *f = &families[i];
         if (e->samples[i].len > 0) {
-            buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", f->metric, f->help, f->metric, f->type);
+            put_metadata(e, f, out);
             buf_append(out, e->samples[i].data, e->samples[i].len);
         }
         buf_release(&e->samples[i]);
     }
+    if (e->openmetrics)
+        buf_puts(out, "# EOF\n");
 }

@@ -1,9 +1,10 @@
-/* observe/exposition: the Prometheus text format (version 0.0.4), out of what the others know.
+/* observe/exposition: the Prometheus text format (version 0.0.4), or OpenMetrics 1.0, which has
+ * exemplars, out of what the others know.
  *
  * In the controller, at each GET /metrics. Pure. Samples may be given in any order (app by app):
  * they are gathered per family, since the format wants a family's samples together.
  *
- *   struct exposition e; exposition_init(&e);
+ *   struct exposition e; exposition_init(&e, false);
  *   struct buf labels = BUF_INIT;
  *   exposition_label(&labels, "app", "shop"); exposition_label(&labels, "version", "1.2");
  *   exposition_count(&e, FAMILY_REQUESTS, buf_str(&labels), 42);
@@ -15,6 +16,7 @@
 #include "base/buf.h"
 #include "wire/metrics.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* X(name, metric, type, labels beyond app and environment, help) */
@@ -48,6 +50,16 @@
       "Bytes of answers sent to clients.")                                                         \
     X(FAMILY_DURATION, "sluice_request_duration_seconds", "histogram", "release,version",          \
       "Time from the request's head to the end of the answer's head.")                             \
+    X(FAMILY_ROUTE_DURATION, "sluice_route_request_duration_seconds", "histogram",                 \
+      "release,version,route,code",                                                                \
+      "The same by route (host and path) and status: 1xx to 5xx of the instances; failed: 502 or " \
+      "504 by the gateway, until then; cut.")                                                      \
+    X(FAMILY_ROUTE_IN_FLIGHT, "sluice_route_requests_in_flight", "gauge", "release,version,route", \
+      "Requests of the route at an instance now.")                                                 \
+    X(FAMILY_ROUTE_BYTES_IN, "sluice_route_request_bytes_total", "counter",                        \
+      "release,version,route", "Bytes of the route's requests sent to instances.")                 \
+    X(FAMILY_ROUTE_BYTES_OUT, "sluice_route_response_bytes_total", "counter",                      \
+      "release,version,route", "Bytes of the route's answers sent to clients.")                    \
     X(FAMILY_ABOVE_SLO, "sluice_responses_above_slo_total", "counter", "release,version",          \
       "Answers whose head came later than the slo's latency.")                                     \
     X(FAMILY_WEIGHT, "sluice_release_weight_ratio", "gauge", "release,version",                    \
@@ -94,6 +106,9 @@
       "release,version,instance", "Answers 5xx, failures and cut answers of the instance.")        \
     X(FAMILY_INSTANCE_CONNECT_ERRORS, "sluice_instance_connect_errors_total", "counter",           \
       "release,version,instance", "Connections to the instance that failed.")                      \
+    X(FAMILY_INSTANCE_SECONDS, "sluice_instance_response_seconds_total", "counter",                \
+      "release,version,instance",                                                                  \
+      "Time from requests' heads to the ends of the instance's answers' heads, summed.")           \
     X(FAMILY_INSTANCE_ABOVE_SLO, "sluice_instance_responses_above_slo_total", "counter",           \
       "release,version,instance", "Answers of the instance later than the slo's latency.")         \
     X(FAMILY_INSTANCE_EJECTED, "sluice_instance_ejected", "gauge", "release,version,instance",     \
@@ -136,10 +151,11 @@ enum exposition_family {
 };
 
 struct exposition {
+    bool openmetrics;
     struct buf samples[EXPOSITION_FAMILIES_COUNT];
 };
 
-void exposition_init(struct exposition *e);
+void exposition_init(struct exposition *e, bool openmetrics);
 /* Appends name="value", escaped, to labels. */
 void exposition_label(struct buf *labels, const char *name, const char *value);
 /* labels: as exposition_label() made them; NULL or "": none. */
@@ -151,6 +167,10 @@ void exposition_count(struct exposition *e, enum exposition_family family, const
  * exact. */
 void exposition_latency(struct exposition *e, enum exposition_family family, const char *labels,
                         const uint64_t buckets[METRICS_BUCKETS], uint64_t sum_us);
+/* The same of wire/red.h. exemplars: one for each step, shown in OpenMetrics; wall_ms 0: none. */
+void exposition_steps(struct exposition *e, enum exposition_family family, const char *labels,
+                      const uint64_t steps[RED_STEPS], uint64_t sum_us,
+                      const struct exemplar exemplars[RED_STEPS]);
 /* Appends families that have samples, each with HELP and TYPE; releases e. */
 void exposition_finish(struct exposition *e, struct buf *out);
 

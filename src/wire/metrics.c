@@ -144,6 +144,13 @@ void metrics_buckets(const struct metrics_view *v, uint32_t slot, uint64_t out[M
     }
 }
 
+void metrics_red(const struct metrics_view *v, uint32_t slot, struct red *sum)
+{
+    ASSERT(slot < METRICS_REQUEST_SLOTS);
+    for (uint32_t w = 0; w < v->workers_len; w++)
+        red_add(sum, &v->workers[w].red[slot]);
+}
+
 uint64_t metrics_instance(const struct metrics_view *v, uint32_t slot, enum instance_metric m)
 {
     ASSERT(slot < METRICS_INSTANCE_SLOTS && m < INSTANCE_METRICS);

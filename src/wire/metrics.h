@@ -11,6 +11,7 @@
 #define SLUICE_WIRE_METRICS_H
 
 #include "base/error.h"
+#include "wire/red.h"
 #include "wire/samples.h"
 
 #include <stdatomic.h>
@@ -53,6 +54,7 @@ enum request_metric {
     REQUESTS_REPEATS,
     REQUESTS_UNRETRIED, /* failed, and would have been retried but for the budget */
     REQUESTS_RESCUED,   /* an instance's 502..504 that a retry hid from the client: errors, too */
+    REQUESTS_IN_FLIGHT, /* gauge: at an instance now */
     REQUESTS_QUEUED,    /* waited for their turn (capacity) */
     REQUESTS_QUEUE,     /* gauge: wait for their turn now */
     REQUESTS_REFUSED,   /* 503: over the capacity, with the queue full or after too long a wait */
@@ -77,7 +79,7 @@ enum instance_metric {
 
 static inline bool request_metric_is_gauge(enum request_metric m)
 {
-    return m == REQUESTS_WAITING || m == REQUESTS_QUEUE;
+    return m == REQUESTS_WAITING || m == REQUESTS_QUEUE || m == REQUESTS_IN_FLIGHT;
 }
 
 struct request_slot {
@@ -114,6 +116,8 @@ struct metrics_worker {
     metric connections, connections_total, pad[5]; /* clients: gauge, counter */
     struct request_slot requests[METRICS_REQUEST_SLOTS];
     struct instance_slot instances[METRICS_INSTANCE_SLOTS];
+    struct red_slot red[METRICS_REQUEST_SLOTS];
+    struct exemplars exemplars; /* of red, from traced requests */
     struct sample_ring samples; /* of requests that failed */
 };
 #define METRICS_OFFLINE UINT64_MAX
@@ -153,7 +157,8 @@ void metrics_view_close(struct metrics_view *v);
 /* Sums over the workers. */
 uint64_t metrics_request(const struct metrics_view *v, uint32_t slot, enum request_metric m);
 void metrics_buckets(const struct metrics_view *v, uint32_t slot, uint64_t out[METRICS_BUCKETS]);
-uint64_t metrics_latency_us(const struct metrics_view *v, uint32_t slot); /* sum */
+uint64_t metrics_latency_us(const struct metrics_view *v, uint32_t slot);       /* sum */
+void metrics_red(const struct metrics_view *v, uint32_t slot, struct red *sum); /* adds */
 /* Gauges may be negative in one worker for a moment, not in the sum; a negative sum reads as 0. */
 uint64_t metrics_instance(const struct metrics_view *v, uint32_t slot, enum instance_metric m);
 /* Instances that are out: how many ms longer, 0: not; and how often so far, *why for the last time.

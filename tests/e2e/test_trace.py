@@ -203,6 +203,39 @@ def test_slow_ones_are_logged(rig):
     assert paths(gateway) == ["/slow"]
 
 
+# ---- rates by route ------------------------------------------------------------------------------
+
+
+def test_requests_are_counted_by_how_they_end(rig):
+    def handler(sock, reader):
+        while (head := reader.head()) is not None:
+            if "/none" in head[0]:
+                return
+            status, length, body = (200, 9, b"half") if "/cut" in head[0] else (int(head[0].split()[1][1:]), 0, b"")
+            sock.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n".encode() + body)
+            if body:
+                return
+
+    gateway, _ = rig("trace=1000000", handler)
+    for status in (200, 201, 302, 404, 500, 503, 700):
+        assert gateway.get(f"/{status}")[0] == status
+    assert gateway.get("/none")[0] == 502
+    sock, reader = gateway.connect(b"GET /cut HTTP/1.1\r\nHost: a\r\n\r\n")
+    with pytest.raises((ConnectionResetError, EOFError)):
+        reader.answer()
+    traces = {said["path"]: said["trace_id"] for said in (line(gateway) for _ in range(9))}
+    found = {name: [int(n) for n in gateway.ask(f"red 1 {name}").split()]
+             for name in ("1xx", "2xx", "3xx", "4xx", "5xx", "failed", "cut")}
+    assert {name: n for name, (n, _) in found.items()} == {
+        "1xx": 0, "2xx": 2, "3xx": 1, "4xx": 1, "5xx": 3, "failed": 1, "cut": 1}
+    assert all((us > 0) == (n > 0) for n, us in found.values())
+    for path, name in (("/404", "4xx"), ("/none", "failed"), ("/cut", "cut")):
+        trace, us = gateway.ask(f"exemplar 1 {name}").split()
+        assert trace == traces[path] and int(us) == found[name][1]
+    assert gateway.ask("exemplar 1 1xx") == "none"
+    assert gateway.metric("in_flight") == 0
+
+
 # ---- through serve --------------------------------------------------------------------------------
 
 
@@ -231,3 +264,16 @@ def test_through_the_file(make_server):
     assert by_path["/all"]["query"] == "q=1" and "trace_id" not in by_path["/all"]
     loud = by_path["/loud"]
     assert loud["sampled"] and loud["request_id"] == loud["trace_id"] and loud["release"] == 2
+
+    plain = server.api("GET", "/metrics").text
+    assert "trace_id" not in plain and "# EOF" not in plain
+    loudest = re.compile(r'sluice_route_request_duration_seconds_count\{app="hello",environment="production",'
+                         r'release="2",version="2",route="/",code="2xx"\} [1-9]')
+    assert loudest.search(plain), plain
+    open_ = server.api("GET", "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    assert open_.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert open_.text.endswith("\n# EOF\n") and loudest.search(open_.text)
+    with_trace = [row for row in open_.text.splitlines() if f'# {{trace_id="{loud["trace_id"]}"}}' in row]
+    assert len(with_trace) == 1 and 'route="/",code="2xx"' in with_trace[0]
+    bound, value = re.search(r'le="([^"]+)"\} \d+ # \{[^}]*\} (\S+) \d+\.\d{3}$', with_trace[0]).groups()
+    assert float(value) * 1e6 == loud["first_byte_us"] and float(value) <= float(bound)

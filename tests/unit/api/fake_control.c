@@ -397,11 +397,13 @@ char *control_logs_dir(struct control *c, const struct app_name *name, struct er
     return known(name, err) == 0 ? xstrdup(fake_logs_dir) : NULL;
 }
 
-void control_metrics(struct control *c, struct buf *out)
+void control_metrics(struct control *c, bool openmetrics, struct buf *out)
 {
     (void)c;
     buf_puts(out, "# HELP sluice_apps Apps that the server knows.\n# TYPE sluice_apps gauge\n"
                   "sluice_apps 1\n");
+    if (openmetrics)
+        buf_puts(out, "# EOF\n");
 }
 
 void control_listen(struct control *c, struct control_listener *listener)

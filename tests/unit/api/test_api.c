@@ -165,6 +165,9 @@ static void questions_are_answered(void **state)
     expect("GET /health HTTP/1.0\r\n\r\n", "200", "ok");
     expect("GET /ready HTTP/1.1\r\n" CLOSE "\r\n", "200", "ready");
     expect("GET /metrics HTTP/1.1\r\n" CLOSE "\r\n", "200", "sluice_apps 1\n");
+    expect("GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0;q=0.5,"
+           "text/plain;q=0.3\r\n" CLOSE "\r\n",
+           "200", "# EOF\n");
     expect("GET /v1/openapi.json HTTP/1.1\r\n" CLOSE "\r\n", "200", "/v1/apps/{app}/deploy");
 }
 

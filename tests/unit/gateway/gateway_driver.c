@@ -9,6 +9,7 @@
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
  *   ejected SLOT (ms left, how often, why)
+ *   red SLOT CLASS (requests, microseconds), exemplar SLOT CLASS (trace, microseconds; or none)
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
  *   access (the next line of the access log, or none)
  *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
@@ -263,10 +264,10 @@ static void apply(int control)
 }
 
 static const char *const request_names[] = {
-    "requests",     "5xx",       "4xx",       "failed",      "cut",     "left",     "spilled",
-    "retried",      "held",      "unserved",  "bad",         "waiting", "bytes_in", "bytes_out",
-    "above_slo",    "repeats",   "unretried", "rescued",     "queued",  "queue",    "refused",
-    "rate_limited", "too_large", "too_slow",  "maintenance", "faults"};
+    "requests",  "5xx",          "4xx",       "failed",   "cut",         "left",     "spilled",
+    "retried",   "held",         "unserved",  "bad",      "waiting",     "bytes_in", "bytes_out",
+    "above_slo", "repeats",      "unretried", "rescued",  "in_flight",   "queued",   "queue",
+    "refused",   "rate_limited", "too_large", "too_slow", "maintenance", "faults"};
 static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
                                              "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");
@@ -282,6 +283,33 @@ static uint64_t metric_of(const struct metrics_view *v, char **w)
         if (strcmp(w[2], instance_names[i]) == 0)
             return metrics_instance(v, slot, (enum instance_metric)i);
     return UINT64_MAX;
+}
+
+static void tell_red(const struct metrics_view *v, char **w)
+{
+    uint32_t slot = (uint32_t)strtoul(w[1], NULL, 10);
+    struct red red = {0};
+    struct exemplar e;
+    metrics_red(v, slot, &red);
+    for (int c = 0; c < RED_CLASSES_COUNT; c++) {
+        uint64_t n = 0;
+        bool found = false;
+        if (strcmp(red_class_word((enum red_class)c), w[2]) != 0)
+            continue;
+        for (uint32_t s = 0; s < RED_STEPS; s++) {
+            n += red.classes[c].steps[s];
+            for (uint32_t k = 0; k < v->workers_len && !found; k++)
+                found = exemplars_get(&v->workers[k].exemplars, slot, (enum red_class)c, s, &e);
+        }
+        if (strcmp(w[0], "red") == 0)
+            printf("%llu %llu\n", (unsigned long long)n, (unsigned long long)red.classes[c].us);
+        else if (found)
+            printf("%.*s %llu\n", TRACE_ID_LEN, e.trace, (unsigned long long)e.us);
+        else
+            printf("none\n");
+        return;
+    }
+    printf("no such class\n");
 }
 
 static void take_over(int control)
@@ -395,6 +423,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         int status = 0;
         waitpid(gateway, &status, 0);
         printf("exit %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+    } else if (n == 3 && (strcmp(words[0], "red") == 0 || strcmp(words[0], "exemplar") == 0)) {
+        tell_red(v, words);
     } else if (n == 3 &&
                (strcmp(words[0], "request") == 0 || strcmp(words[0], "instance-metric") == 0)) {
         printf("%llu\n", (unsigned long long)metric_of(v, words));

@@ -24,7 +24,7 @@ static void families_are_kept_together(void **state)
     (void)state;
     cleanup_buf struct buf out = BUF_INIT;
     struct exposition e;
-    exposition_init(&e);
+    exposition_init(&e, false);
     exposition_count(&e, FAMILY_REQUESTS, "app=\"a\"", 18446744073709551615u);
     exposition_sample(&e, FAMILY_WEIGHT, "app=\"a\"", 0.25);
     exposition_count(&e, FAMILY_REQUESTS, "app=\"b\"", 2);
@@ -57,7 +57,7 @@ static void a_latency_is_in_the_bucket_that_holds_it(void **state)
     cleanup_buf struct buf out = BUF_INIT;
     uint64_t buckets[METRICS_BUCKETS] = {0};
     struct exposition e;
-    exposition_init(&e);
+    exposition_init(&e, false);
     buckets[metrics_bucket(100)]++;          /* 0.1 ms */
     buckets[metrics_bucket(511)]++;          /* just under the first edge */
     buckets[metrics_bucket(512)]++;          /* the edge itself is above it */
@@ -81,9 +81,49 @@ static void nothing_gives_nothing(void **state)
     (void)state;
     cleanup_buf struct buf out = BUF_INIT;
     struct exposition e;
-    exposition_init(&e);
+    exposition_init(&e, false);
     exposition_finish(&e, &out);
     assert_int_equal(out.len, 0);
+}
+
+static void steps_have_exemplars_in_openmetrics_only(void **state)
+{
+    (void)state;
+    static const char trace[] = "4bf92f3577b34da6a3ce929d0e0e4736";
+    uint64_t steps[RED_STEPS] = {0};
+    struct exemplar exemplars[RED_STEPS] = {0};
+    steps[red_step(700)] = 3;
+    steps[red_step(UINT64_C(1) << 40)] = 1;
+    struct exemplar *x = &exemplars[red_step(700)];
+    x->us = 700;
+    x->wall_ms = 1700000000123;
+    memcpy(x->trace, trace, sizeof x->trace);
+    for (int open = 0; open < 2; open++) {
+        cleanup_buf struct buf out = BUF_INIT;
+        struct exposition e;
+        exposition_init(&e, open == 1);
+        exposition_steps(&e, FAMILY_ROUTE_DURATION, "code=\"2xx\"", steps, 2500000, exemplars);
+        exposition_count(&e, FAMILY_EVENTS, "", 7);
+        exposition_count(&e, FAMILY_CONNECTIONS_TOTAL, "",
+                         8); /* and there is a gauge without _total */
+        exposition_finish(&e, &out);
+        const char *text = buf_str(&out);
+        assert_non_null(strstr(text, "_bucket{code=\"2xx\",le=\"0.000512\"} 0\n"));
+        assert_non_null(strstr(text, open ? "_bucket{code=\"2xx\",le=\"0.001024\"} 3 # {trace_id="
+                                            "\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.0007 "
+                                            "1700000000.123\n"
+                                          : "_bucket{code=\"2xx\",le=\"0.001024\"} 3\n"));
+        assert_non_null(strstr(text, "_bucket{code=\"2xx\",le=\"67.108864\"} 3\n"));
+        assert_non_null(strstr(text, "_bucket{code=\"2xx\",le=\"+Inf\"} 4\n"));
+        assert_non_null(strstr(text, "_sum{code=\"2xx\"} 2.5\n"));
+        assert_non_null(strstr(text, "_count{code=\"2xx\"} 4\n"));
+        assert_non_null(strstr(text, open ? "# TYPE sluice_events counter\nsluice_events_total 7\n"
+                                          : "# TYPE sluice_events_total counter\n"));
+        assert_non_null(strstr(text, open ? "# TYPE sluice_gateway_connections_total unknown\n"
+                                          : "# TYPE sluice_gateway_connections_total counter\n"));
+        size_t len = strlen(text);
+        assert_int_equal(strcmp(text + len - 6, "# EOF\n") == 0, open);
+    }
 }
 
 int main(void)
@@ -92,6 +132,7 @@ int main(void)
         cmocka_unit_test(labels_are_escaped),
         cmocka_unit_test(families_are_kept_together),
         cmocka_unit_test(a_latency_is_in_the_bucket_that_holds_it),
+        cmocka_unit_test(steps_have_exemplars_in_openmetrics_only),
         cmocka_unit_test(nothing_gives_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
