@@ -1,12 +1,10 @@
 /* The certificates of DATA/certs and DATA/acme/certs, for the gateways: read when something there
  * changes, checked, and sent. A pair that does not fit together (one of its files was written, the
  * other not yet) changes nothing: the one before it goes on. */
-#include "control/control_internal.h"
+#include "control/certificates.h"
 
 #include "os/clock.h"
-#include "os/durable.h"
 #include "os/memfd.h"
-#include "tls/tls.h"
 #include "wire/certs.h"
 
 #include <dirent.h>
@@ -20,36 +18,17 @@
 
 enum { LOOK_MS = 1000 };
 
-struct certificate {
-    char name[CERTS_NAME_MAX + 1];
-    bool automatic;     /* by ACME: for the host `name` */
-    bool seen;          /* in this look */
-    uint64_t signature; /* of its files, when they were read */
-    struct buf chain, key;
-    struct tls_pair_info info;
-    char trouble[256]; /* what is wrong with its files now; "" nothing */
-};
-
-struct certificate_folder {
-    int64_t looked_ms;
-    uint64_t signature;   /* of all names, sizes and times; 0: never read */
-    uint64_t version;     /* of what was sent */
-    size_t served;        /* certificates in that */
-    struct map automatic; /* by ACME: host -> struct certificate */
-    bool changed;         /* all of it is due to be sent, whatever the folders say */
-    int fd;               /* that as a memfd; -1: there is none */
-    size_t bytes;
-    struct {
-        struct certificate **items;
-        size_t len, cap;
-    } all;
-};
+static void release_key(struct buf *key)
+{
+    if (key->data != NULL)
+        explicit_bzero(key->data, key->cap);
+    buf_release(key);
+}
 
 static void certificate_free(struct certificate *k)
 {
     buf_release(&k->chain);
-    explicit_bzero(k->key.data, k->key.cap * (k->key.data != NULL));
-    buf_release(&k->key);
+    release_key(&k->key);
     free(k);
 }
 
@@ -70,6 +49,7 @@ static uint64_t sign_file(uint64_t h, int dir, const char *name)
     if (fstatat(dir, name, &st, 0) < 0)
         return h;
     h = mix(h, &st.st_mtim, sizeof st.st_mtim);
+    h = mix(h, &st.st_mode, sizeof st.st_mode);
     h = mix(h, &st.st_size, sizeof st.st_size);
     return mix(h, &st.st_ino, sizeof st.st_ino);
 }
@@ -126,14 +106,30 @@ static struct certificate *find_or_add(struct certificate_folder *f, const char 
     return k;
 }
 
+/* Links are followed: certbot's folders are made of them. */
 static int read_pem(int dir, const char *name, struct buf *out, struct error *err)
 {
     struct stat st;
-    if (fstatat(dir, name, &st, 0) < 0)
+    cleanup_close int fd = openat(dir, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno(err, errno, "%s", name);
+    if (!S_ISREG(st.st_mode))
+        return error_set(err, ERROR_USAGE, "%s is not a regular file", name);
     if (st.st_size > TLS_PEM_MAX)
         return error_set(err, ERROR_USAGE, "%s is larger than 1 MiB", name);
-    return file_read(dir, name, TLS_PEM_MAX, out, err);
+    buf_reserve(out, (size_t)st.st_size); /* no copies of a key where it would grow */
+    while (out->len < (size_t)st.st_size) {
+        ssize_t n = read(fd, out->data + out->len, (size_t)st.st_size - out->len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, errno, "%s", name);
+        if (n == 0)
+            break;
+        out->len += (size_t)n;
+    }
+    out->data[out->len] = '\0';
+    return 0;
 }
 
 static int read_pair(int dir, const char *chain_name, const char *key_name, struct certificate *k,
@@ -158,10 +154,8 @@ static int read_pair(int dir, const char *chain_name, const char *key_name, stru
         chain = (struct buf)BUF_INIT;
         key = old;
     }
-    if (key.data != NULL)
-        explicit_bzero(key.data, key.cap);
     buf_release(&chain);
-    buf_release(&key);
+    release_key(&key);
     free(info);
     return status;
 }
@@ -176,7 +170,7 @@ static void take(struct certificate_folder *f, const char *name, bool automatic,
         return;
     k->seen = true;
     uint64_t signature = sign_file(sign_file(1, dir, chain_name), dir, key_name);
-    if (signature == k->signature)
+    if (signature == k->signature && k->trouble[0] == '\0')
         return;
     k->signature = signature;
     snprintf(before, sizeof before, "%s", k->trouble);
@@ -398,50 +392,4 @@ bool certificates_for(struct control *c, const char *host)
                 return true;
     }
     return false;
-}
-
-/* ---- for people ---- */
-
-/* k NULL: there are no files. */
-static json_t *one_json(const struct control *c, const char *name, const struct certificate *k)
-{
-    char at[WALL_TEXT_SIZE];
-    cleanup_buf struct buf trouble = BUF_INIT;
-    json_t *hosts = json_array();
-    struct certificate_state s = {.there = k != NULL && k->chain.len > 0,
-                                  .automatic = k == NULL || k->automatic,
-                                  .error = k != NULL ? k->trouble : ""};
-    if (s.there) {
-        s.not_before_ms = k->info.not_before_ms;
-        s.not_after_ms = k->info.not_after_ms;
-    }
-    if (s.automatic)
-        acme_state(c, name, &s);
-    certificate_trouble(&s, control_now(), &trouble);
-    for (size_t n = 0; s.there && n < k->info.names_len; n++)
-        json_array_append_new(hosts, json_string(k->info.names[n]));
-    json_t *out = json_pack("{s:s,s:o,s:s?,s:b}", "name", name, "hosts", hosts, "error",
-                            s.error[0] != '\0' ? s.error : NULL, "automatic", s.automatic);
-    json_object_set_new(out, "until",
-                        s.there ? json_string(clock_format_wall(s.not_after_ms, at)) : json_null());
-    json_object_set_new(out, "renewal",
-                        s.renewal_ms != 0 ? json_string(clock_format_wall(s.renewal_ms, at))
-                                          : json_null());
-    json_object_set_new(out, "trouble",
-                        trouble.len > 0 ? json_string(buf_str(&trouble)) : json_null());
-    return out;
-}
-
-json_t *certificates_json(const struct control *c)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; c->certificates != NULL && i < c->certificates->all.len; i++) {
-        const struct certificate *k = c->certificates->all.items[i];
-        json_array_append_new(list, one_json(c, k->name, k));
-    }
-    const char *host;
-    for (size_t i = 0; (host = acme_host_at(c, i)) != NULL; i++)
-        if (find(c->certificates, host, true) == NULL)
-            json_array_append_new(list, one_json(c, host, NULL));
-    return list;
 }

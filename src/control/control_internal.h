@@ -13,7 +13,7 @@
  *              hook.c build, release, smoke, stop.before, run
  *   routes     orders.c maintenance, faults; routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
  *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
- *              them; certificate_trouble.c what is wrong with one;
+ *              them; certificates_view.c, certificate_trouble.c what is said about them;
  *              tcp_listeners.c the addresses of TCP routes -> guardian
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
  *              marks.c its counts from one controller to the next;
@@ -635,7 +635,10 @@ struct tls_pair_info;
 /* Of the host's certificate by ACME; NULL: there is none that can be used. */
 const struct tls_pair_info *certificates_automatic(const struct control *c, const char *host);
 bool certificates_for(struct control *c, const char *host); /* there is one that names it */
+/* certificates_view.c */
+struct exposition;
 json_t *certificates_json(const struct control *c);
+void certificates_expose(const struct control *c, struct exposition *e);
 void certificates_release(struct control *c);
 
 /* certificate_trouble.c */

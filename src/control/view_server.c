@@ -229,6 +229,7 @@ void control_metrics(struct control *c, bool openmetrics, struct buf *out)
         exposition_count(&e, FAMILY_ROLLOUTS, buf_str(&labels), c->rollouts_ended[i]);
     }
     expose_gateways(&e, c);
+    certificates_expose(c, &e);
     expose_access_log(&e, c);
     for (size_t i = 0; i < c->apps.len; i++)
         expose_app(&e, c->apps.items[i]);

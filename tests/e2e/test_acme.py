@@ -81,6 +81,8 @@ def test_all_that_the_file_says(auto):
     wait_until(lambda: [kind for kind, _ in t.events()] == ["certificate-obtained"] * 2, 5, "it is told")
     assert t.certificates()["shop.test"]["renewal"] and t.trouble() == ""
     wait_until(lambda: t.server.get("/", Host="shop.test").status == 308, 5, "now it redirects")
+    until = ssl.cert_time_to_seconds(got["notAfter"])
+    assert t.server.metric("sluice_certificate_expiry_timestamp_seconds", certificate="www.shop.test", automatic="true") == until
     for path in t.folder.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     # a restart orders nothing
@@ -193,6 +195,9 @@ def test_who_looks_sees_the_proof_and_nobody_else(fake):
     assert proof(t, "unknown.test").status == 404
     assert t.server.get("/", Host="shop.test").status == 200  # it does not redirect yet
     assert "is being obtained" in t.trouble()
+    t.app.command("stop")
+    assert proof(t).body == answer.body  # others wait for an instance
+    t.app.command("start")
     # another gateway knows it as soon as it is there
     old = t.server.kill("gateway")
     wait_until(lambda: t.server.pid("gateway") != old and proof(t).body == answer.body, 15, "it knows")

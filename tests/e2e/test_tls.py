@@ -177,8 +177,12 @@ def test_all_layouts_of_the_folder(tls):
     live = tls.folder / "live.test"
     live.mkdir()
     certificate(tls.made / "live", "live.test")
-    shutil.copy2(tls.made / "live.crt", live / "fullchain.pem")
-    shutil.copy2(tls.made / "live.key", live / "privkey.pem")
+    archive = tls.made / "archive"  # certbot's own are links
+    archive.mkdir()
+    shutil.copy2(tls.made / "live.crt", archive / "fullchain1.pem")
+    shutil.copy2(tls.made / "live.key", archive / "privkey1.pem")
+    (live / "fullchain.pem").symlink_to(archive / "fullchain1.pem")
+    (live / "privkey.pem").symlink_to(archive / "privkey1.pem")
     certificate(tls.made / "one", "one.test")
     one = tls.folder / "one.pem"
     one.touch(0o600)

@@ -145,6 +145,13 @@ static void sizes_and_a_full_disk_are_shown(void **state)
     view_server_troubles(j, &plain, &out);
     assert_int_equal(out.len, 0);
     json_decref(j);
+    j = parse("{\"degraded\":null,\"certificates\":[{\"name\":\"fine\",\"trouble\":null},"
+              "{\"name\":\"shop.test\",\"trouble\":\"expires in 3d\\u001b[2J\"}]}");
+    view_server_troubles(j, &plain, &out);
+    assert_non_null(strstr(buf_str(&out), "\nthe certificate shop.test expires in 3d"));
+    assert_null(strchr(buf_str(&out), '\033'));
+    assert_null(strstr(buf_str(&out), "fine"));
+    json_decref(j);
 }
 
 static void what_is_built_is_said(void **state)
