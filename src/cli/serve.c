@@ -104,6 +104,16 @@ static int read_tcp_routes(const char *value, struct boot *b, struct error *err)
     return 0;
 }
 
+static int read_number(const char *option, const char *value, int64_t *out, struct error *err)
+{
+    uint64_t number;
+    if (parse_u64(value, UINT32_MAX, &number) < 0 || number == 0)
+        return error_set(err, ERROR_USAGE, "%s %s: expected a number of connections, from 1 on",
+                         option, value);
+    *out = (int64_t)number;
+    return 0;
+}
+
 static int set_option(struct serve *s, enum option_id id, const char *value, struct error *err)
 {
     switch (id) {
@@ -119,6 +129,12 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     case OPTION_ACME_DIRECTORY:
     case OPTION_ACME_EMAIL:
     case OPTION_ACME_CA: return serve_read_acme(id, value, &s->boot, err);
+    case OPTION_PROXY_PROTOCOL: s->boot.proxy_protocol = 1; return 0;
+    case OPTION_MAX_CONNECTIONS:
+        return read_number("--max-connections", value, &s->boot.max_connections, err);
+    case OPTION_MAX_PER_CLIENT:
+        return read_number("--max-connections-per-client", value,
+                           &s->boot.max_connections_per_client, err);
     case OPTION_STOP_APPS: s->boot.stop_apps = 1; return 0;
     default: return 0; /* --json, --no-color: every verb takes them; serve prints plain lines */
     }
@@ -132,6 +148,10 @@ static int read_arguments(struct serve *s, int argc, char **argv, struct error *
     for (unsigned i = 0; i < o.each_len; i++)
         if (set_option(s, o.each[i].id, o.each[i].value, err) < 0)
             return -1;
+    if (s->boot.proxy_protocol != 0 && s->boot.trusted_proxies[0] == '\0')
+        return error_set(err, ERROR_USAGE,
+                         "--proxy-protocol: whose headers are believed? --trusted-proxies says so "
+                         "(0.0.0.0/0,::/0: everybody's)");
     return 0;
 }
 

@@ -51,6 +51,12 @@
       "whose X-Forwarded-For is believed")                                                         \
     X(OPTION_ACCESS_LOG, 0, "access-log", "FILE",                                                  \
       "a JSON line for each request; - is standard output")                                        \
+    X(OPTION_PROXY_PROTOCOL, 0, "proxy-protocol", NULL,                                            \
+      "connections from --trusted-proxies begin with a PROXY protocol header, version 1 or 2")     \
+    X(OPTION_MAX_CONNECTIONS, 0, "max-connections", "N",                                           \
+      "open connections of clients (default: as many as the limit of descriptors allows)")         \
+    X(OPTION_MAX_PER_CLIENT, 0, "max-connections-per-client", "N",                                 \
+      "open connections of one address or IPv6 /64; more are reset (default: any number)")         \
     X(OPTION_STOP_APPS, 0, "stop-apps", NULL, "stop the apps too when the server stops")           \
     X(OPTION_LOG_LEVEL, 0, "log-level", "LEVEL",                                                   \
       "debug, info, warn or error: what is written on stderr (default info)")                      \
@@ -101,7 +107,8 @@ enum option_id {
     X(serve, "", 0, 0,                                                                             \
       OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(TCP_ROUTES) |                  \
           OPT(ACME_DIRECTORY) | OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) | OPT(WORKERS) |         \
-          OPT(TRUSTED_PROXIES) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                \
+          OPT(TRUSTED_PROXIES) | OPT(PROXY_PROTOCOL) | OPT(MAX_CONNECTIONS) |                      \
+          OPT(MAX_PER_CLIENT) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                 \
       "run the server: guardian, controller and gateway")                                          \
     X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \
       "write a commented sluice.yaml for the project in this folder")                              \

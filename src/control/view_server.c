@@ -179,8 +179,27 @@ static void expose_app(struct exposition *e, struct app *a)
         expose_instance(e, a, a->instances.items[i]);
 }
 
+static uint64_t sum_of(const struct metrics_view *v, size_t offset)
+{
+    uint64_t sum = 0;
+    for (uint32_t w = 0; w < v->workers_len; w++)
+        sum +=
+            atomic_load_explicit((metric *)((char *)&v->workers[w] + offset), memory_order_relaxed);
+    return sum;
+}
+
 static void expose_gateways(struct exposition *e, const struct control *c)
 {
+    static const struct {
+        enum exposition_family family;
+        size_t offset;
+    } counters[] = {
+        {FAMILY_CONNECTIONS, offsetof(struct metrics_worker, connections)},
+        {FAMILY_CONNECTIONS_TOTAL, offsetof(struct metrics_worker, connections_total)},
+        {FAMILY_CONNECTIONS_REFUSED, offsetof(struct metrics_worker, connections_refused)},
+        {FAMILY_CONNECTIONS_RECLAIMED, offsetof(struct metrics_worker, connections_reclaimed)},
+        {FAMILY_SHED, offsetof(struct metrics_worker, shed)},
+    };
     for (size_t i = 0; i < c->gateways.len; i++) {
         const struct gateway *g = c->gateways.items[i];
         const struct metrics_view *v = gateway_link_metrics(g->link);
@@ -188,15 +207,11 @@ static void expose_gateways(struct exposition *e, const struct control *c)
             continue;
         char number[32];
         cleanup_buf struct buf labels = BUF_INIT;
-        uint64_t open = 0, total = 0;
-        for (uint32_t w = 0; w < v->workers_len; w++) {
-            open += atomic_load_explicit(&v->workers[w].connections, memory_order_relaxed);
-            total += atomic_load_explicit(&v->workers[w].connections_total, memory_order_relaxed);
-        }
         snprintf(number, sizeof number, "%llu", (unsigned long long)g->generation);
         exposition_label(&labels, "generation", number);
-        exposition_count(e, FAMILY_CONNECTIONS, buf_str(&labels), open);
-        exposition_count(e, FAMILY_CONNECTIONS_TOTAL, buf_str(&labels), total);
+        for (size_t k = 0; k < COUNT_OF(counters); k++)
+            exposition_count(e, counters[k].family, buf_str(&labels),
+                             sum_of(v, counters[k].offset));
         exposition_count(e, FAMILY_SNAPSHOT, buf_str(&labels), g->applied);
     }
 }

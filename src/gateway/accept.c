@@ -139,38 +139,65 @@ void accept_stop(struct worker *w)
     timer_cancel(&w->timers, &w->accept_timer);
 }
 
-void accept_event(struct worker *w, struct listener *l)
+bool accept_full(const struct gateway *g)
+{
+    if (atomic_load_explicit(&g->open_fds, memory_order_relaxed) >= g->limits.descriptors)
+        return true;
+    uint64_t clients = 0;
+    for (uint32_t i = 0; g->max_connections > 0 && i < g->workers_len; i++)
+        clients += atomic_load_explicit(&g->blocks[i].connections, memory_order_relaxed);
+    return g->max_connections > 0 && clients >= g->max_connections;
+}
+
+/* true: there is room after all. Who idles here makes it; else new ones wait in the listeners'
+ * queues, and the other workers look for idle ones of theirs. */
+static bool make_room(struct worker *w)
+{
+    if (reclaim(w))
+        return true;
+    accept_pause(w);
+    for (uint32_t i = 0; i < w->gateway->workers_len; i++)
+        if (i != w->index)
+            worker_wake(&w->gateway->workers[i]);
+    return false;
+}
+
+static void take(struct worker *w, const struct listener *l, int fd,
+                 const struct sockaddr_storage *peer)
 {
     struct gateway *g = w->gateway;
+    atomic_fetch_add_explicit(&g->open_fds, 1, memory_order_relaxed);
+    struct client *c = l->tcp == NULL ? client_new(w, fd, peer, l->tls) : NULL;
+    if (l->tcp != NULL ? stream_accept(w, fd, peer, l->tcp) < 0 : c == NULL) {
+        close(fd);
+        atomic_fetch_sub_explicit(&g->open_fds, 1, memory_order_relaxed);
+        accept_pause(w);
+    } else if (c != NULL && c->state != CLIENT_PROXY && !client_enter(c)) {
+        stats_add(&w->metrics->connections_refused, 1);
+        client_reset(c);
+    }
+}
+
+void accept_event(struct worker *w, struct listener *l)
+{
     for (int i = 0; i < ACCEPTS && w->accepting; i++) {
-        if (atomic_load_explicit(&g->open_fds, memory_order_relaxed) >= g->limits.descriptors) {
-            accept_pause(w);
+        if (accept_full(w->gateway) && !make_room(w))
             return;
-        }
         struct sockaddr_storage peer;
         socklen_t len = sizeof peer;
         int fd =
             accept4(l->endpoint.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            /* EMFILE, ENFILE, ENOBUFS, ENOMEM: it would come up again at once, and spin. Others are
-             * of that one connection (accept(2)). */
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                accept_pause(w);
-            if (errno == EINTR || errno == ECONNABORTED)
+            /* For want of room: it would come up again at once, and spin. Others are of that one
+             * connection (accept(2)). */
+            bool room = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+            if (errno == EINTR || errno == ECONNABORTED || (room && make_room(w)))
                 continue;
             return;
         }
-        if (l->tls && !tls_possible(g)) { /* nothing could be said to it */
+        if (l->tls && !tls_possible(w->gateway)) /* nothing could be said to it */
             close(fd);
-            continue;
-        }
-        atomic_fetch_add_explicit(&g->open_fds, 1, memory_order_relaxed);
-        if (l->tcp != NULL ? stream_accept(w, fd, &peer, l->tcp) < 0
-                           : client_new(w, fd, &peer, l->tls) == NULL) {
-            close(fd);
-            atomic_fetch_sub_explicit(&g->open_fds, 1, memory_order_relaxed);
-            accept_pause(w);
-            return;
-        }
+        else
+            take(w, l, fd, &peer);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "gateway/h2.h"
+#include "gateway/peers.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
 
@@ -122,23 +123,37 @@ ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len)
 /* ---- a client's life
  * ----------------------------------------------------------------------------------- */
 
+static const uint8_t ipv4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+void client_set_peer(struct client *c, const uint8_t address[ADDRESS_BYTES])
+{
+    const struct gateway *g = c->worker->gateway;
+    bool ipv4 = memcmp(address, ipv4_prefix, sizeof ipv4_prefix) == 0;
+    memcpy(c->peer, address, sizeof c->peer);
+    inet_ntop(ipv4 ? AF_INET : AF_INET6, address + (ipv4 ? 12 : 0), c->address, sizeof c->address);
+    c->address_len = (uint8_t)strlen(c->address);
+    c->trusted = address_in(g->trusted, g->trusted_len, c->peer);
+}
+
 static void note_peer(struct client *c, const struct sockaddr_storage *peer)
 {
-    static const uint8_t ipv4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+    uint8_t address[ADDRESS_BYTES];
     if (peer->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
-        memcpy(c->peer, ipv4_prefix, sizeof ipv4_prefix);
-        memcpy(c->peer + 12, &in->sin_addr, 4);
-        inet_ntop(AF_INET, &in->sin_addr, c->address, sizeof c->address);
-    } else if (peer->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
-        memcpy(c->peer, &in6->sin6_addr, sizeof c->peer);
-        inet_ntop(AF_INET6, &in6->sin6_addr, c->address, sizeof c->address);
+        memcpy(address, ipv4_prefix, sizeof ipv4_prefix);
+        memcpy(address + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
     } else {
-        memcpy(c->address, "unknown", 8);
+        memcpy(address, &((const struct sockaddr_in6 *)peer)->sin6_addr, sizeof address);
     }
-    c->address_len = (uint8_t)strlen(c->address);
-    c->trusted = address_in(c->worker->gateway->trusted, c->worker->gateway->trusted_len, c->peer);
+    client_set_peer(c, address);
+}
+
+bool client_enter(struct client *c)
+{
+    struct peers *peers = c->worker->gateway->peers;
+    if (peers == NULL || c->trusted)
+        return true;
+    c->counted = peers_enter(peers, c->peer);
+    return c->counted != NULL;
 }
 
 static void client_timeout(struct timer *t);
@@ -162,6 +177,7 @@ struct client *client_new(struct worker *w, int fd, const struct sockaddr_storag
         return NULL;
     }
     note_peer(c, peer);
+    c->state = w->gateway->proxy_protocol && c->trusted ? CLIENT_PROXY : CLIENT_HEAD;
     link_init(&c->ready);
     link_before(&w->clients, &c->link);
     stats_add(&w->metrics->connections, 1);
@@ -211,6 +227,8 @@ void client_close(struct client *c)
         h2_stream_leave(c->endpoint.stream);
     } else {
         stats_add(&w->metrics->connections, -1);
+        if (c->counted != NULL)
+            peers_leave(w->gateway->peers, c->counted);
         atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
     }
     worker_retire(w, &c->endpoint);
@@ -392,6 +410,10 @@ void client_run(struct client *c)
         if (c->endpoint.dead)
             return;
         switch ((enum client_state)c->state) {
+        case CLIENT_PROXY:
+            if (!proxied_read(c))
+                return;
+            break;
         case CLIENT_HEAD:
             if (!read_head(c))
                 return;
@@ -440,6 +462,7 @@ static void client_timeout(struct timer *t)
         if (!c->endpoint.dead)
             client_later(c);
         break;
+    case CLIENT_PROXY:
     case CLIENT_ANSWER:
     case CLIENT_LINGER: client_close(c); break;
     case CLIENT_H2: h2_timeout(c); break;

@@ -25,6 +25,7 @@ enum { ADDRESS_TEXT = 46, REPLAY_MAX = 64 << 10, TURN_STEPS = 16, REDIRECT_MAX =
  * --------------------------------------------------------------------------- */
 
 enum client_state {
+    CLIENT_PROXY,  /* a trusted proxy's, which says first for whom it is (proxied.c) */
     CLIENT_HEAD,   /* idle, or reading a head */
     CLIENT_BUSY,   /* an exchange runs */
     CLIENT_ANSWER, /* the gateway's own answer is being sent */
@@ -55,13 +56,21 @@ struct client {
     struct chunk *out; /* heads and own answers to be sent, before what upstream.in has */
     struct exchange *exchange;
     struct h2_session *h2; /* CLIENT_H2 */
+    struct peer *counted;  /* peers.h; NULL: it does not count for anybody */
 };
 
-/* tls: with a handshake first. NULL: no memory, no certificate; fd stays the caller's. */
+/* tls: with a handshake first. NULL: no memory, no certificate; fd stays the caller's. It does not
+ * count for its client yet. */
 struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer, bool tls);
 /* One request on a connection that carries many: from the same peer, with
  * a timer of its own. s stays the caller's. NULL: no memory. */
 struct client *client_of_stream(struct client *connection, struct h2_stream *s);
+/* Counts the connection for its client. false: it has too many already. Trusted proxies may have
+ * any number: they speak for many. */
+bool client_enter(struct client *c);
+void client_set_peer(struct client *c, const uint8_t address[ADDRESS_BYTES]);
+/* proxied.c: CLIENT_PROXY becomes CLIENT_HEAD, or is reset (true); false: more has to come. */
+bool proxied_read(struct client *c);
 void client_event(struct client *c, uint32_t events);
 void client_run(struct client *c);    /* goes on with whatever it can */
 void client_close(struct client *c);  /* at once; an exchange must be gone before */

@@ -101,9 +101,25 @@ void exchange_parse_kept(const struct exchange *x, struct http1_head *h, const c
     ASSERT(e == HTTP1_OK);
 }
 
+/* Before any work is spent on it. Its connection ends too, which is work that does not come back.
+ */
+static void shed(struct client *c)
+{
+    struct worker *w = c->worker;
+    stats_add(&w->metrics->shed, 1);
+    if (overload_memory(&w->chunks))
+        reclaim(w); /* who takes nothing of an answer holds a buffer */
+    if (!c->endpoint.dead)
+        client_refuse(c, 503, "the gateway has too much to do");
+}
+
 void exchange_start(struct client *c, const struct http1_head *h, const char *p)
 {
     struct worker *w = c->worker;
+    if (overload_late(&w->overload, w->now_ms) || overload_memory(&w->chunks)) {
+        shed(c);
+        return;
+    }
     struct exchange *x = exchange_new(c, h, p);
     struct chunk *head = x != NULL ? forward_request(c, h, p) : NULL;
     if (head == NULL) { /* out of memory: this connection pays */

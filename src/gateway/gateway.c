@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "gateway/certificates.h"
 #include "gateway/control.h"
+#include "gateway/peers.h"
 #include "gateway/sandbox.h"
 #include "os/listen.h"
 #include "os/privileges.h"
@@ -174,9 +175,13 @@ static int set_up(struct gateway *g, struct boot *boot, struct error *err)
     if (boot->access_log[0] != '\0' &&
         (g->access = access_rings_make(g->workers_len, &g->access_fd, err)) == NULL)
         return -1;
+    g->proxy_protocol = boot->proxy_protocol != 0;
+    g->max_connections = (uint32_t)boot->max_connections;
     g->rates = rates_new();
-    if (g->rates == NULL)
-        return error_set(err, ERROR_FAILED, "no memory for the rate limits");
+    if (boot->max_connections_per_client > 0)
+        g->peers = peers_new((uint32_t)boot->max_connections_per_client);
+    if (g->rates == NULL || (boot->max_connections_per_client > 0 && g->peers == NULL))
+        return error_set(err, ERROR_FAILED, "no memory for the clients' limits");
     control_first_table(g, boot);
     if (privileges_drop(boot->gateway_uid, boot->gateway_gid, err) < 0)
         return -1;
@@ -219,6 +224,7 @@ int gateway_main(struct boot *boot)
     }
     free(g->workers);
     rates_free(g->rates);
+    peers_free(g->peers);
     table_free(atomic_load(&g->table));
     munmap(g->metrics, metrics_bytes(g->workers_len));
     access_rings_close(g->access, g->workers_len);

@@ -27,6 +27,8 @@ enum h2_sign h2_sign(const struct client *c);
 void h2_begin(struct client *c);
 void h2_run(struct client *c);
 void h2_timeout(struct client *c);
+/* Says good-bye to a connection without streams that has been idle for so long. */
+bool h2_leave_if_idle(struct client *c, uint32_t idle_ms);
 void h2_drain(struct worker *w);    /* the worker takes no new requests: tells all clients */
 void h2_send_all(struct worker *w); /* the end of a turn */
 

@@ -192,6 +192,16 @@ void h2_timeout(struct client *c)
     h2_unsent(s);
 }
 
+bool h2_leave_if_idle(struct client *c, uint32_t idle_ms)
+{
+    struct h2_session *s = c->h2;
+    if (s->phase == H2_ENDING || s->streams_len > 0 ||
+        s->worker->now_ms < s->idle_from_ms + idle_ms)
+        return false;
+    good_bye(s, NGHTTP2_NO_ERROR);
+    return true;
+}
+
 /* ---- bytes
  * -----------------------------------------------------------------------------------------------
  */

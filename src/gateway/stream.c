@@ -35,6 +35,11 @@ int stream_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
     struct client *c = client_new(w, fd, peer, false);
     if (c == NULL)
         return -1;
+    if (!client_enter(c)) {
+        stats_add(&w->metrics->connections_refused, 1);
+        client_reset(c);
+        return 0;
+    }
     struct exchange *x = exchange_make(c);
     if (x == NULL) {
         client_reset(c);

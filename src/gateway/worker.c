@@ -84,6 +84,7 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     w->now_ms = w->started_ms = worker_now_us(w) / 1000;
     trace_seed(&w->trace);
     w->chunks.limit = g->limits.worker_memory;
+    w->overload.caught_up_ms = w->now_ms;
     timers_init(&w->timers, w->now_ms);
     timer_init(&w->hold_timer, hold_tick);
     timer_init(&w->sweep_timer, upstream_sweep);
@@ -159,6 +160,8 @@ static void woken(struct worker *w)
     while (read(w->wake, &n, sizeof n) > 0)
         ;
     accept_sync(w);
+    if (accept_full(w->gateway)) /* another worker found no room for a client */
+        reclaim(w);
     if (!w->draining && atomic_load(&w->gateway->draining)) {
         w->draining = true;
         accept_stop(w);
@@ -221,6 +224,7 @@ static void turn(struct worker *w, struct epoll_event *events)
     atomic_store_explicit(&w->turns, w->turns + 1, memory_order_relaxed);
     go_online(w);
     ASSERT(n >= 0 || errno == EINTR);
+    overload_turn(&w->overload, n == EVENTS, w->now_ms);
     if (n > 1)
         idle_first(events, n);
     for (int i = 0; i < n; i++)

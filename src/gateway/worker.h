@@ -6,6 +6,7 @@
 #include "gateway/budget.h"
 #include "gateway/chunk.h"
 #include "gateway/link.h"
+#include "gateway/overload.h"
 #include "gateway/repeats.h"
 #include "gateway/table.h"
 #include "gateway/timers.h"
@@ -66,6 +67,9 @@ struct gateway {
     atomic_bool certificates_known;    /* the controller has said */
     atomic_bool proving;               /* a CA looks at hosts (proofs.h) */
     struct rates *rates;
+    struct peers *peers;      /* NULL: a client may have any number of connections */
+    bool proxy_protocol;      /* trusted peers begin with a header */
+    uint32_t max_connections; /* of clients; 0: as the descriptors allow */
 };
 
 enum endpoint_kind { ENDPOINT_LISTENER, ENDPOINT_WAKE, ENDPOINT_CLIENT, ENDPOINT_UPSTREAM };
@@ -120,6 +124,7 @@ struct worker {
     struct access_writer *access; /* NULL: no access log */
     struct trace_random trace;
     struct repeats repeats;
+    struct overload overload;
     struct budget budgets[METRICS_REQUEST_SLOTS]; /* of retries, by share */
     uint64_t started_ms;
     uint64_t ejections_seen;   /* of gateway.ejections_made */
@@ -144,5 +149,11 @@ void accept_event(struct worker *w, struct listener *l);
 void accept_pause(struct worker *w); /* out of descriptors or memory: for a moment */
 void accept_stop(struct worker *w);  /* for good: drain */
 void accept_resume(struct timer *t);
+
+/* reclaim.c: closes some connections that wait for their client, idle ones and stalled ones, those
+ * that came first before others. false: there is none. */
+bool reclaim(struct worker *w);
+/* No descriptor is left for one more client, or as many are open as may be. */
+bool accept_full(const struct gateway *g);
 
 #endif

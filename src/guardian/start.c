@@ -141,6 +141,12 @@ int become(const struct guardian *g, int binary_fd, struct error *err)
     if (b->acme_ca[0] != '\0')
         add(&w, "--acme-ca", b->acme_ca);
     add(&w, "--tcp-routes", b->tcp_routes);
+    if (b->proxy_protocol != 0)
+        add(&w, "--proxy-protocol", NULL);
+    if (b->max_connections != 0)
+        add_number(&w, "--max-connections", b->max_connections);
+    if (b->max_connections_per_client != 0)
+        add_number(&w, "--max-connections-per-client", b->max_connections_per_client);
     static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
     add(&w, "--log-level", LEVELS[b->log_level]);
     if (b->stop_apps != 0)

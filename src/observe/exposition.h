@@ -133,6 +133,14 @@
       "Client connections that are open.")                                                         \
     X(FAMILY_CONNECTIONS_TOTAL, "sluice_gateway_connections_total", "counter", "generation",       \
       "Client connections that were accepted.")                                                    \
+    X(FAMILY_CONNECTIONS_REFUSED, "sluice_gateway_connections_refused_total", "counter",           \
+      "generation",                                                                                \
+      "Client connections that were reset: too many of one client, or without a PROXY header.")    \
+    X(FAMILY_CONNECTIONS_RECLAIMED, "sluice_gateway_connections_reclaimed_total", "counter",       \
+      "generation",                                                                                \
+      "Client connections that were closed to make room, while they waited for their client.")     \
+    X(FAMILY_SHED, "sluice_gateway_requests_shed_total", "counter", "generation",                  \
+      "Requests that were answered 503 because the gateway had too much to do.")                   \
     X(FAMILY_SNAPSHOT, "sluice_gateway_snapshot_version", "gauge", "generation",                   \
       "Version of the routing snapshot in use.")                                                   \
     X(FAMILY_ACCESS_LINES, "sluice_access_log_lines_total", "counter", "",                         \

@@ -55,7 +55,10 @@ struct boot_listener {
     X(owner_uid, 0, UINT32_MAX)    /* of the data folder: who may use the control sockets */       \
     X(gateway_uid, -1, UINT32_MAX) /* who the gateway drops to; -1: stays who it is */             \
     X(gateway_gid, -1, UINT32_MAX)                                                                 \
-    X(stop_apps, 0, 1)             /* guardian: apps end with the server */                        \
+    X(proxy_protocol, 0, 1)           /* trusted proxies begin with a header (wire/proxy.h) */     \
+    X(max_connections, 0, UINT32_MAX) /* of clients, in a gateway; 0: as its descriptors allow */  \
+    X(max_connections_per_client, 0, UINT32_MAX) /* 0: no limit */                                 \
+    X(stop_apps, 0, 1)                           /* guardian: apps end with the server */          \
     X(use_previous_snapshot, 0, 1) /* gateway: the newest snapshot is suspected of killing it */
 
 /* X(name): -1 where there is none. */

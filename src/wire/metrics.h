@@ -113,7 +113,11 @@ struct metrics_worker {
     /* The table version that this worker has seen at the top of its loop; METRICS_OFFLINE while it
      * waits for events (it holds no pointer into any table then). Sequentially consistent. */
     metric seen_version;
-    metric connections, connections_total, pad[5]; /* clients: gauge, counter */
+    metric connections, connections_total; /* clients: gauge, counter */
+    metric connections_refused;            /* one more than a client may have, or no PROXY header */
+    metric connections_reclaimed;          /* that waited for their client, closed to make room */
+    metric shed; /* requests that were answered 503 because this worker had too much to do */
+    metric pad[2];
     struct request_slot requests[METRICS_REQUEST_SLOTS];
     struct instance_slot instances[METRICS_INSTANCE_SLOTS];
     struct red_slot red[METRICS_REQUEST_SLOTS];

@@ -12,6 +12,7 @@
  *   red SLOT CLASS (requests, microseconds), exemplar SLOT CLASS (trace, microseconds; or none)
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
  *   access (the next line of the access log, or none)
+ *   worker NAME (refused, reclaimed, shed)
  *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
  *   close-listener [tcp:]HOST:PORT
  */
@@ -312,6 +313,19 @@ static void tell_red(const struct metrics_view *v, char **w)
     printf("no such class\n");
 }
 
+static uint64_t worker_metric(const struct metrics_view *v, const char *name)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < v->workers_len; i++) {
+        const struct metrics_worker *w = &v->workers[i];
+        const metric *m = strcmp(name, "refused") == 0     ? &w->connections_refused
+                          : strcmp(name, "reclaimed") == 0 ? &w->connections_reclaimed
+                                                           : &w->shed;
+        sum += atomic_load((metric *)m);
+    }
+    return sum;
+}
+
 static void take_over(int control)
 {
     struct gatewayctl_message m = {.magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_TAKE_OVER};
@@ -407,6 +421,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         for (uint32_t i = 0; i < v->workers_len; i++)
             sum += atomic_load(&v->workers[i].connections);
         printf("%llu\n", (unsigned long long)sum);
+    } else if (strcmp(words[0], "worker") == 0) {
+        printf("%llu\n", (unsigned long long)worker_metric(v, words[1]));
     } else if (strcmp(words[0], "access") == 0) {
         tell_access();
     } else if (strcmp(words[0], "ejected") == 0) {
@@ -449,6 +465,9 @@ int main(int argc, char **argv)
         boot.gateway_uid = boot.gateway_gid = strtol(uid, NULL, 10);
     boot_set(&boot.access_log, word(argv, argc, "access", ""));
     boot_set(&boot.trusted_proxies, word(argv, argc, "trusted", ""));
+    boot.proxy_protocol = number(argv, argc, "proxy", 0);
+    boot.max_connections = number(argv, argc, "max", 0);
+    boot.max_connections_per_client = number(argv, argc, "max_per_client", 0);
     if (listen_open(&boot.listeners[0], word(argv, argc, "listen", "127.0.0.1:0"),
                     (uint32_t)boot.workers, &err) < 0)
         fail("listen", &err);
