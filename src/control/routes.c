@@ -261,6 +261,7 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->timeout_ms = (uint32_t)spec->timeout_ms;
     route->retries = spec->retries;
     /* Who is sent to a host that has no certificate yet gets nothing at all. */
+    route->h2c = spec->h2c;
     route->redirect_https =
         spec->redirect_https && (!spec->tls_auto || certificates_for(b->control, spec->host));
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);

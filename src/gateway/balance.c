@@ -1,5 +1,5 @@
 /* Instances as one worker sees them, and the choice among them. */
-#include "gateway/conn.h"
+#include "gateway/h2.h"
 
 #include "base/assert.h"
 #include "gateway/outlier.h"
@@ -17,12 +17,14 @@ static void forget(struct worker *w, struct instance *i)
     free(i);
 }
 
-static void close_idle(struct instance *i)
+/* all: those that finish something, too. */
+static void close_idle(struct instance *i, bool all)
 {
     /* The last close may free the instance, when nothing else holds it. */
     i->connections++;
     while (!link_alone(&i->idle))
         upstream_close(link_owner(i->idle.next, struct upstream, link));
+    h2_origin_unlist(i, all);
     i->connections--;
 }
 
@@ -54,6 +56,8 @@ static struct instance *instance_get(struct worker *w, const struct snapshot_poo
     i->slow_start_ms = w->table->slow_start_ms[pool];
     outlier_begin(w, i, s->ready_at_ms);
     link_init(&i->idle);
+    link_init(&i->h2);
+    i->h2_streams = UINT32_MAX;
     link_before(&w->instance_list, &i->link);
     w->instances[s->slot] = i;
     return i;
@@ -72,7 +76,7 @@ static void sync_instance(struct worker *w, struct instance *i)
         i->drain_deadline_ms = 0;
         return;
     }
-    close_idle(i);
+    close_idle(i, false);
     /* The slot may be given to another one now; those that still run here hold `i` themselves. */
     if (index != 0 && w->instances[i->slot] == i)
         w->instances[i->slot] = NULL;
@@ -104,7 +108,7 @@ void balance_release(struct worker *w)
         struct instance *i = link_owner(l, struct instance, link);
         next = l->next;
         i->listed = false;
-        close_idle(i);
+        close_idle(i, true);
         forget(w, i);
     }
 }

@@ -120,6 +120,8 @@ struct instance {
     uint64_t identity;
     struct link link;                     /* worker.instance_list */
     struct link idle;                     /* struct upstream, the one used last first */
+    struct link h2;                       /* struct h2_origin */
+    uint32_t h2_streams;                  /* at once, by what it said last */
     uint32_t connections;                 /* that refer to this */
     uint32_t keepalive_ms;                /* by the snapshot */
     uint32_t learned_ms;                  /* by a close that was seen; 0: none */
@@ -150,6 +152,8 @@ struct upstream {
  * descriptor or memory is left (*local: not the instance's fault). fresh: not an idle one. */
 struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
                                bool *local);
+/* A socket that is connected, or connecting. -1: errno. */
+int upstream_connect(uint16_t port, bool *connecting);
 void upstream_event(struct upstream *u, uint32_t events);
 void upstream_idle_event(
     struct upstream *u);                /* something happened to a connection without exchange */
@@ -207,6 +211,7 @@ struct exchange {
     bool fault_tried;              /* an injected fault has struck, or not */
     bool stream;                   /* of a TCP route: a connection's bytes; path is its listener */
     bool forwarded;                /* for_whom is known */
+    bool h2c;                      /* its instances speak HTTP/2 */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
     bool watched;                  /* for outliers */
     bool rescued;                  /* a retry hid a failed answer of an instance */

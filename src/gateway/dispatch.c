@@ -1,5 +1,6 @@
 /* Where a request goes: route, pool, instance; or the hold; or an answer of our own. */
 #include "gateway/access.h"
+#include "gateway/h2.h"
 
 #include "base/assert.h"
 #include "gateway/guard.h"
@@ -128,7 +129,8 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
     bool fresh = x->attempts > 0 || x->stream;
-    struct upstream *u = upstream_open(w, i, x->replayable, fresh, local);
+    struct upstream *u = x->h2c ? h2_upstream_open(w, i, local)
+                                : upstream_open(w, i, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
     if (u == NULL) {
@@ -143,6 +145,10 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     }
     u->exchange = x;
     x->upstream = u;
+    if (x->h2c && x->kept != NULL && !x->sent_any)
+        x->keeping = true; /* a stream may be refused by itself, and then is sent again */
+    if (x->h2c && x->attempts > 1)
+        client_later(x->client); /* its connection may be there, and make no event */
     x->instance_slot = i->slot;
     x->share_slot = c->share->slot;
     stats_request(w, x->share_slot, REQUESTS_IN_FLIGHT, 1);
@@ -207,6 +213,7 @@ static void take_route(struct exchange *x, const struct table_route *r)
     x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms
                     : x->stream              ? UINT32_MAX
                                              : 60000;
+    x->h2c = r->route->h2c != 0;
     x->hsts_s = x->secure ? r->route->hsts_s : 0;
     if (x->access != NULL)
         access_routed(x, r);

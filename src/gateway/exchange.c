@@ -1,6 +1,7 @@
 /* The life of an exchange: from a request's head to the end of its answer, with all the ways in
  * which it can end. The bytes in between are flow.c's. */
 #include "gateway/access.h"
+#include "gateway/h2.h"
 
 #include "base/assert.h"
 #include "gateway/guard.h"
@@ -9,6 +10,7 @@
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -315,6 +317,8 @@ void exchange_end(struct exchange *x, enum outcome outcome)
     ASSERT(c->exchange == x);
     if (x->access != NULL)
         access_end(x, outcome);
+    if (x->upstream != NULL && x->upstream->endpoint.stream != NULL)
+        x->status = h2_stream_counts_as(x->upstream->endpoint.stream, x->status);
     count(x, outcome);
     hold_remove(x);
     /* What is left of the request must never be read as the next one. (Before head_taken it is
@@ -411,7 +415,12 @@ void exchange_failed(struct exchange *x, enum failure why)
     struct worker *w = x->worker;
     struct upstream *u = x->upstream;
     struct instance *i = u->instance;
-    bool reused = u->reused, listed = i->listed;
+    /* The instance says that it has not looked at it (RFC 9113 section 8.7). */
+    bool unseen = u->endpoint.stream != NULL && h2_stream_refused(u->endpoint.stream);
+    bool lost = u->endpoint.stream == NULL || h2_stream_lost(u->endpoint.stream);
+    bool reused = (u->reused && lost) || unseen, listed = i->listed;
+    if (unseen && x->keeping)
+        x->sent_any = false;
     x->fault = faults[why];
     if (why == FAILED_CONNECT) {
         stats_instance(w, i->slot, INSTANCE_CONNECT_ERRORS, 1);
@@ -485,7 +494,11 @@ static bool connected(struct exchange *x)
     socklen_t len = sizeof why;
     if (!u->endpoint.broken && !u->endpoint.writable)
         return false;
-    if (getsockopt(u->endpoint.fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0 || why != 0) {
+    if (u->endpoint.stream != NULL)
+        why = u->endpoint.broken ? ECONNREFUSED : 0;
+    else if (getsockopt(u->endpoint.fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
+        why = errno;
+    if (why != 0) {
         exchange_failed(x, FAILED_CONNECT);
         return false;
     }

@@ -1,5 +1,5 @@
 /* The gateway: carries the traffic. One process of its own per generation, unprivileged, started by
- * the guardian. Speaks HTTP/1.1 and HTTP/2 (h2.h) with clients, HTTP/1.1 with instances, chooses
+ * the guardian. Speaks HTTP/1.1 and HTTP/2 (h2.h) with clients and instances, chooses
  * instances by the routing snapshot that the controller sends (or left in a file), counts what it
  * sees into shared memory.
  *

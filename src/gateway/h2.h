@@ -1,7 +1,9 @@
-/* HTTP/2 (RFC 9113) from clients. A connection that speaks it is a session (CLIENT_H2); each of its
- * requests is a struct client of its own, whose endpoint has no socket but a stream of the session:
- * what is read from it is an HTTP/1.1 request, what is sent to it is an HTTP/1.1 answer. So routes,
- * retries, holds and counting are the same for both versions, and know nothing of this one.
+/* HTTP/2 (RFC 9113) with clients and instances. A client's connection that speaks it is a session
+ * (CLIENT_H2); each of its requests is a struct client of its own, whose endpoint has no socket but
+ * a stream of the session: what is read from it is an HTTP/1.1 request, what is sent to it is an
+ * HTTP/1.1 answer. So routes, retries, holds and counting are the same for both versions, and know
+ * nothing of this one. The other way round with instances: a struct upstream takes an HTTP/1.1
+ * request for its stream, and gives an HTTP/1.1 answer.
  *
  *   socket -> h2_session.c -> nghttp2 -> h2_frames.c -> h2_head.c -> h2_stream.c -> client.c
  *   client.c, flow.c -> h2_stream.c -> h2_fields.c -> nghttp2 -> h2_session.c -> socket
@@ -32,6 +34,15 @@ bool h2_leave_if_idle(struct client *c, uint32_t idle_ms);
 void h2_drain(struct worker *w);    /* the worker takes no new requests: tells all clients */
 void h2_send_all(struct worker *w); /* the end of a turn */
 
+/* ---- to instances (h2_origin.c)
+ * ---------------------------------------------------------------------------------- */
+
+/* As upstream_open(): a stream of a connection that is there, or of a new one. */
+struct upstream *h2_upstream_open(struct worker *w, struct instance *i, bool *local);
+void h2_origin_event(struct endpoint *e, uint32_t events); /* ENDPOINT_H2 */
+/* i gets no new requests: idle connections go, or all. */
+void h2_origin_unlist(struct instance *i, bool all);
+
 /* ---- a stream as an endpoint (h2_stream.c): see conn.h for what these are
  * ------------------------------------------------------ */
 
@@ -42,5 +53,10 @@ int h2_stream_end(struct h2_stream *s);
 const struct client *h2_stream_connection(const struct h2_stream *s);
 /* The endpoint goes. A stream that was not ended is reset. */
 void h2_stream_leave(struct h2_stream *s);
+/* The peer did nothing with it: REFUSED_STREAM, or behind the last stream of a GOAWAY. */
+bool h2_stream_refused(const struct h2_stream *s);
+bool h2_stream_lost(const struct h2_stream *s); /* its connection is gone */
+/* What an answer with this status counts as that came by it: another one for gRPC's failures. */
+uint16_t h2_stream_counts_as(const struct h2_stream *s, uint16_t status);
 
 #endif

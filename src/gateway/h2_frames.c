@@ -109,6 +109,23 @@ static void take_end(struct h2_session *s, int32_t id)
         h2_stream_ended(stream, trailers);
 }
 
+/* Of an answer: its head, one of those before it, or the end of its body. */
+static void take_answer(struct h2_session *s, int32_t id, bool ended)
+{
+    struct h2_stream *stream = stream_of(s->ng, id);
+    if (s->block.code.len == 0) {
+        take_end(s, id);
+        return;
+    }
+    if (stream == NULL)
+        return;
+    struct chunk *head = h2_block_answer(&s->block, ended, stream->head_only);
+    if (head == NULL)
+        nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR);
+    else
+        h2_stream_answer(stream, head, ended);
+}
+
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
     struct h2_session *s = user;
@@ -116,11 +133,15 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
     (void)ng;
     if (frame->hd.type == NGHTTP2_HEADERS) {
         s->head_open = false;
-        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        if (s->client == NULL)
+            take_answer(s, frame->hd.stream_id, ended);
+        else if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
             take_request(s, frame->hd.stream_id, ended);
         else
             take_end(s, frame->hd.stream_id);
         h2_block_release(&s->block);
+    } else if (frame->hd.type == NGHTTP2_SETTINGS && s->client == NULL) {
+        h2_origin_settled(s);
     } else if (frame->hd.type == NGHTTP2_DATA && ended) {
         take_end(s, frame->hd.stream_id);
     }
@@ -145,7 +166,7 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
     struct h2_stream *stream = stream_of(ng, id);
     (void)user;
     if (stream != NULL)
-        h2_stream_closed(stream, code != NGHTTP2_NO_ERROR);
+        h2_stream_closed(stream, code);
     return 0;
 }
 
@@ -181,10 +202,10 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
 /* The answer is out. What is left of the request is not wanted (RFC 9113 section 8.1). */
 static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
-    (void)user;
+    const struct h2_session *s = user;
     int32_t id = frame->hd.stream_id;
     bool may_end = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
-    if (may_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
+    if (s->client != NULL && may_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
         nghttp2_session_get_stream_remote_close(ng, id) == 0)
         nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
     return 0;
@@ -219,16 +240,24 @@ static void set_callbacks(nghttp2_session_callbacks *c)
     nghttp2_session_callbacks_set_on_frame_not_send_callback(c, on_frame_not_sent);
 }
 
-static bool greet(nghttp2_session *ng)
+static bool greet(nghttp2_session *ng, bool server)
 {
-    static const nghttp2_settings_entry settings[] = {
+    static const nghttp2_settings_entry as_server[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_MAX_STREAMS},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_MAX_HEADER_LIST},
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
-    return nghttp2_submit_settings(ng, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) == 0 &&
+    static const nghttp2_settings_entry as_client[] = {
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_MAX_HEADER_LIST},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    const nghttp2_settings_entry *settings = server ? as_server : as_client;
+    size_t len = server ? COUNT_OF(as_server) : COUNT_OF(as_client);
+    return nghttp2_submit_settings(ng, NGHTTP2_FLAG_NONE, settings, len) == 0 &&
            nghttp2_session_set_local_window_size(ng, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) ==
                0;
 }
@@ -246,11 +275,14 @@ nghttp2_session *h2_frames_session(struct h2_session *s)
         nghttp2_option_set_max_continuations(option, H2_MAX_CONTINUATIONS);
         /* Resets are counted by h2_pay(). */
         nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, UINT64_MAX);
-        nghttp2_session_server_new2(&ng, callbacks, s, option);
+        if (s->client != NULL)
+            nghttp2_session_server_new2(&ng, callbacks, s, option);
+        else
+            nghttp2_session_client_new2(&ng, callbacks, s, option);
     }
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);
-    if (ng != NULL && !greet(ng)) {
+    if (ng != NULL && !greet(ng, s->client != NULL)) {
         nghttp2_session_del(ng);
         ng = NULL;
     }

@@ -1,5 +1,6 @@
 #include "gateway/h2_head.h"
 
+#include "gateway/grpc.h"
 #include "gateway/h2_limits.h"
 
 #include <stdio.h>
@@ -12,6 +13,7 @@ void h2_block_init(struct h2_block *b, struct chunk_pool *pool)
 {
     memset(b, 0, sizeof *b);
     b->pool = pool;
+    b->grpc_status = GRPC_NONE;
 }
 
 void h2_block_release(struct h2_block *b)
@@ -86,6 +88,7 @@ static void pseudo(struct h2_block *b, const char *name, size_t name_len, const 
                          : IS(name, name_len, ":authority") ? &b->authority
                          : IS(name, name_len, ":scheme")    ? &b->scheme
                          : IS(name, name_len, ":protocol")  ? &b->protocol
+                         : IS(name, name_len, ":status")    ? &b->code
                                                             : NULL;
     if (to == NULL || to->len > 0 || b->regular || (!visible(value, len) && to != &b->authority)) {
         refuse(b, 400, "malformed pseudo-header fields");
@@ -125,6 +128,23 @@ static void crumb(struct h2_block *b, const char *value, size_t len)
     memcpy(at, value, len);
 }
 
+/* What the gateway itself looks at. */
+static void note(struct h2_block *b, const char *name, size_t name_len, const char *value,
+                 size_t len)
+{
+    static const char grpc[] = "application/grpc";
+    if (IS(name, name_len, "content-length")) {
+        b->has_length = true;
+    } else if (IS(name, name_len, "content-type")) {
+        b->grpc = len >= sizeof grpc - 1 && strncasecmp(value, grpc, sizeof grpc - 1) == 0;
+    } else if (IS(name, name_len, "grpc-status")) {
+        unsigned status = 0;
+        for (size_t i = 0; i < len && i < 3; i++)
+            status = status * 10 + (unsigned char)value[i] - '0';
+        b->grpc_status = len > 0 && status <= GRPC_STATUS_MAX ? (int8_t)status : GRPC_NONE;
+    }
+}
+
 static void line(struct h2_block *b, const char *name, size_t name_len, const char *value,
                  size_t len)
 {
@@ -135,9 +155,8 @@ static void line(struct h2_block *b, const char *name, size_t name_len, const ch
     memcpy(at + name_len, ": ", 2);
     memcpy(at + name_len + 2, value, len);
     memcpy(at + name_len + 2 + len, "\r\n", 2);
-    if (IS(name, name_len, "content-length")) {
-        b->has_length = true;
-    } else if (IS(name, name_len, "host")) {
+    note(b, name, name_len, value, len);
+    if (IS(name, name_len, "host")) {
         if (b->host.len > 0)
             refuse(b, 400, http1_error_text(HTTP1_E_HOST));
         b->host = (struct h2_text){(uint32_t)(at + name_len + 2 - b->lines->data), (uint32_t)len};
@@ -189,7 +208,7 @@ static bool equal_hosts(const struct h2_block *b)
 static void check_request(struct h2_block *b)
 {
     bool connect = b->method.len > 0 && IS(at(b, b->method), b->method.len, "CONNECT");
-    if (b->method.len == 0)
+    if (b->method.len == 0 || b->code.len > 0)
         refuse(b, 400, "no :method");
     else if (connect && b->protocol.len == 0)
         refuse(b, http1_error_status(HTTP1_E_CONNECT_UNSUPPORTED),
@@ -276,9 +295,43 @@ struct chunk *h2_block_request(struct h2_block *b, bool bodiless)
     return out;
 }
 
+struct chunk *h2_block_answer(struct h2_block *b, bool bodiless, bool to_head)
+{
+    const char *code = b->code.len > 0 ? at(b, b->code) : "";
+    if (b->code.len != 3 || code[0] < '1' || code[0] > '5' || code[1] < '0' || code[1] > '9' ||
+        code[2] < '0' || code[2] > '9' || memcmp(code, "101", 3) == 0 ||
+        b->method.len + b->path.len + b->authority.len + b->scheme.len + b->protocol.len > 0)
+        refuse(b, 400, http1_error_text(HTTP1_E_STATUS_LINE));
+    if (b->status != 0)
+        return NULL;
+    size_t lines = b->lines->end - b->fields_at, cookies = chunk_len(b->cookies);
+    struct chunk *out = chunk_get(b->pool, lines + cookies + 128);
+    if (out == NULL)
+        return NULL;
+    ADD(out, "HTTP/1.1 ");
+    chunk_add(out, code, 3);
+    ADD(out, " \r\n");
+    chunk_add(out, b->lines->data + b->fields_at, lines);
+    if (cookies > 0) {
+        ADD(out, "cookie: ");
+        chunk_add(out, b->cookies->data, cookies);
+        ADD(out, "\r\n");
+    }
+    bool none =
+        to_head || code[0] == '1' || memcmp(code, "204", 3) == 0 || memcmp(code, "304", 3) == 0;
+    if (!none && !b->has_length && bodiless)
+        ADD(out, "content-length: 0\r\n");
+    else if (!none && !b->has_length)
+        ADD(out, "transfer-encoding: chunked\r\n");
+    ADD(out, "\r\n");
+    return out;
+}
+
 struct chunk *h2_block_trailers(struct h2_block *b)
 {
-    if (b->method.len + b->path.len + b->authority.len + b->scheme.len + b->protocol.len > 0)
+    if (b->code.len + b->method.len + b->path.len + b->authority.len + b->scheme.len +
+            b->protocol.len >
+        0)
         refuse(b, 400, http1_error_text(HTTP1_E_TRAILER));
     if (b->status != 0)
         return NULL;

@@ -14,13 +14,15 @@ struct h2_block {
     struct chunk_pool *pool;
     struct chunk *lines;   /* the pseudo-fields' values, then field lines */
     struct chunk *cookies; /* crumbs, joined (RFC 9113 section 8.2.3) */
-    struct h2_text method, path, authority, protocol, scheme, host;
+    struct h2_text method, path, authority, protocol, scheme, code, host;
     uint32_t fields_at;  /* of lines: behind the pseudo-fields */
     uint32_t list_bytes; /* as of RFC 9113 section 6.5.2 */
     uint32_t fields;
     uint32_t status; /* what to refuse it with; 0: it is fine so far */
     bool has_length, regular;
     const char *why;
+    bool grpc;          /* its content is gRPC's */
+    int8_t grpc_status; /* enum grpc_status; of a head or of trailers */
 };
 
 void h2_block_init(struct h2_block *b, struct chunk_pool *pool);
@@ -31,6 +33,8 @@ void h2_block_field(struct h2_block *b, const char *name, size_t name_len, const
 /* The whole head of a request; bodiless: END_STREAM came with it. NULL with b->status where it must
  * be refused, with status 0 where there is no memory. */
 struct chunk *h2_block_request(struct h2_block *b, bool bodiless);
+/* A head of an answer: the last one, or 1xx. As above; a NULL with a status is no HTTP. */
+struct chunk *h2_block_answer(struct h2_block *b, bool bodiless, bool to_head);
 /* "0", the fields, an empty line. NULL as above. */
 struct chunk *h2_block_trailers(struct h2_block *b);
 static inline bool h2_block_is_head(const struct h2_block *b) /* the method is HEAD */

@@ -53,26 +53,40 @@ void h2_drain(struct worker *w)
     }
 }
 
-void h2_begin(struct client *c)
+int h2_session_init(struct h2_session *s, struct worker *w)
 {
-    struct worker *w = c->worker;
-    struct h2_session *s = calloc(1, sizeof *s);
-    if (s != NULL)
-        s->ng = h2_frames_session(s);
-    if (s == NULL || s->ng == NULL) {
-        free(s);
-        client_reset(c);
-        return;
-    }
     s->worker = w;
-    s->client = c;
-    s->in = c->in;
+    s->ng = h2_frames_session(s);
+    if (s->ng == NULL)
+        return -1;
     s->credit = H2_CREDIT;
     s->credit_ms = s->idle_from_ms = w->now_ms;
     h2_block_init(&s->block, &w->chunks);
     link_init(&s->streams);
     link_init(&s->unsent);
-    link_before(&w->h2_sessions, &s->link);
+    link_init(&s->link);
+    if (s->client != NULL)
+        link_before(&w->h2_sessions, &s->link);
+    set_timer(s);
+    h2_unsent(s);
+    return 0;
+}
+
+void h2_begin(struct client *c)
+{
+    struct worker *w = c->worker;
+    struct h2_session *s = calloc(1, sizeof *s);
+    if (s != NULL) {
+        s->client = c;
+        s->endpoint = &c->endpoint;
+        s->timer = &c->timer;
+    }
+    if (s == NULL || h2_session_init(s, w) < 0) {
+        free(s);
+        client_reset(c);
+        return;
+    }
+    s->in = c->in;
     c->in = NULL;
     c->h2 = s;
     c->state = CLIENT_H2;
@@ -80,31 +94,45 @@ void h2_begin(struct client *c)
         c->number = ++w->clients_numbered;
     if (w->draining)
         notice(s);
-    set_timer(s);
-    h2_unsent(s);
 }
 
-/* The socket stays. What still runs on it has lost its client. */
-static void end(struct h2_session *s)
+void h2_session_release(struct h2_session *s)
 {
     struct chunk_pool *pool = &s->worker->chunks;
     while (!link_alone(&s->streams))
-        h2_stream_closed(link_owner(s->streams.next, struct h2_stream, link), true);
+        h2_stream_closed(link_owner(s->streams.next, struct h2_stream, link), H2_LOST);
     nghttp2_session_del(s->ng);
     h2_block_release(&s->block);
     chunk_put_all(pool, s->in);
     chunk_put_all(pool, s->out);
     link_remove(&s->link);
     link_remove(&s->unsent);
-    s->client->h2 = NULL;
+}
+
+/* The socket stays; gives its client. */
+static struct client *end(struct h2_session *s)
+{
+    struct client *c = s->client;
+    h2_session_release(s);
+    c->h2 = NULL;
     free(s);
+    return c;
 }
 
 static void broke_off(struct h2_session *s)
 {
-    struct client *c = s->client;
-    end(s);
-    client_close(c);
+    if (s->client != NULL)
+        client_close(end(s));
+    else
+        h2_origin_close(s);
+}
+
+static void later(struct h2_session *s)
+{
+    if (s->client != NULL)
+        client_later(s->client);
+    else
+        h2_origin_later(s);
 }
 
 /* With a last GOAWAY, which has limits->linger_ms to get out. */
@@ -143,7 +171,8 @@ static uint64_t next_look_ms(const struct h2_session *s)
     const struct gateway_limits *limits = &s->worker->gateway->limits;
     uint64_t due = s->worker->now_ms + limits->idle_ms;
     if (s->streams_len == 0)
-        due = s->idle_from_ms + (s->greeted ? limits->idle_ms : limits->head_ms);
+        due =
+            s->idle_from_ms + (s->greeted || s->client == NULL ? limits->idle_ms : limits->head_ms);
     if (s->head_open && s->head_from_ms + limits->head_ms < due)
         due = s->head_from_ms + limits->head_ms;
     if ((s->phase == H2_NOTICED || s->phase == H2_ENDING) && s->phase_until_ms < due)
@@ -153,7 +182,7 @@ static uint64_t next_look_ms(const struct h2_session *s)
 
 static void set_timer(struct h2_session *s)
 {
-    timer_set(&s->worker->timers, &s->client->timer, next_look_ms(s));
+    timer_set(&s->worker->timers, s->timer, next_look_ms(s));
 }
 
 static void give_up_stalled(struct h2_session *s, uint64_t before_ms)
@@ -162,14 +191,18 @@ static void give_up_stalled(struct h2_session *s, uint64_t before_ms)
     for (struct link *l = s->streams.next; l != &s->streams; l = next) {
         struct h2_stream *stream = link_owner(l, struct h2_stream, link);
         next = l->next;
-        if (stream->client == NULL && stream->moved_ms <= before_ms)
+        if (stream->owner == NULL && stream->moved_ms <= before_ms)
             h2_stream_give_up(stream);
     }
 }
 
 void h2_timeout(struct client *c)
 {
-    struct h2_session *s = c->h2;
+    h2_look(c->h2);
+}
+
+void h2_look(struct h2_session *s)
+{
     const struct gateway_limits *limits = &s->worker->gateway->limits;
     uint64_t now_ms = s->worker->now_ms;
     if (s->phase == H2_ENDING && now_ms >= s->phase_until_ms) {
@@ -231,13 +264,17 @@ static bool receive(struct h2_session *s)
 
 void h2_run(struct client *c)
 {
-    struct h2_session *s = c->h2;
+    h2_session_read(c->h2);
+}
+
+void h2_session_read(struct h2_session *s)
+{
     int i = 0;
     for (; i < TURN_STEPS; i++) {
         if (s->in == NULL) {
-            if (!c->endpoint.readable || is_full(s))
+            if (!s->endpoint->readable || is_full(s))
                 break;
-            ssize_t n = endpoint_read(s->worker, &c->endpoint, &s->in);
+            ssize_t n = endpoint_read(s->worker, s->endpoint, &s->in);
             if (n < 0) {
                 broke_off(s);
                 return;
@@ -249,7 +286,7 @@ void h2_run(struct client *c)
             return;
     }
     if (i == TURN_STEPS)
-        client_later(c);
+        later(s);
     set_timer(s);
     h2_unsent(s);
 }
@@ -258,51 +295,57 @@ static bool is_over(const struct h2_session *s)
 {
     if (s->out != NULL || nghttp2_session_want_write(s->ng) != 0)
         return false;
-    return nghttp2_session_want_read(s->ng) == 0 || (s->phase == H2_LEAVING && s->streams_len == 0);
+    bool last = s->phase == H2_LEAVING || (s->client == NULL && !h2_origin_wanted(s));
+    return nghttp2_session_want_read(s->ng) == 0 || (last && s->streams_len == 0);
 }
 
-/* true: there is more. */
-static bool send_once(struct h2_session *s)
+enum sent { SENT_MORE, SENT_ENOUGH, SENT_GONE };
+
+static enum sent gone(struct h2_session *s)
+{
+    broke_off(s);
+    return SENT_GONE;
+}
+
+/* As much as fits into one buffer. */
+static enum sent send_once(struct h2_session *s)
 {
     struct chunk_pool *pool = &s->worker->chunks;
-    struct endpoint *e = &s->client->endpoint;
-    if (!e->writable)
-        return false;
-    if (s->out == NULL && (s->out = chunk_get(pool, CHUNK_BIG)) == NULL) {
-        broke_off(s);
-        return false;
-    }
-    if (nghttp2_session_send(s->ng) != 0) {
-        broke_off(s);
-        return false;
-    }
+    if (!s->endpoint->writable)
+        return SENT_ENOUGH;
+    if (s->out == NULL && (s->out = chunk_get(pool, CHUNK_BIG)) == NULL)
+        return gone(s);
+    if (nghttp2_session_send(s->ng) != 0)
+        return gone(s);
     struct iovec part = {s->out->data + s->out->start, chunk_len(s->out)};
-    ssize_t n = part.iov_len > 0 ? endpoint_send(e, &part, 1) : 0;
-    if (n < 0) {
-        broke_off(s);
-        return false;
-    }
-    bool more = n > 0 && (size_t)n == part.iov_len;
+    ssize_t n = part.iov_len > 0 ? endpoint_send(s->endpoint, &part, 1) : 0;
+    if (n < 0)
+        return gone(s);
+    enum sent sent = n > 0 && (size_t)n == part.iov_len ? SENT_MORE : SENT_ENOUGH;
     if (n > 0 || part.iov_len == 0)
         chunk_consume(pool, &s->out, (size_t)n);
     if (!is_over(s))
-        return more;
-    struct client *c = s->client;
-    end(s);
-    client_linger(c);
-    return false;
+        return sent;
+    if (s->client == NULL)
+        return gone(s);
+    client_linger(end(s));
+    return SENT_GONE;
 }
 
 static void send_all(struct h2_session *s)
 {
-    struct client *c = s->client;
-    for (int i = 0; i < TURN_STEPS; i++)
-        if (!send_once(s)) {
-            if (c->h2 == s && c->endpoint.readable && c->endpoint.writable)
-                client_later(c); /* it may have been full */
+    bool full = is_full(s);
+    for (int i = 0; i < TURN_STEPS; i++) {
+        enum sent sent = send_once(s);
+        if (sent == SENT_GONE)
+            return;
+        if (sent == SENT_ENOUGH) {
+            if (full && !is_full(s) && s->endpoint->readable)
+                later(s);
             return;
         }
-    client_later(c);
+    }
+    later(s);
 }
 
 void h2_send_all(struct worker *w)

@@ -18,7 +18,9 @@ enum h2_phase {
 struct h2_session {
     nghttp2_session *ng;
     struct worker *worker;
-    struct client *client; /* whose socket it is */
+    struct endpoint *endpoint; /* the socket */
+    struct timer *timer;
+    struct client *client; /* whose socket it is; NULL: an instance's (h2_origin.c) */
     struct link link;      /* worker.h2_sessions */
     struct link unsent;    /* worker.h2_unsent */
     struct link streams;
@@ -36,6 +38,9 @@ struct h2_session {
     struct chunk *in, *out;
 };
 
+/* Beside the codes of RFC 9113 section 7: a stream goes with its connection. */
+#define H2_LOST UINT32_MAX
+
 enum h2_sent {
     H2_SENT_NOTHING, /* a head comes first, perhaps after others (1xx) */
     H2_SENT_HEAD,    /* in the body */
@@ -47,18 +52,22 @@ enum h2_sent {
 /* Lives until both sides are through with it. */
 struct h2_stream {
     struct h2_session *session; /* NULL: closed */
-    struct client *client;      /* NULL: has left */
-    struct link link;           /* session.streams */
-    int32_t id;
+    struct endpoint *owner;     /* a client's or an upstream's; NULL: has left */
+    struct worker *worker;
+    struct link link; /* session.streams */
+    int32_t id;       /* 0: not yet */
     /* From the peer. */
-    struct chunk *head;     /* whole, not yet read */
+    struct chunk *head;     /* whole, not yet read; of an answer perhaps several (1xx) */
     struct chunk *in;       /* of the body, without framing */
     struct chunk *trailers; /* the end of a chunked body, as HTTP/1.1 has it */
     uint32_t owed;          /* of in: the connection's window does not have it back yet */
     bool chunked;           /* no length was said: framed when it is read */
     bool ended;             /* END_STREAM came */
-    bool broken;
+    bool broken, refused;
     bool head_only, connect;
+    bool lost;          /* with its connection */
+    bool grpc;          /* the request, or the instance's answer, is gRPC's */
+    int8_t grpc_status; /* of the answer */
     /* To the peer. */
     uint8_t sent; /* enum h2_sent */
     bool waits;   /* nghttp2 has asked for data, and got none */
@@ -72,18 +81,34 @@ struct h2_stream {
 /* h2_frames.c */
 nghttp2_session *h2_frames_session(struct h2_session *s); /* NULL: no memory */
 
+/* h2_origin.c: a session with an instance */
+void h2_origin_close(struct h2_session *s);
+void h2_origin_settled(struct h2_session *s);      /* its settings came */
+bool h2_origin_wanted(const struct h2_session *s); /* the instance is still in the table */
+void h2_origin_later(struct h2_session *s);        /* goes on in the next turn */
+
 /* h2_session.c */
-void h2_unsent(struct h2_session *s); /* something is to be sent at the end of the turn */
-void h2_pay(struct h2_session *s);    /* takes credit (h2_limits.h); without any it says good-bye */
+/* endpoint, timer and client are set, all else is 0. -1: no memory. */
+int h2_session_init(struct h2_session *s, struct worker *w);
+void h2_session_release(struct h2_session *s); /* what still runs on it has lost its peer */
+void h2_session_read(struct h2_session *s);    /* and what follows from it */
+void h2_look(struct h2_session *s);            /* at its times */
+void h2_unsent(struct h2_session *s);          /* something is to be sent at the end of the turn */
+void h2_pay(struct h2_session *s); /* takes credit (h2_limits.h); without any it says good-bye */
 
 /* h2_stream.c, for h2_frames.c and h2_session.c */
 /* A request out of session.block: the head is the stream's from now on; NULL: the block says with
  * what it is refused. -1: no memory, the head stays the caller's. */
 int h2_stream_new(struct h2_session *s, int32_t id, struct chunk *head, bool ended);
+/* A request to an instance, whose head comes by h2_stream_send(). -1: no memory. */
+int h2_stream_open(struct h2_session *s, struct endpoint *owner);
+void h2_stream_connected(struct h2_stream *s);
+/* A head of the answer; ended: without a body. */
+void h2_stream_answer(struct h2_stream *s, struct chunk *head, bool ended);
 int h2_stream_data(struct h2_stream *s, const uint8_t *data, size_t len);
 void h2_stream_ended(struct h2_stream *s, struct chunk *trailers);
 /* nghttp2 knows it no more. */
-void h2_stream_closed(struct h2_stream *s, bool broken);
+void h2_stream_closed(struct h2_stream *s, uint32_t code);
 /* The owner left long ago, and the peer still does not take the rest. */
 void h2_stream_give_up(struct h2_stream *s);
 /* For DATA frames: how much there is up to most, and then its bytes. */

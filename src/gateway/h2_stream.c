@@ -3,6 +3,7 @@
 #include "gateway/h2_session.h"
 
 #include "base/assert.h"
+#include "gateway/grpc.h"
 #include "gateway/h2_fields.h"
 #include "gateway/h2_limits.h"
 
@@ -17,15 +18,28 @@ enum { ROOM_BEFORE = 8, ROOM_BEHIND = 2 };
 /* ---- life
  * --------------------------------------------------------------------------------------------- */
 
+/* Its exchange goes on at the end of this turn, or in the next one. */
 static void wake(struct h2_stream *s)
 {
-    if (s->client != NULL)
-        client_later(s->client);
+    if (s->owner == NULL)
+        return;
+    const struct exchange *x =
+        s->owner->kind == ENDPOINT_UPSTREAM ? ((struct upstream *)s->owner)->exchange : NULL;
+    if (x != NULL)
+        client_later(x->client);
+    else if (s->owner->kind == ENDPOINT_CLIENT)
+        client_later((struct client *)s->owner);
+}
+
+static bool to_instance(const struct h2_stream *s)
+{
+    return s->owner != NULL ? s->owner->kind == ENDPOINT_UPSTREAM
+                            : s->session != NULL && s->session->client == NULL;
 }
 
 static void free_if_over(struct h2_stream *s)
 {
-    if (s->session == NULL && s->client == NULL)
+    if (s->session == NULL && s->owner == NULL)
         free(s);
 }
 
@@ -52,7 +66,7 @@ static void drop_out(struct h2_stream *s, struct chunk_pool *pool)
 
 static void reset(struct h2_stream *s, uint32_t code)
 {
-    if (s->session == NULL)
+    if (s->session == NULL || s->id == 0)
         return;
     nghttp2_submit_rst_stream(s->session->ng, NGHTTP2_FLAG_NONE, s->id, code);
     h2_unsent(s->session);
@@ -68,6 +82,56 @@ void h2_stream_give_up(struct h2_stream *s)
     reset(s, NGHTTP2_CANCEL);
 }
 
+static void attach(struct h2_stream *s, struct h2_session *session, struct endpoint *owner)
+{
+    s->session = session;
+    s->worker = session->worker;
+    s->owner = owner;
+    link_before(&session->streams, &s->link);
+    session->streams_len++;
+}
+
+static void detach(struct h2_stream *s)
+{
+    struct h2_session *session = s->session;
+    link_remove(&s->link);
+    session->streams_len--;
+    session->idle_from_ms = session->worker->now_ms;
+    s->session = NULL;
+}
+
+int h2_stream_open(struct h2_session *session, struct endpoint *owner)
+{
+    struct h2_stream *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return -1;
+    attach(s, session, owner);
+    owner->stream = s;
+    return 0;
+}
+
+void h2_stream_connected(struct h2_stream *s)
+{
+    if (s->owner != NULL)
+        s->owner->writable = true;
+    wake(s);
+}
+
+bool h2_stream_refused(const struct h2_stream *s)
+{
+    return s->refused;
+}
+
+bool h2_stream_lost(const struct h2_stream *s)
+{
+    return s->lost;
+}
+
+uint16_t h2_stream_counts_as(const struct h2_stream *s, uint16_t status)
+{
+    return s->grpc && s->ended && status == 200 ? (uint16_t)grpc_counts_as(s->grpc_status) : status;
+}
+
 int h2_stream_new(struct h2_session *session, int32_t id, struct chunk *head, bool ended)
 {
     struct h2_stream *s = calloc(1, sizeof *s);
@@ -77,16 +141,14 @@ int h2_stream_new(struct h2_session *session, int32_t id, struct chunk *head, bo
         return -1;
     }
     const struct h2_block *b = &session->block;
-    s->session = session;
-    s->client = c;
+    attach(s, session, &c->endpoint);
     s->id = id;
     s->head = head;
     s->ended = ended;
     s->head_only = h2_block_is_head(b);
     s->connect = b->protocol.len > 0;
+    s->grpc = b->grpc;
     s->chunked = !ended && !s->connect && !b->has_length;
-    link_before(&session->streams, &s->link);
-    session->streams_len++;
     nghttp2_session_set_stream_user_data(session->ng, id, s);
     if (head == NULL)
         client_refuse(c, b->status, b->why);
@@ -97,36 +159,44 @@ int h2_stream_new(struct h2_session *session, int32_t id, struct chunk *head, bo
 
 void h2_stream_leave(struct h2_stream *s)
 {
-    struct chunk_pool *pool = &s->client->worker->chunks;
-    uint64_t now_ms = s->client->worker->now_ms;
-    s->client = NULL;
+    struct chunk_pool *pool = &s->worker->chunks;
+    bool up = to_instance(s);
+    s->owner = NULL;
+    s->moved_ms = s->worker->now_ms;
     drop_in(s, pool);
-    if (s->sent != H2_SENT_ALL) {
+    if (s->sent != H2_SENT_ALL || (up && !s->ended)) {
         drop_out(s, pool);
-        reset(s, NGHTTP2_INTERNAL_ERROR);
+        reset(s, up ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
     }
-    s->moved_ms = now_ms;
+    if (s->session != NULL && s->id == 0)
+        detach(s); /* nobody has heard of it */
     free_if_over(s);
 }
 
-void h2_stream_closed(struct h2_stream *s, bool broken)
+/* Whether the peer is through with it as it should be: it has said all, and heard all; an instance
+ * need not hear all. */
+static bool is_whole(const struct h2_stream *s, uint32_t code)
 {
-    struct h2_session *session = s->session;
-    struct chunk_pool *pool = &session->worker->chunks;
+    if (to_instance(s))
+        return s->ended;
+    return code == NGHTTP2_NO_ERROR && s->ended && s->sent == H2_SENT_ALL;
+}
+
+void h2_stream_closed(struct h2_stream *s, uint32_t code)
+{
+    struct chunk_pool *pool = &s->worker->chunks;
     drop_out(s, pool);
-    if (broken || !s->ended || s->sent != H2_SENT_ALL)
-        s->broken = true;
+    s->broken = s->broken || !is_whole(s, code);
+    s->refused = code == NGHTTP2_REFUSED_STREAM;
+    s->lost = code == H2_LOST;
     if (s->broken)
         drop_in(s, pool);
-    link_remove(&s->link);
-    session->streams_len--;
-    session->idle_from_ms = session->worker->now_ms;
-    s->session = NULL;
-    if (s->client != NULL && s->broken) {
-        struct endpoint *e = &s->client->endpoint;
+    detach(s);
+    if (s->owner != NULL && s->broken) {
+        struct endpoint *e = s->owner;
         e->readable = e->writable = e->hangup = e->broken = true;
-        wake(s);
     }
+    wake(s);
     free_if_over(s);
 }
 
@@ -153,7 +223,7 @@ static struct chunk *room_in(struct h2_stream *s, size_t len)
     if (*last != NULL && (*last)->cap - (*last)->end > ROOM_BEHIND)
         return *last;
     size_t size = len + ROOM_BEFORE + ROOM_BEHIND;
-    struct chunk *c = chunk_get(&s->session->worker->chunks, size < CHUNK_BIG ? size : CHUNK_BIG);
+    struct chunk *c = chunk_get(&s->worker->chunks, size < CHUNK_BIG ? size : CHUNK_BIG);
     if (c == NULL)
         return NULL;
     c->start = c->end = ROOM_BEFORE;
@@ -163,7 +233,7 @@ static struct chunk *room_in(struct h2_stream *s, size_t len)
 
 int h2_stream_data(struct h2_stream *s, const uint8_t *data, size_t len)
 {
-    if (s->client == NULL) {
+    if (s->owner == NULL) {
         nghttp2_session_consume_connection(s->session->ng, len);
         return 0;
     }
@@ -177,21 +247,42 @@ int h2_stream_data(struct h2_stream *s, const uint8_t *data, size_t len)
         data += n;
         len -= n;
     }
-    s->client->endpoint.readable = true;
+    s->owner->readable = true;
     wake(s);
     return 0;
+}
+
+void h2_stream_answer(struct h2_stream *s, struct chunk *head, bool ended)
+{
+    const struct h2_block *b = &s->session->block;
+    if (s->owner == NULL) {
+        chunk_put(&s->worker->chunks, head);
+        return;
+    }
+    struct chunk **last = &s->head;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = head;
+    s->ended = ended;
+    s->chunked = !ended && !b->has_length && !s->head_only;
+    s->grpc = b->grpc;
+    s->grpc_status = b->grpc_status;
+    s->owner->readable = true;
+    wake(s);
 }
 
 void h2_stream_ended(struct h2_stream *s, struct chunk *trailers)
 {
     s->ended = true;
-    if (s->client == NULL || s->trailers != NULL || !s->chunked) {
-        chunk_put(&s->session->worker->chunks, trailers);
+    if (s->session->block.grpc_status != GRPC_NONE)
+        s->grpc_status = s->session->block.grpc_status;
+    if (s->owner == NULL || s->trailers != NULL || !s->chunked) {
+        chunk_put(&s->worker->chunks, trailers);
     } else {
         s->trailers = trailers;
     }
-    if (s->client != NULL)
-        s->client->endpoint.readable = true;
+    if (s->owner != NULL)
+        s->owner->readable = true;
     wake(s);
 }
 
@@ -232,7 +323,7 @@ static struct chunk *next_in(struct h2_stream *s)
 
 ssize_t h2_stream_read(struct h2_stream *s, struct chunk **in)
 {
-    struct endpoint *e = &s->client->endpoint;
+    struct endpoint *e = s->owner;
     if (s->broken)
         return READ_BROKEN;
     if (*in != NULL)
@@ -275,15 +366,15 @@ void h2_stream_take(struct h2_stream *s, struct chunk *to, size_t len)
 {
     ASSERT(len <= s->out_bytes);
     s->out_bytes -= (uint32_t)len;
-    s->moved_ms = s->session->worker->now_ms;
+    s->moved_ms = s->worker->now_ms;
     while (len > 0) {
         size_t n = chunk_len(s->out) < len ? chunk_len(s->out) : len;
         chunk_add(to, s->out->data + s->out->start, n);
-        chunk_consume(&s->session->worker->chunks, &s->out, n);
+        chunk_consume(&s->worker->chunks, &s->out, n);
         len -= n;
     }
-    if (s->client != NULL && !s->client->endpoint.writable && s->out_bytes <= H2_ANSWER_KEPT / 2) {
-        s->client->endpoint.writable = true;
+    if (s->owner != NULL && !s->owner->writable && s->out_bytes <= H2_ANSWER_KEPT / 2) {
+        s->owner->writable = true;
         wake(s);
     }
 }
@@ -312,31 +403,61 @@ static unsigned status_of(const struct h2_stream *s, const struct http1_head *h)
     return s->connect && h->status >= 200 && h->status < 300 ? 502 : h->status;
 }
 
+/* The gateway's own, to a client of gRPC: as one of gRPC without messages (RFC 9113 has no say in
+ * it: the gRPC project's PROTOCOL-HTTP2.md, "Trailers-Only"). */
+static bool is_own_to_grpc(const struct h2_stream *s, const struct http1_head *h)
+{
+    return s->grpc && s->owner->kind == ENDPOINT_CLIENT && h->status >= 400 &&
+           ((struct client *)s->owner)->state == CLIENT_ANSWER;
+}
+
+static int submit_answer(struct h2_stream *s, const struct http1_head *h, struct h2_fields *f)
+{
+    nghttp2_session *ng = s->session->ng;
+    if (h->status < 200 && h->status != 101)
+        return nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, s->id, NULL, f->items, f->len, NULL);
+    nghttp2_data_provider data = {.source.ptr = s, .read_callback = read_data};
+    s->sent = h->status == 101 ? H2_SENT_SWITCH : s->body.done ? H2_SENT_ALL : H2_SENT_HEAD;
+    return nghttp2_submit_response(ng, s->id, f->items, f->len,
+                                   s->sent == H2_SENT_ALL ? NULL : &data);
+}
+
+static int submit_request(struct h2_stream *s, const struct http1_head *h, struct h2_fields *f)
+{
+    nghttp2_data_provider data = {.source.ptr = s, .read_callback = read_data};
+    s->head_only = h->method == HTTP1_M_HEAD;
+    s->sent = s->body.done ? H2_SENT_ALL : H2_SENT_HEAD;
+    s->id = nghttp2_submit_request(s->session->ng, NULL, f->items, f->len,
+                                   s->sent == H2_SENT_ALL ? NULL : &data, s);
+    if (s->id < 0)
+        s->id = 0;
+    return s->id > 0 ? 0 : -1;
+}
+
 /* Heads come whole. Gives the head's length, or -1. */
 static ssize_t send_head(struct h2_stream *s, char *p, size_t len)
 {
-    nghttp2_session *ng = s->session->ng;
     struct http1_head h;
     struct h2_fields f;
-    enum http1_method to = s->head_only ? HTTP1_M_HEAD : HTTP1_M_GET;
     const char *empty = memmem(p, len, "\r\n\r\n", 4);
     size_t end = empty != NULL ? (size_t)(empty - p) + 4 : 0;
-    if (end == 0 || http1_parse_own_response(p, end, to, &h) != HTTP1_OK)
+    bool up = to_instance(s);
+    enum http1_method to = s->head_only ? HTTP1_M_HEAD : HTTP1_M_GET;
+    if (end == 0 || (up ? http1_parse_own_request(p, end, &h)
+                        : http1_parse_own_response(p, end, to, &h)) != HTTP1_OK)
         return -1;
-    h2_fields_answer(&f, &h, p, status_of(s, &h));
-    int e;
-    if (h.status < 200 && h.status != 101) {
-        e = nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, s->id, NULL, f.items, f.len, NULL);
-    } else {
-        nghttp2_data_provider data = {.source.ptr = s, .read_callback = read_data};
-        http1_body_start(&s->body, (enum http1_framing)h.framing, h.content_length);
-        s->body.strip = s->body.pause = true;
-        s->sent = h.status == 101 ? H2_SENT_SWITCH : s->body.done ? H2_SENT_ALL : H2_SENT_HEAD;
-        e = nghttp2_submit_response(ng, s->id, f.items, f.len,
-                                    s->sent == H2_SENT_ALL ? NULL : &data);
+    if (up)
+        h2_fields_request(&f, &h, p);
+    else
+        h2_fields_answer(&f, &h, p, status_of(s, &h));
+    http1_body_start(&s->body, (enum http1_framing)h.framing, h.content_length);
+    if (!up && is_own_to_grpc(s, &h)) {
+        h2_fields_grpc(&f, grpc_of_http(h.status), p + end, len - end);
+        s->body.done = true; /* the text is a field now */
     }
+    s->body.strip = s->body.pause = true;
     h2_unsent(s->session);
-    return e == 0 ? (ssize_t)end : -1;
+    return (up ? submit_request(s, &h, &f) : submit_answer(s, &h, &f)) == 0 ? (ssize_t)end : -1;
 }
 
 static struct chunk *room_out(struct h2_stream *s, size_t len)
@@ -346,7 +467,7 @@ static struct chunk *room_out(struct h2_stream *s, size_t len)
         last = &(*last)->next;
     if (*last != NULL && (*last)->end < (*last)->cap)
         return *last;
-    struct chunk *c = chunk_get(&s->session->worker->chunks, len < CHUNK_BIG ? len : CHUNK_BIG);
+    struct chunk *c = chunk_get(&s->worker->chunks, len < CHUNK_BIG ? len : CHUNK_BIG);
     if (c != NULL)
         *(*last != NULL ? &(*last)->next : last) = c;
     return c;
@@ -390,7 +511,7 @@ static ssize_t send_trailers(struct h2_stream *s, char *p, size_t len)
     if (n < 0)
         return -1;
     if (s->out_trailer == NULL)
-        s->out_trailer = chunk_get(&s->session->worker->chunks, HTTP1_MAX_TRAILERS + 2);
+        s->out_trailer = chunk_get(&s->worker->chunks, HTTP1_MAX_TRAILERS + 2);
     if (s->out_trailer == NULL || s->out_trailer->cap - s->out_trailer->end < (size_t)n)
         return -1;
     chunk_add(s->out_trailer, p, (size_t)n);
@@ -427,7 +548,7 @@ ssize_t h2_stream_send(struct h2_stream *s, const struct iovec *parts, int len)
             if (n < 0)
                 return -1;
             if (n == 0 && s->out_bytes >= H2_ANSWER_KEPT) {
-                s->client->endpoint.writable = false;
+                s->owner->writable = false;
                 return sent;
             }
             p += n;

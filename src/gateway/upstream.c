@@ -1,6 +1,6 @@
 /* Connections to instances. Idle ones stay in epoll and are closed when the instance closes them
  * (DESIGN, mechanism 8). */
-#include "gateway/conn.h"
+#include "gateway/h2.h"
 
 #include "base/assert.h"
 
@@ -58,7 +58,7 @@ static struct upstream *take_idle(struct worker *w, struct instance *i, bool rep
     return NULL;
 }
 
-static int connect_loopback(uint16_t port, bool *connecting)
+int upstream_connect(uint16_t port, bool *connecting)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -88,7 +88,7 @@ struct upstream *upstream_open(struct worker *w, struct instance *i, bool replay
     if (u != NULL)
         return u;
     bool connecting;
-    int fd = connect_loopback(i->port, &connecting);
+    int fd = upstream_connect(i->port, &connecting);
     if (fd < 0) {
         *local = errno != ECONNREFUSED && errno != ECONNRESET && errno != ETIMEDOUT;
         return NULL;
@@ -120,7 +120,10 @@ void upstream_close(struct upstream *u)
     link_remove(&u->link);
     chunk_put(&w->chunks, u->in);
     u->in = NULL;
-    atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
+    if (u->endpoint.stream != NULL)
+        h2_stream_leave(u->endpoint.stream);
+    else
+        atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
     worker_retire(w, &u->endpoint);
     instance_unref(w, u->instance);
 }
@@ -129,7 +132,8 @@ void upstream_keep(struct upstream *u)
 {
     struct worker *w = u->worker;
     ASSERT(u->exchange == NULL && u->in == NULL);
-    if (!u->instance->listed || u->endpoint.hangup || idle_limit(u) == 0) {
+    if (u->endpoint.stream != NULL || !u->instance->listed || u->endpoint.hangup ||
+        idle_limit(u) == 0) {
         upstream_close(u);
         return;
     }

@@ -194,6 +194,7 @@ static void handle(struct worker *w, struct endpoint *e, uint32_t events)
     case ENDPOINT_CLIENT: client_event((struct client *)e, events); break;
     case ENDPOINT_UPSTREAM: upstream_event((struct upstream *)e, events); break;
     case ENDPOINT_LISTENER: accept_event(w, (struct listener *)e); break;
+    case ENDPOINT_H2: h2_origin_event(e, events); break;
     case ENDPOINT_WAKE: woken(w); break;
     }
 }

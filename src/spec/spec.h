@@ -161,6 +161,7 @@ struct route_spec {
     struct match_spec match;
     int64_t timeout_ms;
     uint32_t retries;
+    bool h2c;            /* instances speak HTTP/2 on clear text */
     bool redirect_https; /* a request without TLS is sent to https:// */
     bool tls_auto;       /* the host's certificate is obtained by ACME; host is a full name then */
     int64_t hsts_ms;     /* 0: none */

@@ -86,6 +86,7 @@ enum {
     X(u32, matches)                                                                                \
     X(u32, timeout_ms)                                                                             \
     X(u32, retries)                                                                                \
+    X(u32, h2c)                                                                                    \
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
     X(u32, resilience.connect_ms)                                                                  \
@@ -154,7 +155,7 @@ enum {
     X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 21, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
-    X(routes, route, 126, "route")                                                                 \
+    X(routes, route, 130, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")                                                            \
@@ -741,6 +742,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "it has too many retries";
     if (r->observe.log_ppm > 1000000 || r->observe.trace_ppm > 1000000)
         return "a share of it is more than all";
+    if (r->h2c > 1)
+        return "its instances speak something unknown";
     if (r->redirect_https > 1)
         return "it neither redirects nor does not";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))

@@ -158,6 +158,7 @@ struct snapshot_route {
     uint32_t first_match, matches; /* range in snapshot.match; all must hold */
     uint32_t timeout_ms;
     uint32_t retries;
+    uint32_t h2c;            /* 1: its instances speak HTTP/2 on clear text */
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
     struct snapshot_resilience resilience;

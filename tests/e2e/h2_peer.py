@@ -1,12 +1,14 @@
-"""A client of HTTP/2 by python3-h2, which can also say what no client may say."""
+"""Clients and instances that speak HTTP/2, by python3-h2; they can also say what nobody may say."""
 
 import socket
 import ssl
 import struct
+import threading
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import h2.settings
 from gateway_rig import DEADLINE
 from hyperframe.frame import Frame
@@ -178,3 +180,145 @@ class H2Client:
 
     def close(self):
         self.sock.close()
+
+
+class H2Request:
+    def __init__(self, fields):
+        self.fields = dict(fields)
+        self.list = fields
+        self.body = b""
+        self.trailers = None
+        self.ended = False
+        self.reset = None
+
+
+class H2Connection:
+    """One connection to a scripted instance. Tests may talk on it at any time: it has a lock."""
+
+    def __init__(self, sock, backend):
+        self.sock, self.backend = sock, backend
+        self.lock = threading.RLock()
+        config = h2.config.H2Configuration(client_side=False, header_encoding="latin-1",
+                                           validate_outbound_headers=False)
+        self.h2 = h2.connection.H2Connection(config)
+        self.requests = {}
+        self.take = True
+
+    def flush(self):
+        data = self.h2.data_to_send()
+        if data:
+            self.sock.sendall(data)
+
+    def run(self, settings):
+        with self.lock:
+            if settings:
+                self.h2.local_settings = h2.settings.Settings(client=False, initial_values=settings)
+            self.h2.initiate_connection()
+            self.flush()
+        while True:
+            data = self.sock.recv(1 << 16)
+            if not data:
+                return
+            with self.lock:
+                for e in self.h2.receive_data(data):
+                    self.note(e)
+                self.flush()
+
+    def note(self, e):
+        stream = getattr(e, "stream_id", 0)
+        r = self.requests.get(stream)
+        if isinstance(e, h2.events.RequestReceived):
+            r = self.requests[stream] = H2Request(e.headers)
+            self.backend.requests.append(r)
+        elif isinstance(e, h2.events.DataReceived):
+            r.body += e.data
+            if self.take and e.flow_controlled_length:
+                self.h2.acknowledge_received_data(e.flow_controlled_length, stream)
+        elif isinstance(e, h2.events.TrailersReceived):
+            r.trailers = dict(e.headers)
+        elif isinstance(e, h2.events.StreamEnded):
+            r.ended = True
+        elif isinstance(e, h2.events.StreamReset):
+            r.reset = int(e.error_code)
+        if r is not None:
+            self.backend.handler(self, stream, r, e)
+
+    def answer(self, stream, status=200, fields=(), body=b"", trailers=None):
+        with self.lock:
+            end = not body and trailers is None
+            self.h2.send_headers(stream, [(":status", str(status)), *fields], end_stream=end)
+            self.flush()
+            if not end:
+                self.data(stream, body, trailers)
+
+    def data(self, stream, body, trailers=None, end=True):
+        """Of bodies that fit into the window."""
+        with self.lock:
+            for at in range(0, len(body), 16384):
+                last = at + 16384 >= len(body)
+                self.h2.send_data(stream, body[at:at + 16384], end_stream=end and last and trailers is None)
+            if trailers is not None:
+                self.h2.send_headers(stream, trailers, end_stream=True)
+            self.flush()
+
+    def reset(self, stream, code):
+        with self.lock:
+            self.h2.reset_stream(stream, code)
+            self.flush()
+
+    def raw(self, data):
+        with self.lock:
+            self.sock.sendall(data)
+
+
+def ended(e):
+    return isinstance(e, h2.events.StreamEnded)
+
+
+class H2Backend:
+    """An instance that speaks HTTP/2: handler(connection, stream, request, event) for each event of a request."""
+
+    def __init__(self, handler=None, settings=None):
+        self.handler = handler or self.answer_all
+        self.settings = settings
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.requests = []
+        self.connections = []
+        self.closed = 0
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def answer_all(self, connection, stream, request, event):
+        if ended(event):
+            connection.answer(stream, 200, [("content-length", "2")], b"ok")
+
+    def run(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = H2Connection(sock, self)
+            self.connections.append(connection)
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        try:
+            connection.run(self.settings)
+        except (OSError, h2.exceptions.ProtocolError):
+            pass
+        finally:
+            connection.sock.close()
+            self.closed += 1
+
+    def close(self):
+        if self.listener.fileno() < 0:
+            return
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for c in self.connections:
+            try:
+                c.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass

@@ -127,6 +127,7 @@ static void collect_route(char **w, int n)
         .head_bytes = number(w, n, "head", 0),
         .min_rate = number(w, n, "min_rate", 0),
     };
+    r->h2c = number(w, n, "h2c", 0);
     r->sticky_cookie = arg(w, n, "sticky", "");
     r->observe = (struct snapshot_observe){
         .log_ppm = number(w, n, "log", 1000000),

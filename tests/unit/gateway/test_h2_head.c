@@ -216,6 +216,72 @@ static void test_no_memory(void **state)
     }
 }
 
+static void test_answers_of_instances(void **state)
+{
+    (void)state;
+    static const struct {
+        struct pair fields[4];
+        bool ended, to_head;
+        const char *made; /* NULL: refused */
+    } cases[] = {
+        {{{":status", "200"}, {"a", "b"}, {0}},
+         false,
+         false,
+         "HTTP/1.1 200 \r\na: b\r\ntransfer-encoding: chunked\r\n\r\n"},
+        {{{":status", "200"}, {0}}, true, false, "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n"},
+        {{{":status", "200"}, {"content-length", "3"}, {0}},
+         false,
+         false,
+         "HTTP/1.1 200 \r\ncontent-length: 3\r\n\r\n"},
+        {{{":status", "200"}, {0}}, true, true, "HTTP/1.1 200 \r\n\r\n"},
+        {{{":status", "204"}, {0}}, false, false, "HTTP/1.1 204 \r\n\r\n"},
+        {{{":status", "304"}, {0}}, true, false, "HTTP/1.1 304 \r\n\r\n"},
+        {{{":status", "103"}, {0}}, false, false, "HTTP/1.1 103 \r\n\r\n"},
+        {{{":status", "101"}, {0}}, false, false, NULL},
+        {{{":status", "600"}, {0}}, true, false, NULL},
+        {{{":status", "20"}, {0}}, true, false, NULL},
+        {{{":status", "2\r\n"}, {0}}, true, false, NULL},
+        {{{":status", "200"}, {":status", "200"}, {0}}, true, false, NULL},
+        {{{":status", "200"}, {":path", "/"}, {0}}, true, false, NULL},
+        {{{":status", "200"}, {"connection", "close"}, {0}}, true, false, NULL},
+        {{{":status", "200"}, {"a", "b\r\nc: d"}, {0}}, true, false, NULL},
+        {{{"a", "b"}, {0}}, true, false, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct h2_block b;
+        h2_block_init(&b, &pool);
+        add_all(&b, cases[i].fields);
+        struct chunk *c = h2_block_answer(&b, cases[i].ended, cases[i].to_head);
+        assert_int_equal(c == NULL, cases[i].made == NULL);
+        if (c != NULL) {
+            assert_int_equal(chunk_len(c), strlen(cases[i].made));
+            assert_memory_equal(c->data, cases[i].made, chunk_len(c));
+        }
+        chunk_put(&pool, c);
+        h2_block_release(&b);
+        assert_int_equal(pool.bytes, 0);
+    }
+}
+
+static void test_grpc_statuses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int status;
+    } cases[] = {{"0", 0},   {"14", 14}, {"16", 16},  {"17", -1},         {"", -1},
+                 {"-1", -1}, {"1x", -1}, {"014", 14}, {"99999999999", -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct h2_block b;
+        h2_block_init(&b, &pool);
+        h2_block_field(&b, "grpc-status", 11, cases[i].text, strlen(cases[i].text));
+        h2_block_field(&b, "content-type", 12, "Application/gRPC+proto", 22);
+        assert_int_equal(b.grpc_status, cases[i].status);
+        assert_true(b.grpc);
+        h2_block_release(&b);
+    }
+}
+
 static void test_trailers(void **state)
 {
     (void)state;
@@ -273,6 +339,35 @@ static void test_an_answer(void **state)
     assert_memory_equal(shown(&f), ":status=502;", 12);
 }
 
+static void test_a_request_for_an_instance(void **state)
+{
+    (void)state;
+    char head[] = "POST /a?b HTTP/1.1\r\nHost: a.test\r\nX-A: b\r\nTransfer-Encoding: chunked\r\n"
+                  "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    struct http1_head h;
+    struct h2_fields f;
+    assert_int_equal(http1_parse_own_request(head, strlen(head), &h), HTTP1_OK);
+    h2_fields_request(&f, &h, head);
+    assert_string_equal(shown(&f), ":method=POST;:scheme=http;:authority=a.test;:path=/a?b;"
+                                   "x-a=b;te=trailers;");
+}
+
+static void test_refusals_to_grpc(void **state)
+{
+    (void)state;
+    struct h2_fields f;
+    h2_fields_grpc(&f, 14, "50% \xc3\xa4\n", 7);
+    assert_string_equal(shown(&f), ":status=200;content-type=application/grpc;grpc-status=14;"
+                                   "grpc-message=50%25 %C3%A4;");
+    h2_fields_grpc(&f, 2, "", 0);
+    assert_non_null(strstr(shown(&f), "grpc-status=2;grpc-message=;"));
+    static char long_text[1000];
+    memset(long_text, '\n', sizeof long_text);
+    long_text[sizeof long_text - 1] = 'x';
+    h2_fields_grpc(&f, 2, long_text, sizeof long_text);
+    assert_true(f.items[3].valuelen <= sizeof f.text - 2);
+}
+
 static void test_trailer_lines(void **state)
 {
     (void)state;
@@ -306,11 +401,19 @@ static void test_trailer_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_request),       cmocka_unit_test(test_a_websocket),
-        cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_request_lines),
-        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_trailers),        cmocka_unit_test(test_an_answer),
+        cmocka_unit_test(test_a_request),
+        cmocka_unit_test(test_a_websocket),
+        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_request_lines),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_trailers),
+        cmocka_unit_test(test_an_answer),
         cmocka_unit_test(test_trailer_lines),
+        cmocka_unit_test(test_answers_of_instances),
+        cmocka_unit_test(test_grpc_statuses),
+        cmocka_unit_test(test_a_request_for_an_instance),
+        cmocka_unit_test(test_refusals_to_grpc),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     chunk_pool_release(&pool);

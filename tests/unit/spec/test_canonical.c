@@ -46,7 +46,8 @@ static void the_small_file(void **state)
         "\"period\":\"1s\",\"timeout\":\"1s\",\"successes\":1,\"failures\":3}},"
         "\"stop\":{\"signal\":\"TERM\",\"drain\":\"30s\",\"grace\":\"30s\"},"
         "\"tls\":\"files\",\"routes\":[{\"path\":\"/"
-        "\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":\"optional\","
+        "\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"protocol\":\"http1\","
+        "\"https\":\"optional\","
         "\"tls\":\"files\",\"hsts\":\"0s\"}],"
         "\"hold\":{\"time\":\"10s\",\"requests\":1000},\"strategy\":{\"rolling\":{"
         "\"max-surge\":\"25%\",\"max-unavailable\":\"25%\",\"min-ready\":\"0s\"}},"
@@ -260,11 +261,13 @@ static void a_difference_is_a_line_per_key(void **state)
     check_diff("routes: [{path: /a}, {path: /b}]\n", "routes: [{path: /b}, {path: /c}]\n",
                "routes: removed "
                "{\"path\":\"/"
-               "a\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":"
+               "a\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"protocol\":"
+               "\"http1\",\"https\":"
                "\"optional\",\"tls\":\"files\",\"hsts\":\"0s\"}\n"
                "routes: added "
                "{\"path\":\"/"
-               "c\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"https\":"
+               "c\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"protocol\":"
+               "\"http1\",\"https\":"
                "\"optional\",\"tls\":\"files\",\"hsts\":\"0s\"}\n");
 }
 

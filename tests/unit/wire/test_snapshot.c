@@ -267,6 +267,7 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->routes[0].resilience.retry_budget_ppm = 1000001, "more than all")                         \
     X(x->routes[0].resilience.eject_share_ppm = 1000001, "more than all")                          \
     X(x->routes[0].resilience.retry_on = 16, "retries on something unknown")                       \
+    X(x->routes[0].h2c = 2, "speak")                                                               \
     X(x->routes[0].redirect_https = 2, "redirects")                                                \
     X(x->routes[0].shares[0].rules = 3, "share's rules")                                           \
     X(x->routes[0].pins[0].share.rules = 3, "share's rules")                                       \
