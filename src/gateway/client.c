@@ -196,6 +196,7 @@ struct client *client_of_stream(struct client *connection, struct h2_stream *s)
     c->endpoint = (struct endpoint){
         .fd = -1, .kind = ENDPOINT_CLIENT, .readable = true, .writable = true, .stream = s};
     c->worker = w;
+    c->state = CLIENT_HEAD;
     c->secure = connection->secure;
     c->trusted = connection->trusted;
     c->address_len = connection->address_len;
