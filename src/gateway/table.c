@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/ipv6.h"
 #include "wire/metrics.h"
 #include "wire/url.h"
 
@@ -244,6 +245,8 @@ static const struct table_route *route_of_path(const struct table *t, const stru
         host[1 + i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
     }
     char *name = host + 1;
+    if (len > 0 && name[0] == '[') /* as routes have it, whatever the client wrote */
+        len = ipv6_literal(name, len, name) ? strlen(name) : len;
     if (len > 0 && name[len - 1] == '.') /* the root's dot, RFC 3986 section 3.2.2 */
         len--;
     const struct table_route *r = NULL;

@@ -83,9 +83,9 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
     case IN_ROLLING: finish_rolling(r, node, base); break;
     case IN_METRIC: finish_metric(r, node, base); break;
     case IN_ROUTE:
+        finish_tcp_route(r, node, base);
         finish_route(r, node, base);
         finish_tls(r, node, base);
-        finish_tcp_route(r, node, base);
         break;
     case IN_TCP: finish_tcp(r, node); break;
     case IN_STEP:

@@ -50,7 +50,7 @@ extern const struct value_type
 
 /* types_tcp.c: after the keys of such a mapping; of the whole file; a route's canonical JSON */
 void finish_tcp(struct reader *r, const struct node *node);
-void finish_tcp_route(struct reader *r, const struct node *node, const struct route_spec *route);
+void finish_tcp_route(struct reader *r, const struct node *node, struct route_spec *route);
 void check_tcp(struct reader *r, const struct node *root);
 void write_route(const struct route_spec *route, struct buf *out);
 

@@ -1,6 +1,7 @@
 /* Routes: hosts and paths. Hosts are checked to the letter: a comma or a port in one would
  * make a route that no request ever reaches, and nobody would be told. */
 #include "base/alloc.h"
+#include "base/ipv6.h"
 #include "base/vec.h"
 #include "spec/types.h"
 
@@ -68,6 +69,10 @@ static const char *host_fault(const char *host, bool shown, char **hint)
                               strchr(host, '/'));
         return "a host has no path";
     }
+    if (host[0] == '[' || (strchr(host, ':') != strrchr(host, ':'))) {
+        *hint = xstrdup("an IPv6 address stands in brackets, without a port: \"[2001:db8::1]\"");
+        return "is no host name and no IPv6 address";
+    }
     if (strchr(host, ':') != NULL) {
         if (shown)
             *hint = xasprintf("did you mean `%.*s`? The ports are those that `serve` listens on",
@@ -95,6 +100,11 @@ static void read_host(struct reader *r, const struct key *key, const struct node
     const char *text = read_text(r, key, node, EXPAND_VALUE);
     if (text == NULL)
         return;
+    char literal[IPV6_LITERAL_MAX];
+    if (ipv6_literal(text, strlen(text), literal)) {
+        ((struct route_spec *)base)->host = arena_strdup(r->arena, literal);
+        return;
+    }
     if (is_host(text)) {
         char *lower = arena_strdup(r->arena, text);
         for (char *p = lower; *p != '\0'; p++)

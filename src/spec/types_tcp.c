@@ -1,5 +1,6 @@
 /* TCP routes: where they listen, and what they cannot have. */
 #include "base/alloc.h"
+#include "base/ipv6.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "spec/types.h"
@@ -15,23 +16,15 @@ enum { ADDRESS_SIZE = 64 };
 /* "[::1]" or "127.0.0.1" as it is usually written; false: none. */
 static bool usual_host(const char *host, char out[ADDRESS_SIZE])
 {
-    char bare[ADDRESS_SIZE], text[INET6_ADDRSTRLEN];
-    unsigned char address[16];
-    size_t len = strlen(host);
+    _Static_assert((int)IPV6_LITERAL_MAX <= (int)ADDRESS_SIZE, "there is room for it");
+    unsigned char address[4];
     if (strcmp(host, "localhost") == 0)
         host = "127.0.0.1";
     if (inet_pton(AF_INET, host, address) == 1) {
         snprintf(out, ADDRESS_SIZE, "%s", host);
         return true;
     }
-    if (len < 4 || len >= sizeof bare || host[0] != '[' || host[len - 1] != ']')
-        return false;
-    memcpy(bare, host + 1, len - 2);
-    bare[len - 2] = '\0';
-    if (inet_pton(AF_INET6, bare, address) != 1)
-        return false;
-    snprintf(out, ADDRESS_SIZE, "[%s]", inet_ntop(AF_INET6, address, text, sizeof text));
-    return true;
+    return ipv6_literal(host, strlen(host), out);
 }
 
 /* A port alone is one of the machine's own: what the network is to reach says so itself. */
@@ -132,10 +125,11 @@ void finish_tcp(struct reader *r, const struct node *node)
         reader_fail(r, node, "for example {listen: 5432}", "`listen` is missing");
 }
 
-void finish_tcp_route(struct reader *r, const struct node *node, const struct route_spec *route)
+void finish_tcp_route(struct reader *r, const struct node *node, struct route_spec *route)
 {
     if (route->tcp.listen == NULL)
         return;
+    route->tls_auto = false; /* the file's `tls` is for its hosts */
     for (size_t i = 0; i < node->len; i++)
         if (!is_of_tcp(node->pairs[i].key->text))
             reader_fail(r, node->pairs[i].key, "what comes there is not looked into",

@@ -20,7 +20,7 @@ void finish_tls(struct reader *r, const struct node *node, const struct route_sp
                     "a route for each host; or `tls: files` for this one, and a certificate for it "
                     "in DATA/certs",
                     "`tls: auto` has no certificates for `*.`: CAs want a DNS record for these");
-    else if (host[strspn(host, "0123456789.")] == '\0')
+    else if (host[0] == '[' || host[strspn(host, "0123456789.")] == '\0')
         reader_fail(r, at, "`tls: files`, and a certificate for it in DATA/certs",
                     "`tls: auto` has certificates for names only, this is an address");
     else if (strlen(host) > TLS_AUTO_HOST_MAX)

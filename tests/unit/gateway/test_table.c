@@ -28,7 +28,7 @@ static struct table *compile(const struct snapshot *s)
     return t;
 }
 
-enum { ROUTES = 14 };
+enum { ROUTES = 16 };
 
 /* The app index tells which route was found. */
 static struct table *example(void)
@@ -44,11 +44,22 @@ static struct table *example(void)
         const char *host, *path;
         uint32_t first, n;
     } r[ROUTES] = {
-        {"", "/", 0, 0},           {"", "/api", 0, 0},       {"a.example", "/", 0, 0},
-        {"a.example", "/x", 0, 0}, {"*.example", "/", 0, 0}, {"*.deep.example", "/", 0, 0},
-        {"a.example", "/", 0, 1},  {"a.example", "/", 1, 2}, {"only.example", "/just", 0, 0},
-        {"", "/api/v2/", 0, 0},    {"q.example", "/", 0, 0}, {"q.example", "/", 3, 1},
-        {"q.example", "/", 3, 2},  {"m.example", "/", 5, 1},
+        {"", "/", 0, 0},
+        {"", "/api", 0, 0},
+        {"a.example", "/", 0, 0},
+        {"a.example", "/x", 0, 0},
+        {"*.example", "/", 0, 0},
+        {"*.deep.example", "/", 0, 0},
+        {"a.example", "/", 0, 1},
+        {"a.example", "/", 1, 2},
+        {"only.example", "/just", 0, 0},
+        {"", "/api/v2/", 0, 0},
+        {"q.example", "/", 0, 0},
+        {"q.example", "/", 3, 1},
+        {"q.example", "/", 3, 2},
+        {"m.example", "/", 5, 1},
+        {"[2001:db8::1]", "/", 0, 0},
+        {"tcp:127.0.0.1:5432", "/", 0, 0},
     };
     static struct snapshot_route routes[ROUTES];
     for (uint32_t i = 0; i < ROUTES; i++) {
@@ -92,6 +103,18 @@ static int route_of(const struct table *t, const char *host, const char *target,
     return route_by(t, "GET", host, target, fields);
 }
 
+/* No Host gets there: what stands before the colon is all of a name. */
+static void test_tcp_routes(void **state)
+{
+    (void)state;
+    struct table *t = example();
+    assert_int_equal(table_tcp_route(t, "tcp:127.0.0.1:5432")->app->slot, 15);
+    assert_null(table_tcp_route(t, "tcp:127.0.0.1:5433"));
+    assert_int_equal(route_of(t, "tcp", "/", ""), 0);
+    assert_int_equal(route_of(t, "tcp:5432", "/", ""), 0);
+    table_free(t);
+}
+
 static void test_methods(void **state)
 {
     (void)state;
@@ -124,6 +147,10 @@ static void test_routes(void **state)
         {"a.example", "/", "", 2},
         {"A.Example:8080", "/", "", 2},
         {"a.example.", "/", "", 2},
+        {"[2001:db8::1]", "/", "", 14},
+        {"[2001:DB8:0:0::0:1]:8080", "/", "", 14},
+        {"[2001:db8::2]", "/", "", 0},
+        {"[::]", "/", "", 0},
         {"a.example", "/x/y", "", 3},
         {"a.example", "/api", "", 2}, /* the host counts before the path */
         {"b.example", "/", "", 4},
@@ -285,10 +312,15 @@ static void test_slots_beyond_the_metrics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_split_is_even), cmocka_unit_test(test_split_of_three),
-        cmocka_unit_test(test_whole_shares),  cmocka_unit_test(test_sticky_is_monotone),
-        cmocka_unit_test(test_buckets),       cmocka_unit_test(test_slots_beyond_the_metrics),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_tcp_routes),
+        cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_split_is_even),
+        cmocka_unit_test(test_split_of_three),
+        cmocka_unit_test(test_whole_shares),
+        cmocka_unit_test(test_sticky_is_monotone),
+        cmocka_unit_test(test_buckets),
+        cmocka_unit_test(test_slots_beyond_the_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

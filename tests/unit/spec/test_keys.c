@@ -442,6 +442,17 @@ static const struct fault route_faults[] = {
     {"routes: [{host: a.example/api}]\n",
      "3:17 `routes.host`: a host has no path | did you mean {host: "
      "a.example, path: /api}?"},
+    {"routes: [{host: '[::1]:80'}]\n", "3:17 `routes.host`: is no host name and no IPv6 address | "
+                                       "an IPv6 address stands in brackets, "
+                                       "without a port: \"[2001:db8::1]\""},
+    {"routes: [{host: '2001:db8::1'}]\n", "3:17 `routes.host`: is no host name and no IPv6 address "
+                                          "| an IPv6 address stands in brackets, "
+                                          "without a port: \"[2001:db8::1]\""},
+    {"routes: [{host: '[::1]'}, {host: '[0:0::1]'}]\n",
+     "3:27 `routes`: this route is given twice | the same host, path and match stand in line 3"},
+    {"tls: auto\nroutes: [{host: '[::1]'}]\n",
+     "4:11 `routes`: `tls: auto` has certificates for names only, this is an address | `tls: "
+     "files`, and a certificate for it in DATA/certs"},
     {"routes: [{host: '*'}]\n",
      "3:17 `routes.host`: `*` alone is no host | leave `host` out for any host"},
     {"routes: [{host: ''}]\n", "3:17 `routes.host`: is empty | leave `host` out for any host"},

@@ -107,6 +107,8 @@ static void what_gets_an_error(void **state)
     spec_free(parse_good("routes: [{tcp: {listen: 5432}}, {path: /}]\n"
                          "strategy: {canary: {sticky: cookie, match: {header: {x: y}}}}\n",
                          NULL));
+    /* The file's `tls` is for hosts. */
+    spec_free(parse_good("tls: auto\nroutes: [{tcp: {listen: 5432}}, {host: a.example}]\n", NULL));
     spec_free(
         parse_good("routes: [{tcp: {listen: 5432}}]\nstrategy: {canary: {sticky: none}}\n", NULL));
 }
