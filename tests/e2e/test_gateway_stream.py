@@ -443,3 +443,37 @@ def test_a_table_that_looks_into_bytes_is_refused(make):
     for route in ("path=/x", "sticky=s"):
         answer = stream.gateway.table(["app slot=0", f"route app=0 {stream.route} {route}"])
         assert answer.startswith("refused") and "TCP route" in answer
+
+
+def test_what_requests_have_connections_have_too(make):
+    """A limit for one client, maintenance, faults: without a head to look at."""
+    stream, gateway = (s := make[0](max_per_client=6)), s.gateway
+    backend = make[1](named(b"hi"))
+
+    def serve(app="", extra=()):
+        stream.serve(backend.port, app=app, extra=extra)
+
+    serve()
+    held = [stream.connect() for _ in range(6)]
+    assert all(reader.exactly(2) == b"hi" for _, reader in held)
+    assert is_reset(stream), "this client has enough"
+    for sock, _ in held:
+        sock.close()
+    until(lambda: gateway.ask("connections") == "0")
+    serve(app="maintenance=503")
+    assert is_reset(stream)
+    until(lambda: gateway.metric("maintenance", 0) == 1)
+    serve(app="maintenance=503 barred_ms=60000")
+    sock, reader = stream.connect(b"later")
+    until(lambda: gateway.metric("waiting", 0) == 1, "one that waits for the end of it")
+    serve()
+    assert reader.exactly(7) == b"hilater"
+    sock.close()
+    serve(app="maintenance=503 allowed=1", extra=["caller name=x-tester value=me"])
+    assert is_reset(stream), "no header lets it pass"
+    serve(app="fault=1000000 abort=500")
+    assert is_reset(stream)
+    serve(app="fault=1000000 delay=50")
+    sock, reader = stream.connect()
+    assert reader.exactly(2) == b"hi"
+    until(lambda: gateway.metric("faults", 0) == 2)
