@@ -65,21 +65,27 @@ static struct acme_host *add_host(struct acme *a, const char *name)
     return h;
 }
 
+static void forget_proof(struct acme_host *h)
+{
+    free(take_ptr(&h->proof_token));
+    free(take_ptr(&h->proof_answer));
+    buf_release(&h->proof_chain);
+    if (h->proof_key.data != NULL)
+        explicit_bzero(h->proof_key.data, h->proof_key.cap);
+    buf_release(&h->proof_key);
+}
+
 /* Its order ends here; what is in its file stays, and is gone on with. */
 static void end_order(struct acme_host *h)
 {
-    bool offered = h->offered;
+    bool offered = h->proof_answer != NULL;
     fetch_cancel(h->call);
     acme_order_free(h->order);
     h->call = NULL;
     h->order = NULL;
     h->wait_until_ms = 0;
     h->offer_version = 0;
-    h->offered = false;
-    buf_release(&h->proof_chain);
-    if (h->proof_key.data != NULL)
-        explicit_bzero(h->proof_key.data, h->proof_key.cap);
-    buf_release(&h->proof_key);
+    forget_proof(h);
     if (offered)
         certificates_changed(h->control);
 }
@@ -186,7 +192,7 @@ static void failed(struct acme_host *h, const struct acme_failure *f)
 {
     char at[WALL_TEXT_SIZE];
     const char *url = acme_order_url(h->order);
-    bool refused = f->blame == ACME_REFUSED && h->offered;
+    bool refused = f->blame == ACME_REFUSED && h->proof_answer != NULL;
     if (url == NULL)
         forget_pending(h);
     h->failures++;
@@ -228,11 +234,11 @@ static void obtained(struct acme_host *h)
     h->retry_ms = 0;
     h->failures = 0;
     h->text[0] = h->advice[0] = '\0';
-    if (h->offered)
-        h->prefer = acme_order_challenge(h->order);
+    if (h->proof_answer != NULL)
+        h->prefer = h->proof;
     forget_pending(h);
-    store(h);
     end_order(h);
+    store(h);
     certificates_changed(c);
     cleanup_free char *text =
         xasprintf("certificate %s: %s", h->name, first ? "obtained" : "renewed");
@@ -305,21 +311,20 @@ static bool keep(struct acme_host *h)
     return false;
 }
 
-/* false: it has failed. */
-static bool offer(struct acme_host *h)
+static void offer(struct acme_host *h)
 {
     struct error err = ERROR_INIT;
-    if (acme_order_challenge(h->order) == ACME_TLS_ALPN_01 && h->proof_chain.len == 0 &&
-        acme_challenge_certificate(h->name, acme_order_answer(h->order), &h->proof_chain,
-                                   &h->proof_key, &err) < 0) {
-        failed_here(h, "there is nothing to answer the CA with", err.text);
-        return false;
+    forget_proof(h);
+    h->proof = acme_order_challenge(h->order);
+    h->proof_token = xstrdup(acme_order_token(h->order));
+    h->proof_answer = xstrdup(acme_order_answer(h->order));
+    if (acme_host_store(h, &err) < 0) {
+        failed_here(h, "the order cannot be kept", err.text);
+        return;
     }
-    h->offered = true;
     h->offer_until_ms = clock_mono_ms() + OFFER_MS;
     certificates_changed(h->control);
     h->offer_version = certificates_version(h->control);
-    return true;
 }
 
 static void advance(struct acme_host *h, const struct acme_reply *reply)
@@ -445,10 +450,9 @@ static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
     }
 }
 
-void acme_tick(struct control *c)
+void acme_collect(struct control *c)
 {
     int64_t now = control_now();
-    size_t running = 0;
     if (!c->publishing_allowed || c->store == NULL)
         return; /* the apps are not known */
     if (c->acme == NULL) {
@@ -464,6 +468,15 @@ void acme_tick(struct control *c)
         a->collected_ms = now;
         collect(a);
     }
+}
+
+void acme_tick(struct control *c)
+{
+    struct acme *a = c->acme;
+    int64_t now = control_now();
+    size_t running = 0;
+    if (a == NULL || c->store == NULL)
+        return;
     if (a->hosts.len > 0 && llabs(now - a->cleaned_ms) > CLEAN_MS) {
         a->cleaned_ms = now;
         acme_files_clean(a, now);
@@ -480,7 +493,7 @@ void acme_release(struct control *c)
     if (a == NULL)
         return;
     for (size_t i = 0; i < a->hosts.len; i++) {
-        a->hosts.items[i]->offered = false; /* gateways that stay know it for the next controller */
+        forget_proof(a->hosts.items[i]); /* gateways that stay know it for the next controller */
         free_host(a->hosts.items[i]);
     }
     vec_release(&a->hosts);
@@ -493,21 +506,36 @@ void acme_release(struct control *c)
 
 /* ---- for the gateways, and for people ---- */
 
+static bool make_proof_certificate(struct acme_host *h)
+{
+    struct error err = ERROR_INIT;
+    if (h->proof_chain.len > 0)
+        return true;
+    buf_clear(&h->proof_key);
+    if (acme_challenge_certificate(h->name, h->proof_answer, &h->proof_chain, &h->proof_key,
+                                   &err) == 0)
+        return true;
+    log_error("certificate %s: %s", h->name, err.text);
+    return false;
+}
+
 size_t acme_proofs(const struct control *c, struct cert *out, size_t room)
 {
     size_t len = 0;
     for (size_t i = 0; c->acme != NULL && i < c->acme->hosts.len && len < room; i++) {
-        const struct acme_host *h = c->acme->hosts.items[i];
-        struct cert cert = {.name = h->name, .name_len = strlen(h->name)};
-        if (!h->offered)
+        struct acme_host *h = c->acme->hosts.items[i];
+        if (h->proof_answer == NULL)
             continue;
-        if (acme_order_challenge(h->order) == ACME_HTTP_01) {
-            cert.kind = CERT_HTTP_01;
-            cert.chain = acme_order_token(h->order);
-            cert.chain_len = strlen(cert.chain);
-            cert.key = acme_order_answer(h->order);
-            cert.key_len = strlen(cert.key);
-        } else {
+        struct cert cert = {.kind = CERT_HTTP_01,
+                            .name = h->name,
+                            .name_len = strlen(h->name),
+                            .chain = h->proof_token,
+                            .chain_len = strlen(h->proof_token),
+                            .key = h->proof_answer,
+                            .key_len = strlen(h->proof_answer)};
+        if (h->proof == ACME_TLS_ALPN_01) {
+            if (!make_proof_certificate(h))
+                continue;
             cert.kind = CERT_TLS_ALPN_01;
             cert.chain = h->proof_chain.data;
             cert.chain_len = h->proof_chain.len;

@@ -28,15 +28,18 @@ struct acme_host {
     char text[ACME_TEXT_MAX], advice[ACME_TEXT_MAX]; /* of the last failure */
     char *order_url;                                 /* to go on with; NULL: none */
     EVP_PKEY *order_key;
+    /* What gateways show the CA: from when it is told to look until the order is over, whichever
+     * controller began it. NULL: nothing. */
+    enum acme_challenge proof;
+    char *proof_token, *proof_answer;
 
     /* Under way. */
     struct acme_order *order; /* NULL: nothing is */
     struct fetch_call *call;
     int64_t wait_until_ms;  /* monotonic; 0: no wait */
     uint64_t offer_version; /* of the certificates with its proof; 0: not offered */
-    bool offered;           /* gateways have been given one */
     int64_t offer_until_ms;
-    struct buf proof_chain, proof_key; /* TLS-ALPN-01 */
+    struct buf proof_chain, proof_key; /* TLS-ALPN-01; made when it is sent first */
 };
 
 struct acme {

@@ -159,6 +159,11 @@ void acme_host_load(struct acme_host *h)
     h->order_key = key_of(order);
     if (h->order_key != NULL)
         h->order_url = xstrdup(text_of(order, "url"));
+    h->proof = acme_challenge_of(text_of(order, "challenge"));
+    if (h->order_url != NULL && h->proof != ACME_CHALLENGES_COUNT) {
+        h->proof_token = xstrdup(text_of(order, "token"));
+        h->proof_answer = h->proof_token != NULL ? xstrdup(text_of(order, "answer")) : NULL;
+    }
     json_decref(object);
 }
 
@@ -167,7 +172,9 @@ int acme_host_store(const struct acme_host *h, struct error *err)
     cleanup_free char *name = xasprintf("%s.json", h->name);
     json_t *order = json_null();
     if (h->order_url != NULL) {
-        order = json_pack("{s:s}", "url", h->order_url);
+        order = json_pack("{s:s,s:s?,s:s?,s:s?}", "url", h->order_url, "challenge",
+                          h->proof_answer != NULL ? acme_challenge_word(h->proof) : NULL, "token",
+                          h->proof_token, "answer", h->proof_answer);
         if (put_key(order, h->order_key, err) < 0) {
             json_decref(order);
             return -1;

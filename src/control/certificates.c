@@ -313,6 +313,7 @@ void certificates_tick(struct control *c)
     if (f->looked_ms != 0 && llabs(now - f->looked_ms) < LOOK_MS)
         return;
     f->looked_ms = now;
+    acme_collect(c); /* its proofs belong to the first that is sent */
     cleanup_close int files = open_folder(c, "certs"), automatic = open_folder(c, "acme/certs");
     uint64_t signature = sign_folder(files) * 31 + sign_folder(automatic);
     if (signature == f->signature && !f->changed)

@@ -654,6 +654,7 @@ void certificate_trouble(const struct certificate_state *s, int64_t now_ms, stru
 
 /* acme.c: certificates for routes with `tls: auto` */
 struct cert;
+void acme_collect(struct control *c); /* which hosts; what an earlier controller offered CAs */
 void acme_tick(struct control *c);
 void acme_release(struct control *c); /* before fetch_release() */
 /* What gateways answer CAs that look at hosts; gives how many. They point into the orders. */

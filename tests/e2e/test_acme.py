@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import stat
+import threading
 
 import pytest
 from sluice_test import App, wait_until
@@ -207,6 +208,26 @@ def test_who_looks_sees_the_proof_and_nobody_else(fake):
     wait_until(lambda: ca.count("/order/1") >= 1 and ca.count("/challenge") == 2, 20, "it goes on")
     assert ca.count("/order") == 1 and ca.count("/account") == 1 and t.state()["order"]["key"] == key
     assert proof(t).body == answer.body
+    # and nobody who looks while it is replaced misses the proof
+    over = threading.Event()
+    missed = []
+
+    def look():
+        while not over.is_set():
+            seen = proof(t)
+            if seen.body != answer.body:
+                missed.append(seen)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    asked = ca.count("/challenge")
+    t.server.kill("controller")
+    wait_until(lambda: ca.count("/challenge") > asked, 20, "it goes on")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not missed
     kid = ca.url + "/account/1"
     assert {r["protected"].get("kid") for r in ca.asked if r["method"] == "POST" and r["path"] != "/account"} == {kid}
     used = [r["protected"]["nonce"] for r in ca.asked if r["method"] == "POST"]
