@@ -284,6 +284,8 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
         .head_bytes = (uint32_t)spec->limits.head_bytes,
         .min_rate = (uint32_t)spec->limits.min_rate,
     };
+    route->forwarded = spec->forwarded;
+    route->via = spec->via;
     route->sticky_cookie = "";
     add_redirect(&route->redirect, &spec->redirect);
     bool tcp = spec->tcp.listen != NULL;

@@ -212,6 +212,7 @@ struct exchange {
     bool stream;                   /* of a TCP route: a connection's bytes; path is its listener */
     bool forwarded;                /* for_whom is known */
     bool h2c;                      /* its instances speak HTTP/2 */
+    bool via;                      /* the answer gets a Via field */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
     bool watched;                  /* for outliers */
     bool rescued;                  /* a retry hid a failed answer of an instance */

@@ -10,6 +10,8 @@
 #include "gateway/stats.h"
 #include "gateway/tls.h"
 
+#include "gateway/via.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -269,6 +271,8 @@ static bool find_route(struct request *q)
         const struct snapshot_observe *o = &q->r->route->observe;
         if ((o->trace || o->request_id) && x->app_slot == NO_SLOT) /* the first time */
             trace_apply(x, q->h, q->p, o);
+        if ((q->r->route->forwarded || q->r->route->via) && x->app_slot == NO_SLOT)
+            via_apply(x, q->r->route, q->h, q->p);
         take_route(x, q->r);
         if (q->r->route->redirect_https != 0 && !x->secure)
             redirect(q);

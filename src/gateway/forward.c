@@ -3,6 +3,7 @@
 #include "gateway/conn.h"
 
 #include "gateway/split.h"
+#include "gateway/via.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -218,6 +219,11 @@ static void add_connection(struct chunk *out, const struct exchange *x, const st
         return;
     if (x->hsts_s > 0)
         add_hsts(out, x, h, p);
+    if (x->via) {
+        char line[VIA_LINE_MAX];
+        size_t len = via_answer(x, h, line);
+        chunk_add(out, line, len);
+    }
     if (x->sticky != STICKY_NONE)
         add_cookie(out, x);
     if (x->client->close_after)
@@ -231,7 +237,7 @@ struct chunk *forward_answer(struct exchange *x, const struct http1_head *h, con
     struct edits edits = {0};
     if (x->answer_edits != NULL && h->status >= 200)
         edits = rules_answer(x->answer_edits);
-    size_t most = h->len + 264u + sizeof x->cookie + edits.lines_len;
+    size_t most = h->len + 264u + VIA_LINE_MAX + sizeof x->cookie + edits.lines_len;
     struct chunk *out = chunk_get(&x->worker->chunks, most);
     if (out == NULL)
         return NULL;

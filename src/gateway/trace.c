@@ -1,7 +1,7 @@
 #include "gateway/trace.h"
 
 #include "base/assert.h"
-#include "gateway/conn.h"
+#include "gateway/kept.h"
 
 #include <string.h>
 #include <strings.h>
@@ -72,33 +72,6 @@ static void take_out(struct chunk *head, const char *name, size_t len)
     }
 }
 
-/* Room for so many bytes more in x->kept, which is the head alone. false: no memory. */
-static bool make_room(struct exchange *x, size_t more)
-{
-    struct chunk *old = x->kept;
-    if (old->cap - old->end >= more)
-        return true;
-    size_t size = chunk_len(old) + more;
-    struct chunk *c = size <= CHUNK_BULK ? chunk_get(&x->worker->chunks, size) : NULL;
-    if (c == NULL)
-        return false;
-    chunk_add(c, old->data + old->start, chunk_len(old));
-    chunk_put(&x->worker->chunks, old);
-    x->kept = x->cursor = c;
-    return true;
-}
-
-/* name: value, before the empty line. */
-static void put_in(struct chunk *head, const char *name, size_t name_len, const char *value,
-                   size_t len)
-{
-    head->end -= 2;
-    chunk_add(head, name, name_len);
-    chunk_add(head, ": ", 2);
-    chunk_add(head, value, len);
-    chunk_add(head, "\r\n\r\n", 4);
-}
-
 /* ---- what is wanted
  * ------------------------------------------------------------------------------- */
 
@@ -130,7 +103,7 @@ static void trace(struct exchange *x, const struct http1_head *h, const char *p,
         take_out(x->kept, NAME("tracestate"));
     char value[TRACEPARENT_LEN];
     traceparent_write(&t->context, value);
-    put_in(x->kept, NAME("traceparent"), value, sizeof value);
+    kept_add(x, NAME("traceparent"), value, sizeof value);
     x->traced = true;
 }
 
@@ -164,18 +137,17 @@ static void identify(struct exchange *x, const struct http1_head *h, const char 
         trace_hex(id, 2, t->request_id);
     }
     t->request_id_len = TRACE_ID_LEN;
-    put_in(x->kept, NAME("X-Request-Id"), t->request_id, t->request_id_len);
+    kept_add(x, NAME("X-Request-Id"), t->request_id, t->request_id_len);
 }
 
 void trace_apply(struct exchange *x, const struct http1_head *h, const char *p,
                  const struct snapshot_observe *wanted)
 {
     enum { MOST = TRACEPARENT_LEN + TRACE_ID_LEN + 64 }; /* values, names, separators */
-    if (!make_room(x, MOST))
+    if (!kept_room(x, MOST))
         return;
     if (wanted->trace)
         trace(x, h, p, wanted->trace_ppm);
     if (wanted->request_id)
         identify(x, h, p);
-    x->head_len = x->kept_bytes = (uint32_t)chunk_len(x->kept);
 }

@@ -172,6 +172,7 @@ struct route_spec {
     struct observe_spec observe;
     struct rate_limit_spec rate_limit;
     struct limits_spec limits;
+    bool forwarded, via; /* requests get these fields, answers Via */
 };
 
 enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };

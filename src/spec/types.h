@@ -28,7 +28,7 @@ extern const struct value_type
     type_share, type_trace, type_access_log, type_request_id,
     /* types_guard.c */
     type_rate_limit, type_rate, type_rate_by, type_limits, type_body_limit, type_head_limit,
-    type_min_rate,
+    type_min_rate, type_named_hop,
     /* types_match.c */
     type_match, type_match_items, type_match_methods,
     /* types_headers.c */

@@ -164,3 +164,27 @@ const struct value_type type_min_rate = {.shape = "a size per second from 1 to 1
 const struct value_type type_limits = {.shape = "a map such as {body: 10Mi, headers: 8Ki}",
                                        .nested = IN_LIMITS,
                                        .write = write_limits};
+
+/* ---- forwarded, via -------------------------------------------------------------------------- */
+
+static void read_named_hop(struct reader *r, const struct key *key, const struct node *node,
+                           void *base)
+{
+    type_boolean.read(r, key, node, base);
+}
+
+/* What is not asked for is left out of the canonical form. */
+static bool write_named_hop(const struct key *key, const void *base, struct buf *out)
+{
+    bool wanted = *(const bool *)const_field_at(base, key->offset);
+    if (wanted)
+        buf_puts(out, "true");
+    return wanted;
+}
+
+static const char *const no_or_yes[] = {"false", "true", NULL};
+
+const struct value_type type_named_hop = {.shape = "`true` or `false`",
+                                          .read = read_named_hop,
+                                          .write = write_named_hop,
+                                          .words = no_or_yes};

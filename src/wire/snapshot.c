@@ -118,6 +118,8 @@ enum {
     X(u64, guard.body_bytes)                                                                       \
     X(u32, guard.head_bytes)                                                                       \
     X(u32, guard.min_rate)                                                                         \
+    X(flag, forwarded)                                                                             \
+    X(flag, via)                                                                                   \
     X(text, sticky_cookie)                                                                         \
     X(maybe_text, redirect.to)                                                                     \
     X(u16, redirect.status)                                                                        \
@@ -155,7 +157,7 @@ enum {
     X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 21, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
-    X(routes, route, 130, "route")                                                                 \
+    X(routes, route, 132, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")                                                            \

@@ -164,6 +164,7 @@ struct snapshot_route {
     struct snapshot_resilience resilience;
     struct snapshot_observe observe;
     struct snapshot_guard guard;
+    bool forwarded, via; /* requests get these fields, answers Via */
     uint32_t shares_len, pins_len;
     struct snapshot_share
         shares[SNAPSHOT_MAX_SPLIT]; /* [0] is the stable one while a route is split */

@@ -208,6 +208,60 @@ def test_a_head_that_is_too_large(rig):
     assert reader.answer()[0] == 431
 
 
+# ---- who it was -----------------------------------------------------------------------------------
+
+
+def fields_of(backend, name):
+    return [value for key, value in backend.requests[-1][1] if key == name]
+
+
+def test_forwarded_and_via(rig):
+    gateway, backend = rig(route="forwarded=1 via=1")
+    ask = b"GET / HTTP/1.1\r\nHost: a.example:8080\r\nForwarded: for=6.6.6.6\r\nVia: 1.0 cache\r\n\r\n"
+    sock, reader = gateway.connect(ask)
+    status, fields, _ = reader.answer()
+    assert (status, fields["via"]) == (200, "1.1 sluice")
+    assert fields_of(backend, "forwarded") == ['for=127.0.0.1;proto=http;host="a.example:8080"']
+    assert fields_of(backend, "via") == ["1.0 cache", "1.1 sluice"]
+    assert fields_of(backend, "x-forwarded-for") == ["127.0.0.1"]
+    sock, reader = gateway.connect(b"GET / HTTP/1.0\r\n\r\n")
+    assert reader.answer()[0] == 200
+    assert fields_of(backend, "forwarded") == ["for=127.0.0.1;proto=http"]
+    assert fields_of(backend, "via") == ["1.0 sluice"]
+    gateway.serve(backend.port)
+    sock, reader = gateway.connect(ask)
+    assert "via" not in reader.answer()[1]
+    assert fields_of(backend, "forwarded") == [] and fields_of(backend, "via") == ["1.0 cache"]
+
+
+def test_forwarded_of_ipv6_and_behind_a_trusted_proxy(rig):
+    gateway, backend = rig(route="forwarded=1", trusted="::1", listen="[::1]:0")
+    sock, reader = gateway.connect(b'GET / HTTP/1.1\r\nHost: [2001:db8::2]\r\nForwarded: for="[2001:db8::1]"\r\n\r\n',
+                                   address=("::1", None))
+    assert reader.answer()[0] == 200
+    assert fields_of(backend, "forwarded") == ['for="[2001:db8::1]"',
+                                               'for="[::1]";proto=http;host="[2001:db8::2]"']
+
+
+def test_forwarded_survives_another_try_and_long_heads(rig):
+    """The first instance breaks off; a head that fills its buffer gets a larger one."""
+    tries = []
+
+    def flaky(sock, reader):
+        head = reader.head()
+        tries.append(head)
+        if len(tries) > 1:
+            sock.sendall(OK)
+        reader.rest() if len(tries) > 1 else None
+
+    gateway, backend = rig(flaky, route="forwarded=1 via=1")
+    long = "X: " + "x" * 16000 + "\r\n"
+    sock, reader = gateway.connect(f"GET / HTTP/1.1\r\nHost: a\r\n{long}\r\n".encode())
+    assert reader.answer()[0] == 200
+    assert len(tries) == 2 and tries[0] == tries[1]
+    assert dict(tries[1][1])["forwarded"] == 'for=127.0.0.1;proto=http;host="a"'
+
+
 # ---- how slowly -----------------------------------------------------------------------------------
 
 

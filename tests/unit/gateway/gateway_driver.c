@@ -118,6 +118,8 @@ static void collect_route(char **w, int n)
         .queue_ms = number(w, n, "queue", 5000),
         .slow_start_ms = number(w, n, "slow_start", 0),
     };
+    r->forwarded = number(w, n, "forwarded", 0) != 0;
+    r->via = number(w, n, "via", 0) != 0;
     r->guard = (struct snapshot_guard){
         .rate_requests = number(w, n, "rate", 0),
         .rate_per_ms = number(w, n, "per", 0),

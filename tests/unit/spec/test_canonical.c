@@ -90,7 +90,8 @@ static const char *const lines[][LINES] = {
      "routes: [{outlier: {errors: 0, latency: 300%, base: 1s, max: 2s, max-ejected: 10%}}]\n",
      "routes: [{capacity: {in-flight: 5, connections: 6, pending: 0, queue-time: 0s}, "
      "slow-start: 30s}]\n",
-     "routes: [{rate-limit: {requests: 1}, limits: {}}, {path: /b, rate-limit: {requests: 1000000, "
+     "routes: [{rate-limit: {requests: 1}, limits: {}, via: true}, {path: /b, forwarded: true, "
+     "rate-limit: {requests: 1000000, "
      "per: 1ms, burst: 1, by: {header: X-A}}, limits: {body: 3, headers: 256, min-rate: 1Gi}}]\n",
      "routes: []\n"},
     {"hold: {time: 0s}\n", "hold: {requests: 5}\n"},

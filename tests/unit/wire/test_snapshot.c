@@ -65,6 +65,7 @@ static void make(struct whole *x)
                                                           .eject_share_ppm = 1000000,
                                                           .slow_start_ms = 30000},
                                            .guard = {100, 1000, 200, "x-key", 1 << 20, 8192, 500},
+                                           .via = true,
                                            .shares_len = 2,
                                            .pins_len = 1,
                                            .shares = {{0, 950000, 2, 0}, {1, 50000, 3, 2}},
@@ -147,6 +148,7 @@ static void both_ways(void **state)
     assert_int_equal(r->routes[0].resilience.connect_ms, 500);
     assert_int_equal(r->routes[0].resilience.slow_start_ms, 30000);
     assert_int_equal(r->routes[1].resilience.retry_on, 0);
+    assert_true(r->routes[0].via && !r->routes[0].forwarded);
     assert_int_equal(r->routes[0].guard.rate_burst, 200);
     assert_string_equal(r->routes[0].guard.rate_header, "x-key");
     assert_int_equal(r->routes[0].guard.body_bytes, 1 << 20);
