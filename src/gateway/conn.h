@@ -154,6 +154,7 @@ struct upstream *upstream_open(struct worker *w, struct instance *i, bool replay
                                bool *local);
 /* A socket that is connected, or connecting. -1: errno. */
 int upstream_connect(uint16_t port, bool *connecting);
+bool upstream_quiet(const struct upstream *u); /* nothing to read, and not closed */
 void upstream_event(struct upstream *u, uint32_t events);
 void upstream_idle_event(
     struct upstream *u);                /* something happened to a connection without exchange */
@@ -238,7 +239,8 @@ struct exchange {
     struct pace up_pace, down_pace;
     uint64_t slow_at_ms; /* the client is too slow then; 0: it is not waited for */
     struct http1_body request, body;
-    struct chunk *kept;  /* the head as it is sent, then what was sent of the body */
+    struct splice_pipe *pipe; /* splice.h; with bytes of the answer's body in it */
+    struct chunk *kept;       /* the head as it is sent, then what was sent of the body */
     struct chunk *plain; /* the head before the share's rules, in which routes are looked up; NULL:
                             there are none, it is the first of kept */
     struct chunk *answer_edits;    /* of rules_copy_answer(); NULL: none */

@@ -7,6 +7,7 @@
 #include "gateway/guard.h"
 #include "gateway/orders.h"
 #include "gateway/outlier.h"
+#include "gateway/splice.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
@@ -77,6 +78,7 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
 static void exchange_free(struct exchange *x)
 {
     exchange_forget_kept(x);
+    splice_forget(x);
     chunk_put(&x->worker->chunks, x->access);
     chunk_put(&x->worker->chunks, x->answer_edits);
     link_remove(&x->link);

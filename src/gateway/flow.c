@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
+#include "gateway/splice.h"
 #include "gateway/stats.h"
 
 #include <string.h>
@@ -369,6 +370,25 @@ static enum step read_down(struct exchange *x)
     return s == STEP_WAIT ? STEP_ON : s; /* unfinished: there may be more to read */
 }
 
+static enum step pass_down(struct exchange *x)
+{
+    switch (splice_down(x)) {
+    case SPLICE_NONE: return read_down(x);
+    case SPLICE_WAITS: return STEP_WAIT;
+    case SPLICE_MOVED: return STEP_ON;
+    case SPLICE_WHOLE:
+        x->body.done = true;
+        x->answer = ANSWER_DONE;
+        /* What lies behind it was not read: it would be taken for the next answer. */
+        x->reusable = x->reusable && upstream_quiet(x->upstream);
+        return STEP_ON;
+    case SPLICE_ENDED: return end_of_answer(x);
+    case SPLICE_BROKEN: exchange_failed(x, FAILED_BROKEN); return STEP_GONE;
+    case SPLICE_CLIENT_GONE: exchange_client_left(x); return STEP_GONE;
+    }
+    return STEP_WAIT;
+}
+
 bool flow_down(struct exchange *x)
 {
     struct client *c = x->client;
@@ -383,7 +403,7 @@ bool flow_down(struct exchange *x)
             return s == STEP_WAIT;
         /* Behind a 1xx the next head may be there already, or a part of it. */
         bool unseen = x->answer == ANSWER_HEAD && x->scanned == 0 && x->upstream->in != NULL;
-        s = unseen ? take_head(x) : read_down(x);
+        s = unseen ? take_head(x) : splice_pays(x) ? pass_down(x) : read_down(x);
         if (unseen && s == STEP_WAIT)
             s = read_down(x);
         if (s != STEP_ON)

@@ -26,7 +26,7 @@ static uint64_t idle_limit(const struct upstream *u)
 }
 
 /* Nothing to read and not closed. */
-static bool quiet(const struct upstream *u)
+bool upstream_quiet(const struct upstream *u)
 {
     char byte;
     return recv(u->endpoint.fd, &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN;
@@ -46,7 +46,7 @@ static struct upstream *take_idle(struct worker *w, struct instance *i, bool rep
              * moment ago. The others are sent again if need be: no system call for them. */
             if (age >= w->gateway->limits.fresh_ms)
                 return NULL;
-            if (!quiet(u)) {
+            if (!upstream_quiet(u)) {
                 upstream_close(u);
                 continue;
             }
@@ -145,7 +145,7 @@ void upstream_keep(struct upstream *u)
 
 void upstream_idle_event(struct upstream *u)
 {
-    if (quiet(u))
+    if (upstream_quiet(u))
         return; /* an edge of bytes that were read since */
     /* It closed at this age: stay below it from now on. Very young ones say nothing about a limit
      * in time (a limit in number of requests, the instance's own end). */

@@ -6,6 +6,7 @@
 #include "gateway/access.h"
 #include "gateway/h2.h"
 #include "gateway/outlier.h"
+#include "gateway/splice.h"
 #include "gateway/tls.h"
 
 #include <errno.h>
@@ -89,8 +90,9 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     timer_init(&w->hold_timer, hold_tick);
     timer_init(&w->sweep_timer, upstream_sweep);
     timer_init(&w->accept_timer, accept_resume);
-    struct link *lists[] = {&w->clients, &w->exchanges,     &w->ready,       &w->listeners,
-                            &w->holds,   &w->instance_list, &w->h2_sessions, &w->h2_unsent};
+    struct link *lists[] = {&w->clients,       &w->exchanges,   &w->ready,
+                            &w->listeners,     &w->pipes,       &w->holds,
+                            &w->instance_list, &w->h2_sessions, &w->h2_unsent};
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         link_init(lists[i]);
     w->accepting = true;
@@ -115,6 +117,7 @@ void worker_release(struct worker *w)
         free(link_owner(l, struct listener, link));
     }
     balance_release(w);
+    splice_release(w);
     bury(w);
     chunk_pool_release(&w->chunks);
     free(w->access);

@@ -112,7 +112,9 @@ struct worker {
     struct chunk_pool chunks;
     struct timers timers;
     struct link clients, exchanges, ready, listeners;
-    struct link holds; /* struct hold_queue of apps that have requests waiting here */
+    struct link pipes;  /* splice.h: those that are empty */
+    uint32_t pipes_len; /* all of them */
+    struct link holds;  /* struct hold_queue of apps that have requests waiting here */
     struct link h2_sessions, h2_unsent; /* struct h2_session: all; those with something to send */
     struct timer hold_timer, sweep_timer, accept_timer;
     bool listens[BOOT_MAX_LISTENERS]; /* has taken it up: the places of gateway.listeners */
