@@ -1,5 +1,6 @@
 /* Apps, their releases and specs, their slots in the metrics. */
 #include "control/orders.h"
+#include "control/pages.h"
 
 #include "base/sha256.h"
 #include "os/durable.h"
@@ -132,6 +133,7 @@ static void release_clear(struct release *r)
     free(r->branch);
     free(r->created_by);
     free(r->dir);
+    pages_release(r);
     memset(r, 0, sizeof *r);
 }
 

@@ -11,7 +11,7 @@
  *              ended.c results, old releases; plan.c, detect.c what a deploy would do and find
  *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
  *              hook.c build, release, smoke, stop.before, run
- *   routes     orders.c maintenance, faults; routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
+ *   routes     orders.c maintenance, faults; pages.c what gateways answer with; routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
  *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
  *              them; certificates_view.c, certificate_trouble.c what is said about them;
  *              tcp_listeners.c the addresses of TCP routes -> guardian
@@ -157,6 +157,7 @@ struct release {
     int64_t created_ms;
     int64_t bytes; /* of its folder on the disk, once it is sealed; -1: not known */
     enum release_status status;
+    struct release_pages *pages; /* pages.c; NULL: it has none, or they were not read yet */
 };
 
 /* A request slot in the metrics: app (route NULL), or route x pool. */

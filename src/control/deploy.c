@@ -1,6 +1,6 @@
 /* A deploy between its acceptance and its rollout: source packed, built, sealed. What is under way
  * is in the app's row, so the next controller goes on with it. */
-#include "control/control_internal.h"
+#include "control/pages.h"
 
 #include "base/units.h"
 #include "engine/user.h"
@@ -152,7 +152,7 @@ static void begin(struct pending_deploy *p)
     struct store_batch *batch = store_batch_new(a->control->store);
     pending_end(p);
     app_put_release(a, r, batch);
-    if (rollout_begin(a, ROLLOUT_DEPLOY, r, actor, batch, &err) < 0) {
+    if (pages_read(a, r, &err) < 0 || rollout_begin(a, ROLLOUT_DEPLOY, r, actor, batch, &err) < 0) {
         store_drop(a->control, batch);
         deploy_failed(a, r, REASON_NONE, err.text, RESULT_ROLLED_BACK, started);
         return;

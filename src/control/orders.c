@@ -2,6 +2,7 @@
 
 #include "base/field.h"
 #include "base/units.h"
+#include "control/pages.h"
 #include "os/clock.h"
 
 #include <arpa/inet.h>
@@ -350,14 +351,6 @@ static void route_callers(const json_t *list, struct snapshot *s, struct arena *
     }
 }
 
-static uint32_t route_page(struct snapshot *s, const struct snapshot_page *page,
-                           struct arena *memory)
-{
-    s->pages = GROW(s, pages, 1);
-    s->pages[s->pages_len++] = *page;
-    return s->pages_len;
-}
-
 void orders_route(const struct app *a, struct snapshot *s, struct snapshot_app *out,
                   struct arena *memory)
 {
@@ -373,7 +366,7 @@ void orders_route(const struct app *a, struct snapshot *s, struct snapshot_app *
             size_t len = json_string_length(json_object_get(a->maintenance, "page"));
             struct snapshot_page page = {arena_strdup(memory, m.type),
                                          {arena_strdup(memory, m.page), (uint32_t)len}};
-            out->maintenance.page = route_page(s, &page, memory);
+            out->maintenance.page = pages_add(s, &page, memory);
         }
         route_callers(json_object_get(a->maintenance, "allow"), s, memory,
                       &out->maintenance.first_caller, &out->maintenance.callers);
@@ -403,7 +396,7 @@ void orders_keep(const struct snapshot *from, struct snapshot *s, struct snapsho
                  struct arena *memory)
 {
     if (out->maintenance.page > 0)
-        out->maintenance.page = route_page(s, &from->pages[out->maintenance.page - 1], memory);
+        out->maintenance.page = pages_add(s, &from->pages[out->maintenance.page - 1], memory);
     keep_callers(from, s, memory, &out->maintenance.first_caller, out->maintenance.callers);
     keep_callers(from, s, memory, &out->fault.first_caller, out->fault.callers);
 }

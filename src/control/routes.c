@@ -4,6 +4,7 @@
  * several releases have is split between them by weight; one that only one release has goes to it
  * alone. */
 #include "control/orders.h"
+#include "control/pages.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -364,6 +365,7 @@ static void add_app(struct builder *b, struct app *a)
         app->drain_ms = (uint32_t)spec->stop.drain_ms;
         app->slot = use_slot(b, a, "", 0, false);
         orders_route(a, b->s, app, b->memory);
+        pages_route(a, app_release(a, arms[0].pool->release), b->s, app, b->memory);
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < arms[i].spec->routes_len; k++)
                 if (!arms[i].done[k])
@@ -470,6 +472,7 @@ static void keep_app(struct builder *b, const struct unreadable *u)
     struct snapshot_app *out = PUSH(b, apps, 5);
     *out = from->apps[u->found_app];
     orders_keep(from, b->s, out, b->memory);
+    pages_keep(from, b->s, out, b->memory);
     for (uint32_t i = 0; i < from->routes_len; i++)
         if (from->routes[i].app == u->found_app)
             keep_route(b, u, &from->routes[i], app, kept);

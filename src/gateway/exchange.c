@@ -7,11 +7,13 @@
 #include "gateway/guard.h"
 #include "gateway/orders.h"
 #include "gateway/outlier.h"
+#include "gateway/pages.h"
 #include "gateway/splice.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -340,10 +342,16 @@ void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, 
     }
     struct client *c = x->client;
     bool head_only = x->head_only, unread = !x->request.done;
+    char json[PAGES_JSON_MAX];
+    struct answer page = {.status = status, .extra = status == 503 ? "Retry-After: 1\r\n" : ""};
+    bool has_page = pages_for(x, status, text, json, &page);
     x->own_status = (uint16_t)status;
     x->own_text = text;
     exchange_end(x, outcome);
-    answer_error(c, status, text, head_only, unread);
+    if (has_page)
+        answer_with(c, &page, head_only, unread);
+    else
+        answer_error(c, status, text, head_only, unread);
 }
 
 void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned status,
@@ -351,10 +359,17 @@ void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned stat
 {
     struct client *c = x->client;
     bool head_only = x->head_only, unread = !x->request.done;
+    char json[PAGES_JSON_MAX], extra[48];
+    struct answer page = {.status = status, .extra = extra};
+    bool has_page = pages_for(x, status, text, json, &page);
+    snprintf(extra, sizeof extra, "Retry-After: %u\r\n", after_s);
     x->own_status = (uint16_t)status;
     x->own_text = text;
     exchange_end(x, outcome);
-    answer_retry(c, status, text, after_s, head_only, unread);
+    if (has_page)
+        answer_with(c, &page, head_only, unread);
+    else
+        answer_retry(c, status, text, after_s, head_only, unread);
 }
 
 void exchange_answer_with(struct exchange *x, enum outcome outcome, const struct answer *a,

@@ -2,6 +2,7 @@
  * faults for a game day. Both are rare, so an app without them pays one branch (orders.h). */
 #include "gateway/orders.h"
 
+#include "gateway/pages.h"
 #include "gateway/stats.h"
 
 #include <stdio.h>
@@ -55,16 +56,6 @@ static bool is_one_of(const struct exchange *x, uint32_t first, uint32_t len,
     "padding:0 1em;color:#333\">\n<h1>Back soon</h1>\n"                                            \
     "<p>This service is under maintenance. Please try again in a while.</p>\n"
 
-static bool accepts(const struct http1_head *h, const char *p, const char *type)
-{
-    size_t from = 0;
-    const struct http1_field *f;
-    while ((f = http1_find(h, p, "accept", 6, &from)) != NULL)
-        if (memmem(http1_at(p, f->value), f->value.len, type, strlen(type)) != NULL)
-            return true;
-    return false;
-}
-
 /* A program gets what programs read, whatever page there is for people. */
 static void answer_maintenance(struct exchange *x, const struct snapshot_maintenance *m,
                                const struct http1_head *h, const char *p)
@@ -73,7 +64,7 @@ static void answer_maintenance(struct exchange *x, const struct snapshot_mainten
     struct answer a = {.status = m->status, .type = "text/html; charset=utf-8", .body = PAGE_TEXT};
     char json[64], extra[48] = "";
     a.len = sizeof PAGE_TEXT - 1;
-    if (accepts(h, p, "json") && !accepts(h, p, "html")) {
+    if (pages_wants_json(h, p)) {
         int n =
             snprintf(json, sizeof json, "{\"error\":\"maintenance\",\"status\":%u}\n", m->status);
         a.type = "application/json";

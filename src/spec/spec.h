@@ -25,6 +25,7 @@ enum {
     SPEC_MAX_STEPS = 32,
     SPEC_MAX_MATCH = 8,
     SPEC_MAX_EDITS = 16,
+    SPEC_MAX_ERRORS = 8,
     SPEC_MAX_EDIT_BYTES = 8192,
     SPEC_MAX_METRICS = 8
 };
@@ -152,6 +153,12 @@ struct rate_limit_spec {
 struct limits_spec {
     uint64_t body_bytes, head_bytes;
     uint64_t min_rate; /* bytes per second of a body, either way */
+};
+
+/* A file of the release that the gateway answers with, in place of its own text. */
+struct error_page {
+    uint16_t status;
+    const char *path; /* within the release; its type goes by its end */
 };
 
 struct route_spec {
@@ -286,6 +293,8 @@ struct app_spec {
     bool tls_auto; /* of routes that do not say */
     struct route_spec routes[SPEC_MAX_ROUTES];
     size_t routes_len;
+    struct error_page errors[SPEC_MAX_ERRORS]; /* by rising status */
+    size_t errors_len;
     int64_t hold_ms;
     uint32_t hold_requests;
     struct strategy_spec strategy;

@@ -31,6 +31,8 @@ extern const struct value_type
     type_min_rate, type_named_hop,
     /* types_match.c */
     type_match, type_match_items, type_match_methods,
+    /* types_errors.c */
+    type_error_pages,
     /* types_headers.c */
     type_headers, type_edits, type_edit_names, type_edit_set, type_edit_add,
     /* types_rewrite.c */

@@ -33,7 +33,8 @@ enum {
     X(u32, edits_len)                                                                              \
     X(u32, rules_len)                                                                              \
     X(u32, pages_len)                                                                              \
-    X(u32, callers_len)
+    X(u32, callers_len)                                                                            \
+    X(u32, errors_len)
 #define APP_FIELDS(X)                                                                              \
     X(text, name)                                                                                  \
     X(text, environment)                                                                           \
@@ -42,6 +43,8 @@ enum {
     X(u32, hold_limit)                                                                             \
     X(u32, drain_ms)                                                                               \
     X(u32, slot)                                                                                   \
+    X(u32, first_error)                                                                            \
+    X(u32, errors)                                                                                 \
     X(u16, maintenance.status)                                                                     \
     X(u32, maintenance.retry_after_s)                                                              \
     X(u32, maintenance.hold_ms)                                                                    \
@@ -130,6 +133,9 @@ enum {
     X(u16, kind)                                                                                   \
     X(text, name)                                                                                  \
     X(text, value)
+#define ERROR_FIELDS(X)                                                                            \
+    X(u16, status)                                                                                 \
+    X(u32, page)
 #define PAGE_FIELDS(X)                                                                             \
     X(text, type)                                                                                  \
     X(blob, body)
@@ -162,6 +168,7 @@ enum {
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")                                                            \
     X(pages, page, 7, "page")                                                                      \
+    X(errors, error, 6, "error")                                                                   \
     X(callers, caller, 20, "caller")
 
 /* ---- CRC-32C (Castagnoli, reflected 0x82f63b78), a nibble at a time
@@ -247,6 +254,10 @@ static void put_match(struct buf *out, const struct snapshot_match *item)
 static void put_draining(struct buf *out, const struct snapshot_draining *item)
 {
     DRAINING_FIELDS(X)
+}
+static void put_error(struct buf *out, const struct snapshot_error *item)
+{
+    ERROR_FIELDS(X)
 }
 static void put_page(struct buf *out, const struct snapshot_page *item)
 {
@@ -429,6 +440,10 @@ static void get_draining(struct reader *r, struct snapshot_draining *item)
 {
     DRAINING_FIELDS(X)
 }
+static void get_error(struct reader *r, struct snapshot_error *item)
+{
+    ERROR_FIELDS(X)
+}
 static void get_page(struct reader *r, struct snapshot_page *item)
 {
     PAGE_FIELDS(X)
@@ -523,10 +538,19 @@ static const char *check_orders(const struct snapshot *s, const struct snapshot_
         return "its fault's share or status is out of range";
     if (f->share_ppm > 0 && f->delay_ms == 0 && f->abort == 0)
         return "its fault neither delays nor aborts";
+    if (!range_fits(a->first_error, a->errors, s->errors_len))
+        return "its errors are out of range";
     return range_fits(m->first_caller, m->callers, s->callers_len) &&
                    range_fits(f->first_caller, f->callers, s->callers_len)
                ? NULL
                : "its callers are out of range";
+}
+
+static const char *check_error(const struct snapshot *s, const struct snapshot_error *e)
+{
+    if (!is_error_status(e->status))
+        return "its status is no error";
+    return e->page > 0 && e->page <= s->pages_len ? NULL : "its page is out of range";
 }
 
 static const char *check_page(const struct snapshot *s, const struct snapshot_page *p)

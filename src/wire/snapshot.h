@@ -184,6 +184,12 @@ struct snapshot_page {
     } body;
 };
 
+/* What an app's users get instead of the gateway's own text with that status. */
+struct snapshot_error {
+    uint16_t status;
+    uint32_t page; /* index in snapshot.pages + 1 */
+};
+
 /* Requests that have a header (name lower case; value NULL: any), or, without a name, those of a
  * network: an IPv6 address in two halves, IPv4 as ::ffff:a.b.c.d, and how many of its bits count.
  */
@@ -220,6 +226,7 @@ struct snapshot_app {
     uint32_t hold_limit; /* how many may wait */
     uint32_t drain_ms;   /* upgraded connections of a leaving instance live so long at most */
     uint32_t slot;       /* the app's own place in the metrics */
+    uint32_t first_error, errors; /* range in snapshot.errors */
     struct snapshot_maintenance maintenance;
     struct snapshot_fault fault;
 };
@@ -246,8 +253,9 @@ struct snapshot {
     struct snapshot_rules *rules;
     struct snapshot_page *pages;
     struct snapshot_caller *callers;
+    struct snapshot_error *errors;
     uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
-    uint32_t edits_len, rules_len, pages_len, callers_len;
+    uint32_t edits_len, rules_len, pages_len, callers_len, errors_len;
 };
 
 bool snapshot_route_is_tcp(const struct snapshot_route *r);

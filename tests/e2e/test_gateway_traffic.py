@@ -422,3 +422,49 @@ def test_a_fault_ends_by_itself(rig):
     gateway, backend = rig()
     orders(gateway, backend.port, app="fault=1000000 abort=503 until=400")
     until(lambda: gateway.get()[0] == 200, "the end of the fault")
+
+
+# ---- pages for errors ----------------------------------------------------------------------------
+
+PAGES = ["page type=text/plain len=30", "page type=text/x-busy len=40000", "error status=502 page=1",
+         "error status=503 page=2"]
+
+
+def test_the_gateways_own_errors_have_the_apps_pages(rig):
+    gateway, _ = rig()
+    broken = Backend(answering(b"nonsense\r\n\r\n"))
+    try:
+        orders(gateway, broken.port, app="errors=2", extra=PAGES)
+        for method in ("GET", "HEAD", "POST"):
+            status, fields, body = gateway.get(method=method)
+            assert (status, fields["content-type"], fields["content-length"]) == (502, "text/plain", "30")
+            assert body == (b"" if method == "HEAD" else b"x" * 30)
+        status, fields, body = gateway.get(fields="Accept: application/json\r\n")
+        assert (fields["content-type"], body) == (
+            "application/json", b'{"error":"the instance\'s answer is not HTTP","status":502}\n')
+    finally:
+        broken.close()
+    orders(gateway, app="errors=2 hold_ms=0", extra=PAGES)
+    status, fields, body = gateway.get()
+    assert (status, fields["retry-after"], body) == (503, "1", b"x" * 40000)
+    # Of no app, or without a page of its own: as ever.
+    orders(gateway, app="errors=1 hold_ms=0", extra=PAGES)
+    assert gateway.get()[2] == b"sluice: no instance is ready\n"
+
+
+def test_what_the_app_answers_is_never_replaced(rig):
+    gateway, backend = rig(answering(b"HTTP/1.1 502 Mine\r\nContent-Length: 4\r\n\r\nmine"))
+    orders(gateway, backend.port, app="errors=2", extra=PAGES)
+    assert (gateway.get()[0], gateway.get()[2]) == (502, b"mine")
+
+
+def test_a_page_comes_behind_a_body_that_was_not_kept(rig):
+    def slams(sock, reader):
+        reader.head()
+        reader.exactly(100000)
+        sock.close()
+
+    gateway, backend = rig(slams)
+    orders(gateway, backend.port, app="errors=2", extra=PAGES)
+    status, fields, body = gateway.get(method="POST", body=b"y" * 100000, fields="Accept: application/json\r\n")
+    assert (status, fields["content-type"]) == (502, "text/plain")

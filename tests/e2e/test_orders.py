@@ -95,3 +95,25 @@ def test_a_route_changes_fields_paths_and_places(make_server):
     assert "x-served-by" not in server.get("/ready").headers
     app.deploy("2", ok=True, routes=[{"path": "/"}])
     assert server.get("/old/a").status == 200
+
+
+def test_pages_for_errors_are_of_the_release(make_server):
+    server = make_server()
+    app = App(server, hold={"time": "0s"}, errors={"503": "pages/503.html"})
+    missing = app.deploy("1", ok=False)
+    assert "errors.503: pages/503.html: No such file or directory" in missing.text
+    (app.dir / "pages").mkdir()
+    (app.dir / "pages" / "503.html").symlink_to("../hello")
+    assert "links are not followed" in app.deploy("2", ok=False).text
+    (app.dir / "pages" / "503.html").unlink()
+    (app.dir / "pages" / "503.html").write_text("<h1>Gleich zurück</h1>")
+    app.deploy("3", ok=True)
+    assert app.command("scale", "0").status == 0
+    answer = wait_until(lambda: (a := server.get()).status == 503 and a, 20, "nobody there")
+    assert answer.body.decode() == "<h1>Gleich zurück</h1>" and answer.headers["retry-after"] == "1"
+    server.kill("controller")
+    wait_until(lambda: app.cli("status").returncode == 0, 20, "the next controller")
+    app.command("maintenance", "on")
+    wait_until(lambda: b"maintenance" in server.get().body, 20, "the next table")
+    app.command("maintenance", "off")
+    wait_until(lambda: server.get().body.decode() == "<h1>Gleich zurück</h1>", 20, "the page again")

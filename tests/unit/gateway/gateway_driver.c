@@ -4,7 +4,7 @@
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
- *   draining ... | rules ... | edit ... | page ... | caller ...
+ *   draining ... | rules ... | edit ... | page ... | caller ... | error ...
  *                                 collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
@@ -175,6 +175,7 @@ static int collect(char **w, int n)
             .hold_limit = number(w, n, "hold_limit", 1000),
             .drain_ms = number(w, n, "drain_ms", 30000),
             .slot = number(w, n, "slot", 0),
+            .errors = number(w, n, "errors", 0),
             .maintenance = {(uint16_t)number(w, n, "maintenance", 0),
                             number(w, n, "retry_after", 0), number(w, n, "barred_ms", 0),
                             number(w, n, "page", 0), 0, number(w, n, "allowed", 0)},
@@ -187,6 +188,9 @@ static int collect(char **w, int n)
         p->body.len = number(w, n, "len", 0);
         p->body.data = xcalloc(1, p->body.len + 1u);
         memset((char *)p->body.data, 'x', p->body.len);
+    } else if (strcmp(w[0], "error") == 0) {
+        struct snapshot_error *e = GROW(draft.errors, draft.errors_len);
+        *e = (struct snapshot_error){(uint16_t)number(w, n, "status", 0), number(w, n, "page", 1)};
     } else if (strcmp(w[0], "caller") == 0) {
         struct snapshot_caller *k = GROW(draft.callers, draft.callers_len);
         *k = (struct snapshot_caller){arg(w, n, "name", NULL), arg(w, n, "value", NULL), 0,

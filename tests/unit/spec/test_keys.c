@@ -608,6 +608,44 @@ static void what_a_route_changes(void **state)
     spec_free(s);
 }
 
+static void pages_for_errors(void **state)
+{
+    (void)state;
+    struct app_spec *s =
+        parse_good("errors: {503: pages/busy.html, 429: slow.json, 502: a/b/c.txt}\n", NULL);
+    assert_int_equal(s->errors_len, 3);
+    assert_int_equal(s->errors[0].status, 429);
+    assert_int_equal(s->errors[2].status, 503);
+    assert_string_equal(s->errors[2].path, "pages/busy.html");
+    spec_free(s);
+}
+
+static const struct fault page_faults[] = {
+    {"errors: {404: a.html}\n",
+     "3:10 `errors.404`: the gateway has no such answer of its own | 404 is for requests that no "
+     "route matches: they are of no app"},
+    {"errors: {oops: a.html}\n", "3:10 `errors.oops`: the gateway has no such answer of its own | "
+                                 "one of 413, 429, 431, 502, 503, "
+                                 "504"},
+    {"errors: {502: ../secret.html}\n",
+     "3:15 `errors.502`: holds an empty, a . or a .. part | for example pages/502.html"},
+    {"errors: {502: a//b.html}\n",
+     "3:15 `errors.502`: holds an empty, a . or a .. part | for example pages/502.html"},
+    {"errors: {502: /etc/x.html}\n", "3:15 `errors.502`: must be a file, seen from the release's "
+                                     "folder | for example pages/502.html"},
+    {"errors: {502: page.exe}\n",
+     "3:15 `errors.502`: ends in none of .html, .txt, .json: its type is "
+     "not known | for example pages/502.html"},
+    {"errors: pages/502.html\n",
+     "3:9 `errors`: expected a map such as {502: pages/502.html}, got `pages/502.html`"},
+};
+
+static void bad_pages_for_errors(void **state)
+{
+    (void)state;
+    check_fault_table(page_faults, COUNT_OF(page_faults));
+}
+
 static const struct fault change_faults[] = {
     {"routes: [{headers: {request: {set: {Content_Length: 1}}}}]\n",
      "3:37 `routes.headers.request.set.Content_Length`: this header cannot be changed: it says "
@@ -760,7 +798,8 @@ static const struct fault unknown_faults[] = {
     {"environment: production\n", "3:1 unknown key `environment` | here it is called `env`"},
     {"'': 3\nprobes: {\"xyzzy\": {}}\n",
      "3:1 unknown key `` | known here: app, version, engine, image, source, build, release, run, "
-     "replicas, port, env-files, env, secrets, user, resources, probes, stop, tls, routes, hold, "
+     "replicas, port, env-files, env, secrets, user, resources, probes, stop, tls, routes, errors, "
+     "hold, "
      "strategy, "
      "slo, metrics, bake, deadline, history, on-failure, environments\n4:10 unknown key `xyzzy` in "
      "`probes` | "
@@ -857,6 +896,8 @@ int main(void)
         cmocka_unit_test(bad_values_of_the_app),
         cmocka_unit_test(bad_values_of_probes_stop_hold_and_slo),
         cmocka_unit_test(bad_routes),
+        cmocka_unit_test(pages_for_errors),
+        cmocka_unit_test(bad_pages_for_errors),
         cmocka_unit_test(what_a_route_changes),
         cmocka_unit_test(bad_changes_of_a_route),
         cmocka_unit_test(bad_strategies),

@@ -23,6 +23,7 @@ struct whole {
     struct snapshot_rules rules[2];
     struct snapshot_page pages[1];
     struct snapshot_caller callers[2];
+    struct snapshot_error errors[1];
     struct snapshot s;
 };
 
@@ -37,12 +38,14 @@ static void make(struct whole *x)
                                        .hold_ms = 10000,
                                        .hold_limit = 1000,
                                        .drain_ms = 30000,
+                                       .errors = 1,
                                        .maintenance = {503, 60, 5000, 1, 0, 2}};
     x->apps[1] = (struct snapshot_app){.name = "blog",
                                        .environment = "staging",
                                        .slot = 1,
                                        .fault = {50000, 200, 502, UINT64_MAX, 1, 1}};
     x->pages[0] = (struct snapshot_page){"text/html", {long_page, 9}};
+    x->errors[0] = (struct snapshot_error){502, 1};
     x->callers[0] = (struct snapshot_caller){NULL, NULL, 1, UINT64_MAX, 128};
     x->callers[1] = (struct snapshot_caller){"x-tester", NULL, 0, 0, 0};
     x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2, 250000};
@@ -97,6 +100,7 @@ static void make(struct whole *x)
                              .rules = x->rules,
                              .pages = x->pages,
                              .callers = x->callers,
+                             .errors = x->errors,
                              .apps_len = 2,
                              .routes_len = 2,
                              .pools_len = 2,
@@ -106,7 +110,8 @@ static void make(struct whole *x)
                              .edits_len = 3,
                              .rules_len = 2,
                              .pages_len = 1,
-                             .callers_len = 2};
+                             .callers_len = 2,
+                             .errors_len = 1};
 }
 
 static struct snapshot *code(const struct snapshot *s, struct error *err)
@@ -158,6 +163,7 @@ static void both_ways(void **state)
     assert_int_equal(r->routes[1].shares_len, 0);
     assert_int_equal(r->apps[0].maintenance.retry_after_s, 60);
     assert_int_equal(r->apps[0].maintenance.callers, 2);
+    assert_int_equal(r->errors[r->apps[0].first_error].status, 502);
     assert_int_equal(r->apps[1].fault.abort, 502);
     assert_true(r->apps[1].fault.until_ms == UINT64_MAX);
     assert_int_equal(r->pages[0].body.len, 9);
@@ -286,6 +292,10 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->apps[1].fault.abort = 200, "fault's share or status")                                     \
     X(x->apps[1].fault.delay_ms = x->apps[1].fault.abort = 0, "neither delays")                    \
     X(x->apps[1].fault.first_caller = 2, "callers are out")                                        \
+    X(x->apps[0].errors = 2, "errors are out of range")                                            \
+    X(x->errors[0].status = 302, "error 0: its status")                                            \
+    X(x->errors[0].page = 0, "error 0: its page")                                                  \
+    X(x->errors[0].page = 2, "error 0: its page")                                                  \
     X(x->pages[0].type = "", "page 0: its type")                                                   \
     X(x->pages[0].body.len = SNAPSHOT_MAX_PAGE + 1, "page 0: it is too long")                      \
     X(x->callers[0].bits = 129, "more than 128")                                                   \
