@@ -1,6 +1,7 @@
 """TCP routes through the file and the whole server: who opens the port, deploys, deaths, refusals."""
 
 import os
+import signal
 import socket
 import threading
 
@@ -281,3 +282,27 @@ def busy(port):
             return False
     except OSError:
         return True
+
+
+def test_a_deploy_waits_for_its_port(server):
+    """While the guardian does not answer, two apps ask for one port; one gets it. Then it dies instead."""
+    port = free_port()
+    apps = [tcp_app(server, port, name=name) for name in ("one", "two")]
+    os.kill(server.process.pid, signal.SIGSTOP)
+    asked = [app.deploy_in_background(1) for app in apps]
+    wait_until(lambda: server.log_text().count("/deploy, app") == 2, 20, "both have asked")
+    os.kill(server.process.pid, signal.SIGCONT)
+    ends = [server.end_cli(child) for child in asked]
+    assert sorted(status for status, _, _ in ends) == [0, 1], ends
+    refused = next(out + err for status, out, err in ends if status == 1)
+    assert "belongs to app" in refused
+    assert answers(port) == "1" and listeners(server) == [f"tcp:127.0.0.1:{port}"]
+    third = tcp_app(server, free_port(), name="three")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    child = third.deploy_in_background(1)
+    wait_until(lambda: server.log_text().count("/deploy, app three") == 1, 20, "it has asked")
+    server.kill("guardian")
+    status, out, err = server.end_cli(child)
+    assert status != 0 and "there is no guardian now" in out + err, (status, out, err)
+    server.start()
+    third.deploy(2, ok=True)
