@@ -11,7 +11,7 @@
  *   ejected SLOT (ms left, how often, why)
  *   red SLOT CLASS (requests, microseconds), exemplar SLOT CLASS (trace, microseconds; or none)
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
- *   access (the next line of the access log, or none)
+ *   access (the next line of the access log, or none), access-drop (all of them: bytes)
  *   worker NAME (refused, reclaimed, shed)
  *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
  *   close-listener [tcp:]HOST:PORT
@@ -397,6 +397,18 @@ static void tell_access(void)
     printf("none\n");
 }
 
+static void drop_access(void)
+{
+    size_t sum = 0;
+    for (uint32_t i = 0; i < rings_count; i++) {
+        struct iovec parts[2];
+        size_t len = access_ring_peek(&rings->ring[i], parts);
+        access_ring_take(&rings->ring[i], len);
+        sum += len;
+    }
+    printf("%zu\n", sum);
+}
+
 static void obey(char *line, int control, pid_t gateway, const struct metrics_view *v)
 {
     char *words[32], *save = NULL;
@@ -430,6 +442,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         printf("%llu\n", (unsigned long long)sum);
     } else if (strcmp(words[0], "worker") == 0) {
         printf("%llu\n", (unsigned long long)worker_metric(v, words[1]));
+    } else if (strcmp(words[0], "access-drop") == 0) {
+        drop_access();
     } else if (strcmp(words[0], "access") == 0) {
         tell_access();
     } else if (strcmp(words[0], "ejected") == 0) {
