@@ -240,7 +240,6 @@ static struct snapshot_resilience resilience_of(const struct resilience_spec *r)
         .eject_max_ms = (uint32_t)r->eject_max_ms,
         .eject_share_ppm = r->eject_share_ppm,
         .in_flight = r->in_flight,
-        .connections = r->connections,
         .pending = r->pending,
         .queue_ms = (uint32_t)r->queue_ms,
         .slow_start_ms = (uint32_t)r->slow_start_ms,

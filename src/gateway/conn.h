@@ -176,6 +176,7 @@ void instance_unref(struct worker *w, struct instance *i);
 
 enum exchange_state {
     EXCHANGE_HELD,
+    EXCHANGE_QUEUED,  /* for a place (capacity.h) */
     EXCHANGE_DELAYED, /* by an injected fault */
     EXCHANGE_BACKOFF, /* waits before its next attempt */
     EXCHANGE_CONNECTING,
@@ -194,6 +195,9 @@ struct exchange {
     struct link link;          /* worker.exchanges */
     struct link hold_link;
     struct hold_queue *hold;
+    struct capacity_queue *queue; /* its link is hold_link, too */
+    uint32_t place;               /* slot + 1 of the share that it has a place in; 0: none */
+    uint64_t queued_us;
     uint8_t state, answer, method;
     bool head_only; /* HEAD: no body in the answer */
     bool idempotent;
@@ -336,6 +340,10 @@ void redirect_answer(struct exchange *x, const struct snapshot_route *r, const s
                      const char *p);
 /* proofs.c: answers a CA that looks at this host (proofs.h); x is gone then. */
 bool proofs_answer(struct exchange *x, const struct http1_head *h, const char *p);
+
+/* For one that waited longest in its queue. false: still no place; true: it left the queue, one way
+ * or the other. */
+bool dispatch_queued(struct exchange *x);
 
 /* tunnel.c */
 void tunnel_start(struct exchange *x);

@@ -1,5 +1,6 @@
 /* Where a request goes: route, pool, instance; or the hold; or an answer of our own. */
 #include "gateway/access.h"
+#include "gateway/capacity.h"
 #include "gateway/h2.h"
 
 #include "base/assert.h"
@@ -131,8 +132,8 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
     bool fresh = x->attempts > 0 || x->stream;
-    struct upstream *u = x->h2c ? h2_upstream_open(w, i, local)
-                                : upstream_open(w, i, x->replayable, fresh, local);
+    struct upstream *u =
+        x->h2c ? h2_upstream_open(w, i, local) : upstream_open(w, i, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
     if (u == NULL) {
@@ -167,7 +168,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     return true;
 }
 
-enum sent { SENT, NOBODY, LOCAL, GONE };
+enum sent { SENT, NOBODY, LOCAL, GONE, FULL };
 
 /* false: no memory; this connection pays, and x is gone. */
 static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
@@ -180,13 +181,19 @@ static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
     return false;
 }
 
+/* limit: as of balance_choose(). FULL: x->share_slot says where. */
 static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
-                                  uint32_t limit)
+                                  uint32_t limit, bool in_turn)
 {
     struct choice c;
+    bool limited = q->r->route->resilience.in_flight != 0 || q->x->place != 0;
     /* Each refusal rests an instance, so this ends. */
     while (choose(q, avoid, limit, &c)) {
         bool local;
+        if (limited && !capacity_take(q->x, q->r, c.share, in_turn)) {
+            q->x->share_slot = c.share->slot;
+            return FULL;
+        }
         if (open_connection(q->x, &c, &local))
             return follow_rules(q->x, c.share) ? SENT : GONE;
         if (local)
@@ -313,9 +320,13 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
      * behind those that may not. */
     bool passes = app->maintenance.status != 0;
     if (!app->hold && (passes || !hold_waiting(x->worker, app->slot)))
-        sent = send_to_somebody(&q, avoid, 0);
+        sent = send_to_somebody(&q, avoid, 0, false);
+    if (sent == NOBODY && x->place != 0)
+        capacity_give_back(x);
     if (sent == LOCAL)
         unserved(x, "out of connections");
+    else if (sent == FULL)
+        capacity_wait(x, q.r);
     else if (sent == NOBODY && (passes || !hold_put(x, app)))
         unserved(x, "no instance is ready");
 }
@@ -347,12 +358,43 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
         client_later(c);
     if (step != ORDERS_PASS)
         return step == ORDERS_ANSWERED;
-    enum sent sent = send_to_somebody(&q, NULL, limit);
+    enum sent sent = send_to_somebody(&q, NULL, limit, false);
     if (sent == GONE)
         return true;
-    if (sent != SENT)
+    if (sent == NOBODY || sent == LOCAL) {
+        capacity_end(x);
         return false;
+    }
     hold_remove(x);
-    client_later(c);
+    if (sent == FULL)
+        capacity_wait(x, q.r);
+    if (!c->endpoint.dead)
+        client_later(c);
+    return true;
+}
+
+bool dispatch_queued(struct exchange *x)
+{
+    struct http1_head head;
+    const char *p;
+    struct client *c = x->client;
+    exchange_parse_kept(x, &head, &p);
+    struct request q = {x, &head, p, NULL};
+    enum sent sent = GONE;
+    if (find_route(&q)) {
+        sent = q.r->app->hold ? NOBODY : send_to_somebody(&q, NULL, 0, true);
+        if (sent == FULL)
+            return false;
+    }
+    if (sent != GONE)
+        capacity_leave_queue(x);
+    if (sent == NOBODY && x->place != 0)
+        capacity_give_back(x);
+    if (sent == LOCAL)
+        unserved(x, "out of connections");
+    else if (sent == NOBODY && !hold_put(x, q.r->app))
+        unserved(x, "no instance is ready");
+    if (!c->endpoint.dead)
+        client_later(c);
     return true;
 }

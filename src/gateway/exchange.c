@@ -1,6 +1,7 @@
 /* The life of an exchange: from a request's head to the end of its answer, with all the ways in
  * which it can end. The bytes in between are flow.c's. */
 #include "gateway/access.h"
+#include "gateway/capacity.h"
 #include "gateway/h2.h"
 
 #include "base/assert.h"
@@ -325,6 +326,7 @@ void exchange_end(struct exchange *x, enum outcome outcome)
         x->status = h2_stream_counts_as(x->upstream->endpoint.stream, x->status);
     count(x, outcome);
     hold_remove(x);
+    capacity_end(x);
     /* What is left of the request must never be read as the next one. (Before head_taken it is
      * exchange_start that takes both out.) */
     if (x->head_taken && x->up_ready > 0)
@@ -479,6 +481,8 @@ void exchange_timeout(struct exchange *x)
         exchange_refuse(x, OUTCOME_FAILED, 504, "no instance answered in time");
     } else if (x->state == EXCHANGE_BACKOFF) {
         retry_now(x, x->worker->instances[x->instance_slot]);
+    } else if (x->state == EXCHANGE_QUEUED) {
+        capacity_expired(x);
     } else if (x->state == EXCHANGE_HELD) {
         exchange_refuse(x, OUTCOME_UNSERVED, 503, "no instance became ready in time");
     } else if (x->state == EXCHANGE_TUNNEL && x->stream) {
@@ -534,7 +538,7 @@ void exchange_run(struct exchange *x)
     }
     /* Reset by the client. One that only half-closed still waits for its answer, but nobody waits
      * in the hold for one that may be gone. */
-    bool waits = x->state == EXCHANGE_HELD || x->state == EXCHANGE_DELAYED;
+    bool waits = x->state <= EXCHANGE_DELAYED;
     if (c->endpoint.broken || (waits && c->endpoint.hangup && !x->stream)) {
         exchange_client_left(x);
         return;

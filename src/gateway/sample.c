@@ -13,7 +13,7 @@ static bool what_failed(const struct exchange *x, enum outcome outcome, struct s
         return x->app_slot != SAMPLE_NO_SLOT;
     case OUTCOME_FAILED:
         s->fault = x->fault;
-        s->status = x->fault == SAMPLE_TIMEOUT ? 504 : 502;
+        s->status = x->fault == SAMPLE_TIMEOUT ? 504 : x->fault == SAMPLE_UNSERVED ? 503 : 502;
         return true;
     case OUTCOME_CUT:
         s->fault = SAMPLE_CUT;

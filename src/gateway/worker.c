@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/vec.h"
 #include "gateway/access.h"
+#include "gateway/capacity.h"
 #include "gateway/h2.h"
 #include "gateway/outlier.h"
 #include "gateway/splice.h"
@@ -88,11 +89,12 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     w->overload.caught_up_ms = w->now_ms;
     timers_init(&w->timers, w->now_ms);
     timer_init(&w->hold_timer, hold_tick);
+    timer_init(&w->queue_timer, capacity_tick);
     timer_init(&w->sweep_timer, upstream_sweep);
     timer_init(&w->accept_timer, accept_resume);
-    struct link *lists[] = {&w->clients,       &w->exchanges,   &w->ready,
-                            &w->listeners,     &w->pipes,       &w->holds,
-                            &w->instance_list, &w->h2_sessions, &w->h2_unsent};
+    struct link *lists[] = {&w->clients,   &w->exchanges, &w->ready,         &w->listeners,
+                            &w->pipes,     &w->holds,     &w->instance_list, &w->h2_sessions,
+                            &w->h2_unsent, &w->queues};
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         link_init(lists[i]);
     w->accepting = true;
@@ -116,6 +118,7 @@ void worker_release(struct worker *w)
         next = l->next;
         free(link_owner(l, struct listener, link));
     }
+    capacity_free(w);
     balance_release(w);
     splice_release(w);
     bury(w);
@@ -162,6 +165,7 @@ static void woken(struct worker *w)
     uint64_t n;
     while (read(w->wake, &n, sizeof n) > 0)
         ;
+    w->queues_changed = !link_alone(&w->queues);
     accept_sync(w);
     if (accept_full(w->gateway)) /* another worker found no room for a client */
         reclaim(w);
@@ -235,6 +239,10 @@ static void turn(struct worker *w, struct epoll_event *events)
         if (events[i].data.ptr != NULL)
             handle(w, events[i].data.ptr, events[i].events);
     timers_run(&w->timers, w->now_ms);
+    if (w->queues_changed) {
+        w->queues_changed = false;
+        capacity_release(w);
+    }
     if (w->holds_changed) {
         w->holds_changed = false;
         hold_release(w);

@@ -53,6 +53,9 @@ struct gateway {
     /* Touched only while a route is split, or requests are held. By request slot. */
     _Atomic uint64_t split_count[METRICS_REQUEST_SLOTS];
     _Atomic uint32_t held[METRICS_REQUEST_SLOTS];
+    /* Of routes with a capacity, by the slot of the share. */
+    _Atomic uint32_t places_taken[METRICS_REQUEST_SLOTS];
+    _Atomic uint32_t queued[METRICS_REQUEST_SLOTS];
     struct ejection_slot *ejections; /* shared memory; changed under the lock */
     pthread_mutex_t ejections_lock;
     _Atomic uint64_t ejections_made;
@@ -116,7 +119,11 @@ struct worker {
     uint32_t pipes_len; /* all of them */
     struct link holds;  /* struct hold_queue of apps that have requests waiting here */
     struct link h2_sessions, h2_unsent; /* struct h2_session: all; those with something to send */
-    struct timer hold_timer, sweep_timer, accept_timer;
+    struct link queues; /* struct capacity_queue of shares that have requests waiting here */
+    _Atomic uint64_t
+        queue_heads[METRICS_REQUEST_SLOTS]; /* since when the first waits, us; 0: none */
+    bool queues_changed;                    /* a place got free */
+    struct timer queue_timer, hold_timer, sweep_timer, accept_timer;
     bool listens[BOOT_MAX_LISTENERS]; /* has taken it up: the places of gateway.listeners */
     bool accepting, draining;
     bool holds_changed; /* something ended: held requests may go */

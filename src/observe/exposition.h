@@ -44,6 +44,12 @@
       "Failed requests that were not sent again because the route's retry budget was spent.")      \
     X(FAMILY_RESCUED, "sluice_requests_rescued_total", "counter", "release,version",               \
       "Requests of which a retry hid an instance's 502, 503 or 504.")                              \
+    X(FAMILY_QUEUED, "sluice_requests_queued_total", "counter", "release,version",                 \
+      "Requests that waited for a place, with the route's capacity taken.")                        \
+    X(FAMILY_QUEUE, "sluice_requests_in_queue", "gauge", "release,version",                        \
+      "Requests that wait for a place now.")                                                       \
+    X(FAMILY_OVER_CAPACITY, "sluice_requests_over_capacity_total", "counter", "release,version",   \
+      "Requests answered 503 because they were above the route's capacity.")                       \
     X(FAMILY_BYTES_IN, "sluice_request_bytes_total", "counter", "release,version",                 \
       "Bytes of requests sent to instances.")                                                      \
     X(FAMILY_BYTES_OUT, "sluice_response_bytes_total", "counter", "release,version",               \

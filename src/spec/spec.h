@@ -117,8 +117,8 @@ struct resilience_spec {
     uint32_t eject_errors;      /* in a row; 0: off */
     uint32_t eject_latency_ppm; /* of the others' mean; 0: off */
     int64_t eject_base_ms, eject_max_ms;
-    uint32_t eject_share_ppm;                 /* of a release's instances at most */
-    uint32_t in_flight, connections, pending; /* of a release; in_flight, connections 0: no limit */
+    uint32_t eject_share_ppm;    /* of a release's instances at most */
+    uint32_t in_flight, pending; /* of a release; in_flight 0: no limit */
     int64_t queue_ms;
     int64_t slow_start_ms; /* 0: none */
 };

@@ -103,7 +103,6 @@ enum {
     X(u32, resilience.eject_max_ms)                                                                \
     X(u32, resilience.eject_share_ppm)                                                             \
     X(u32, resilience.in_flight)                                                                   \
-    X(u32, resilience.connections)                                                                 \
     X(u32, resilience.pending)                                                                     \
     X(u32, resilience.queue_ms)                                                                    \
     X(u32, resilience.slow_start_ms)                                                               \
@@ -163,7 +162,7 @@ enum {
     X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 21, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
-    X(routes, route, 132, "route")                                                                 \
+    X(routes, route, 128, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")                                                            \

@@ -119,8 +119,8 @@ struct snapshot_resilience {
     uint32_t eject_errors;      /* in a row; 0: off */
     uint32_t eject_latency_ppm; /* of the others' mean; 0: off */
     uint32_t eject_base_ms, eject_max_ms;
-    uint32_t eject_share_ppm;                 /* of a pool at most, up to 1,000,000 */
-    uint32_t in_flight, connections, pending; /* per share; in_flight, connections 0: no limit */
+    uint32_t eject_share_ppm;    /* of a pool at most, up to 1,000,000 */
+    uint32_t in_flight, pending; /* per share; in_flight 0: no limit */
     uint32_t queue_ms;
     uint32_t slow_start_ms; /* 0: none */
 };

@@ -113,7 +113,6 @@ static void collect_route(char **w, int n)
         .eject_max_ms = number(w, n, "max", 300000),
         .eject_share_ppm = number(w, n, "share", 500000),
         .in_flight = number(w, n, "in_flight", 0),
-        .connections = number(w, n, "connections", 0),
         .pending = number(w, n, "pending", 100),
         .queue_ms = number(w, n, "queue", 5000),
         .slow_start_ms = number(w, n, "slow_start", 0),

@@ -88,7 +88,7 @@ static const char *const lines[][LINES] = {
      "routes: [{retries: {attempts: 3, budget: 10%, backoff: 0s, on: [503, reset]}}]\n",
      "routes: [{retries: {on: []}, outlier: off, connect-timeout: 1s, total-timeout: 1m}]\n",
      "routes: [{outlier: {errors: 0, latency: 300%, base: 1s, max: 2s, max-ejected: 10%}}]\n",
-     "routes: [{capacity: {in-flight: 5, connections: 6, pending: 0, queue-time: 0s}, "
+     "routes: [{capacity: {in-flight: 5, pending: 0, queue-time: 0s}, "
      "slow-start: 30s}]\n",
      "routes: [{rate-limit: {requests: 1}, limits: {}, via: true}, {path: /b, forwarded: true, "
      "rate-limit: {requests: 1000000, "

@@ -59,7 +59,6 @@ static void the_four_lines_get_every_default(void **state)
     assert_int_equal(to->eject_max_ms, 300000);
     assert_int_equal(to->eject_share_ppm, 500000);
     assert_int_equal(to->in_flight, 0);
-    assert_int_equal(to->connections, 0);
     assert_int_equal(to->pending, 100);
     assert_int_equal(to->queue_ms, 5000);
     assert_int_equal(to->slow_start_ms, 0);
