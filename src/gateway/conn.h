@@ -241,7 +241,8 @@ struct exchange {
     uint64_t body_limit; /* of the request's; 0: none */
     uint32_t min_rate;   /* of the client, bytes per second; 0: none */
     struct pace up_pace, down_pace;
-    uint64_t slow_at_ms; /* the client is too slow then; 0: it is not waited for */
+    uint64_t taken_bytes, taken_ms; /* of the answer, when reclaim.c looked; 0: it has not */
+    uint64_t slow_at_ms;            /* the client is too slow then; 0: it is not waited for */
     struct http1_body request, body;
     struct splice_pipe *pipe; /* splice.h; with bytes of the answer's body in it */
     struct chunk *kept;       /* the head as it is sent, then what was sent of the body */

@@ -75,8 +75,7 @@ void guard_body_too_large(struct exchange *x)
 /* ---- the least rate
  * ------------------------------------------------------------------------------------- */
 
-/* What the client's kernel has acknowledged: what lies in ours may be megabytes. */
-static uint64_t taken(const struct exchange *x)
+uint64_t guard_taken(const struct exchange *x)
 {
     struct tcp_info info;
     socklen_t len = sizeof info;
@@ -90,7 +89,7 @@ static void look(struct exchange *x, bool up)
 {
     uint64_t now_ms = x->worker->now_ms;
     uint64_t at_ms = up ? pace_wait(&x->up_pace, x->bytes_in, x->min_rate, now_ms)
-                        : pace_wait(&x->down_pace, taken(x), x->min_rate, now_ms);
+                        : pace_wait(&x->down_pace, guard_taken(x), x->min_rate, now_ms);
     if (x->slow_at_ms == 0 || at_ms < x->slow_at_ms)
         x->slow_at_ms = at_ms;
 }

@@ -16,6 +16,9 @@ void guard_body_too_large(struct exchange *x);
 /* For exchanges with a least rate: the client is waited for, to send (up) or to take; it did. */
 void guard_waits(struct exchange *x, bool up);
 void guard_moved(struct exchange *x, bool up);
+/* Bytes of answers that the client's kernel has acknowledged: what lies in ours may be megabytes,
+ * and says that it can be written to only when a third of that has gone. Rises only. */
+uint64_t guard_taken(const struct exchange *x);
 /* x->slow_at_ms has come. true: it was waited for too long; 408, or a reset where an answer has
  * begun; x is gone. */
 bool guard_too_slow(struct exchange *x);

@@ -2,13 +2,16 @@
  * and those whose client sends or takes nothing. What waits for an instance is never touched. */
 #include "gateway/conn.h"
 
+#include "gateway/guard.h"
 #include "gateway/h2.h"
 #include "gateway/stats.h"
 
 /* LOOKS: at so many connections at once; those that stay go to the end of the list, so that all
  * have their turn. SILENT_MS: it has sent nothing yet, or it is half-closed already. IDLE_MS: it
  * was here before, and may come back any moment. */
-enum { LOOKS = 64, ENOUGH = 16, SILENT_MS = 1000, IDLE_MS = 5000, STALLED_MS = 5000 };
+enum { LOOKS = 64, ENOUGH = 16, SILENT_MS = 1000, IDLE_MS = 5000 };
+/* So little in such a time is nothing. */
+enum { STALLED_MS = 5000, STALLED_BYTES = 1024 };
 
 /* Since when, of a deadline that was set for `limit` ms. */
 static bool waits_for(const struct client *c, uint32_t limit, uint32_t ms)
@@ -17,13 +20,28 @@ static bool waits_for(const struct client *c, uint32_t limit, uint32_t ms)
     return due != TIMER_NEVER && c->worker->now_ms + limit >= due + ms;
 }
 
-/* Nothing moved for a while, and it is the client's turn. */
-static bool stalled(const struct client *c)
+/* Nothing moved for a while that we could see, and it is the client's turn. */
+static bool its_turn(const struct client *c)
 {
     const struct exchange *x = c->exchange;
-    bool its_turn = x->final ? !c->endpoint.writable : !x->request.done && c->in == NULL;
-    return x->state == EXCHANGE_ACTIVE && its_turn &&
+    bool waits = x->final ? !c->endpoint.writable : !x->request.done && c->in == NULL;
+    return x->state == EXCHANGE_ACTIVE && waits &&
            c->worker->now_ms + x->timeout_ms >= x->deadline_ms + STALLED_MS;
+}
+
+/* One that takes its answer may be slow beyond our sight: it is looked at twice. */
+static bool stalled(const struct client *c)
+{
+    struct exchange *x = c->exchange;
+    uint64_t now_ms = c->worker->now_ms;
+    if (!its_turn(c) || !x->final)
+        return its_turn(c);
+    uint64_t taken = guard_taken(x);
+    if (x->taken_ms == 0 || taken >= x->taken_bytes + STALLED_BYTES) {
+        x->taken_ms = now_ms;
+        x->taken_bytes = taken;
+    }
+    return now_ms >= x->taken_ms + STALLED_MS;
 }
 
 static bool give_up(struct client *c)
