@@ -6,6 +6,7 @@ import time
 
 import pytest
 from gateway_rig import Backend, Gateway, build_driver, until
+from h2_peer import H2Client
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOUR = 3600000
@@ -260,6 +261,33 @@ def test_forwarded_survives_another_try_and_long_heads(rig):
     assert reader.answer()[0] == 200
     assert len(tries) == 2 and tries[0] == tries[1]
     assert dict(tries[1][1])["forwarded"] == 'for=127.0.0.1;proto=http;host="a"'
+
+
+# ---- over HTTP/2 ----------------------------------------------------------------------------------
+
+
+def test_each_stream_is_a_request(rig):
+    gateway, backend = rig(route=f"rate=1 per={HOUR} burst=3 body=1000 head=300 forwarded=1 via=1")
+    client = H2Client(gateway.port)
+    try:
+        answer = client.get()
+        assert (answer.status, answer.fields["via"]) == (200, "1.1 sluice")
+        assert fields_of(backend, "via") == ["2 sluice"]
+        assert fields_of(backend, "forwarded") == ['for=127.0.0.1;proto=http;host="a"']
+        assert client.get(fields=[("x", "y" * 300)]).status == 431
+        large = client.request("POST", fields=[("content-length", "1001")], end=False)
+        assert client.wait(large).status == 413
+        growing = client.request("POST", end=False)
+        client.send(growing, b"x" * 700)
+        client.send(growing, b"x" * 700)
+        assert client.wait(growing).status == 413
+        assert client.get(method="POST", body=b"x" * 1000).status == 200
+        refused = client.get()
+        assert refused.status == 429 and int(refused.fields["retry-after"]) in (3599, 3600)
+        assert not client.closed, "the connection is not to blame"
+    finally:
+        client.close()
+    assert gateway.metric("too_large", 0) == 3 and gateway.metric("rate_limited", 0) == 1
 
 
 # ---- how slowly -----------------------------------------------------------------------------------
