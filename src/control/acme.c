@@ -78,7 +78,8 @@ static void forget_proof(struct acme_host *h)
 /* Its order ends here; what is in its file stays, and is gone on with. */
 static void end_order(struct acme_host *h)
 {
-    bool offered = h->proof_answer != NULL;
+    bool by_http = h->proof_answer != NULL && h->proof == ACME_HTTP_01;
+    bool by_tls = h->proof_answer != NULL && h->proof == ACME_TLS_ALPN_01;
     fetch_cancel(h->call);
     acme_order_free(h->order);
     h->call = NULL;
@@ -86,7 +87,9 @@ static void end_order(struct acme_host *h)
     h->wait_until_ms = 0;
     h->offer_version = 0;
     forget_proof(h);
-    if (offered)
+    if (by_http)
+        control_mark_routes(h->control);
+    if (by_tls)
         certificates_changed(h->control);
 }
 
@@ -323,8 +326,22 @@ static void offer(struct acme_host *h)
         return;
     }
     h->offer_until_ms = clock_mono_ms() + OFFER_MS;
-    certificates_changed(h->control);
-    h->offer_version = certificates_version(h->control);
+    if (h->proof == ACME_HTTP_01) {
+        control_mark_routes(h->control);
+        h->offer_version = h->control->snapshot_version + 1; /* or later */
+        control_tick_soon(h->control);
+    } else {
+        certificates_changed(h->control);
+        h->offer_version = certificates_version(h->control);
+    }
+}
+
+static bool is_offered(const struct acme_host *h)
+{
+    if (h->control->gateways.len == 0)
+        return false;
+    return h->proof == ACME_HTTP_01 ? publish_seen(h->control, h->offer_version)
+                                    : certificates_served(h->control, h->offer_version);
 }
 
 static void advance(struct acme_host *h, const struct acme_reply *reply)
@@ -434,7 +451,7 @@ static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
             *running += h->order != NULL;
         }
     } else if (h->offer_version != 0) {
-        if (certificates_served(h->control, h->offer_version)) {
+        if (is_offered(h)) {
             h->offer_version = 0;
             advance(h, NULL);
         } else if (mono >= h->offer_until_ms) {
@@ -524,27 +541,30 @@ size_t acme_proofs(const struct control *c, struct cert *out, size_t room)
     size_t len = 0;
     for (size_t i = 0; c->acme != NULL && i < c->acme->hosts.len && len < room; i++) {
         struct acme_host *h = c->acme->hosts.items[i];
-        if (h->proof_answer == NULL)
-            continue;
-        struct cert cert = {.kind = CERT_HTTP_01,
-                            .name = h->name,
-                            .name_len = strlen(h->name),
-                            .chain = h->proof_token,
-                            .chain_len = strlen(h->proof_token),
-                            .key = h->proof_answer,
-                            .key_len = strlen(h->proof_answer)};
-        if (h->proof == ACME_TLS_ALPN_01) {
-            if (!make_proof_certificate(h))
-                continue;
-            cert.kind = CERT_TLS_ALPN_01;
-            cert.chain = h->proof_chain.data;
-            cert.chain_len = h->proof_chain.len;
-            cert.key = h->proof_key.data;
-            cert.key_len = h->proof_key.len;
-        }
-        out[len++] = cert;
+        if (h->proof_answer != NULL && h->proof == ACME_TLS_ALPN_01 && make_proof_certificate(h))
+            out[len++] = (struct cert){.kind = CERT_TLS_ALPN_01,
+                                       .name = h->name,
+                                       .name_len = strlen(h->name),
+                                       .chain = h->proof_chain.data,
+                                       .chain_len = h->proof_chain.len,
+                                       .key = h->proof_key.data,
+                                       .key_len = h->proof_key.len};
     }
     return len;
+}
+
+void acme_answers(struct control *c, struct snapshot *s, struct arena *memory)
+{
+    acme_collect(c);
+    size_t most = c->acme != NULL ? c->acme->hosts.len : 0;
+    s->proofs = arena_alloc(memory, (most + 1) * sizeof *s->proofs);
+    s->proofs_len = 0;
+    for (size_t i = 0; i < most; i++) {
+        const struct acme_host *h = c->acme->hosts.items[i];
+        if (h->proof_answer != NULL && h->proof == ACME_HTTP_01)
+            s->proofs[s->proofs_len++] = (struct snapshot_proof){
+                .host = h->name, .token = h->proof_token, .answer = h->proof_answer};
+    }
 }
 
 bool acme_state(const struct control *c, const char *host, struct certificate_state *out)

@@ -1,8 +1,8 @@
 /* acme: certificates for the hosts of routes with `tls: auto`. Inside control only.
  *
  * acme.c decides when a host is due, runs its order (src/acme) and backs off; acme_files.c is what
- * lies in DATA/acme. The network part is the fetch helper's, the proofs go to the gateways with the
- * certificates (certificates.c), so that nothing here waits for anything.
+ * lies in DATA/acme. The network part is the fetch helper's, the proofs go to the gateways with
+ * routes (HTTP-01) and certificates (TLS-ALPN-01), so that nothing here waits for anything.
  *
  *   DATA/acme/account-HASH.json   the account at one CA (HASH: of its directory) and its key
  *   DATA/acme/hosts/HOST.json     what is known of a host, its order under way, its failures

@@ -344,14 +344,10 @@ uint64_t certificates_version(const struct control *c)
 
 bool certificates_served(const struct control *c, uint64_t version)
 {
-    bool any = false;
-    for (size_t i = 0; i < c->gateways.len; i++) {
-        const struct gateway *g = c->gateways.items[i];
-        if (!g->dead && g->certificates_applied < version)
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (!c->gateways.items[i]->dead && c->gateways.items[i]->certificates_applied < version)
             return false;
-        any = any || !g->dead;
-    }
-    return any;
+    return true;
 }
 
 const struct tls_pair_info *certificates_automatic(const struct control *c, const char *host)

@@ -658,8 +658,10 @@ struct cert;
 void acme_collect(struct control *c); /* which hosts; what an earlier controller offered CAs */
 void acme_tick(struct control *c);
 void acme_release(struct control *c); /* before fetch_release() */
-/* What gateways answer CAs that look at hosts; gives how many. They point into the orders. */
+/* What gateways show CAs that look at hosts: by TLS (gives how many), by HTTP. They point into the
+ * hosts. */
 size_t acme_proofs(const struct control *c, struct cert *out, size_t room);
+void acme_answers(struct control *c, struct snapshot *s, struct arena *memory);
 /* Fills in what it knows of this host; false: no route wants it. */
 bool acme_state(const struct control *c, const char *host, struct certificate_state *out);
 const char *acme_host_at(const struct control *c, size_t i); /* NULL: there are no more */

@@ -495,4 +495,5 @@ void routes_build(struct control *c, struct snapshot *s, struct arena *arena)
     }
     for (size_t i = 0; i < c->unreadable.len; i++)
         keep_app(&b, c->unreadable.items[i]);
+    acme_answers(c, s, arena);
 }

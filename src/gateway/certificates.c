@@ -181,16 +181,6 @@ bool certificates_serve(const struct certificates *c)
     return c->all.len > 0 || proofs_by_tls(c->proofs);
 }
 
-bool certificates_prove(const struct certificates *c)
-{
-    return c->proofs != NULL;
-}
-
-const char *certificates_proof(const struct certificates *c, const char *host, const char *token)
-{
-    return c->proofs != NULL ? proofs_find(c->proofs, host, token) : NULL;
-}
-
 bool certificates_only_prove(const struct certificates *c, const SSL *ssl)
 {
     return c->proofs != NULL && proofs_is_one(ssl);

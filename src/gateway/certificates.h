@@ -19,10 +19,6 @@ struct certificates *certificates_ref(struct certificates *c);
 void certificates_unref(struct certificates *c); /* NULL is fine */
 
 bool certificates_serve(const struct certificates *c); /* some connection over TLS can come of it */
-/* A CA looks at hosts: certificates_proof() is worth a look. */
-bool certificates_prove(const struct certificates *c);
-/* What the host answers to HTTP-01 with that token; NULL: nothing. Host in lower case. */
-const char *certificates_proof(const struct certificates *c, const char *host, const char *token);
 /* The connection is one of a CA that looks (RFC 8737 section 3): nothing else is said on it. */
 bool certificates_only_prove(const struct certificates *c, const SSL *ssl);
 

@@ -231,7 +231,6 @@ static void on_certificates(struct control *c, int i, const struct gatewayctl_me
         pthread_mutex_lock(&g->certificates_lock);
         struct certificates *old = g->certificates;
         g->certificates = new;
-        atomic_store(&g->proving, new != NULL &&certificates_prove(new));
         pthread_mutex_unlock(&g->certificates_lock);
         certificates_unref(old);
     } else {

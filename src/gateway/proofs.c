@@ -6,20 +6,18 @@
 #include "gateway/tls.h"
 #include "tls/tls_openssl.h"
 
-#include <ctype.h>
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* As the one entry of a ProtocolNameList (RFC 7301 section 3.1). */
 static unsigned char ACME_TLS[] = "\x0a"
                                   "acme-tls/1";
 static const char PATH[] = "/.well-known/acme-challenge/";
-enum { HTTP_TEXT_MAX = 512 };
 
 struct proofs {
-    struct map by_host; /* TLS-ALPN-01: SSL_CTX */
-    struct map answers; /* HTTP-01: "HOST TOKEN" -> text */
+    struct map by_host; /* SSL_CTX */
 };
 
 struct proofs *proofs_new(const struct cert *certs, size_t len)
@@ -38,39 +36,13 @@ void proofs_free(struct proofs *p)
         return;
     for (size_t i = 0; map_next(&p->by_host, &i, &key, &value);)
         SSL_CTX_free(value);
-    for (size_t i = 0; map_next(&p->answers, &i, &key, &value);)
-        free(value);
     map_release(&p->by_host);
-    map_release(&p->answers);
     free(p);
 }
 
 bool proofs_by_tls(const struct proofs *p)
 {
     return p != NULL && p->by_host.len > 0;
-}
-
-/* ---- HTTP-01 ---- */
-
-static char *answer_key(const char *host, size_t host_len, const char *token, size_t token_len)
-{
-    return xasprintf("%.*s %.*s", (int)host_len, host, (int)token_len, token);
-}
-
-static int add_answer(struct proofs *p, const struct cert *cert, struct error *err)
-{
-    if (cert->chain_len > HTTP_TEXT_MAX || cert->key_len > HTTP_TEXT_MAX)
-        return error_set(err, ERROR_USAGE, "a token or an answer is too long");
-    cleanup_free char *key = answer_key(cert->name, cert->name_len, cert->chain, cert->chain_len);
-    free(map_put(&p->answers, key, xstrndup(cert->key, cert->key_len)));
-    return 0;
-}
-
-const char *proofs_find(const struct proofs *p, const char *host, const char *token)
-{
-    char key[TLS_NAME_MAX + 1 + HTTP_TEXT_MAX + 1];
-    int len = snprintf(key, sizeof key, "%s %s", host, token);
-    return len > 0 && (size_t)len < sizeof key ? map_get(&p->answers, key) : NULL;
 }
 
 /* ---- TLS-ALPN-01 ---- */
@@ -87,7 +59,7 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
     return SSL_TLSEXT_ERR_OK;
 }
 
-static int add_certificate(struct proofs *p, const struct cert *cert, struct error *err)
+int proofs_add(struct proofs *p, const struct cert *cert, struct error *err)
 {
     cleanup_free char *host = xstrndup(cert->name, cert->name_len);
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -103,11 +75,6 @@ static int add_certificate(struct proofs *p, const struct cert *cert, struct err
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
     SSL_CTX_free(map_put(&p->by_host, host, ctx));
     return 0;
-}
-
-int proofs_add(struct proofs *p, const struct cert *cert, struct error *err)
-{
-    return cert->kind == CERT_HTTP_01 ? add_answer(p, cert, err) : add_certificate(p, cert, err);
 }
 
 /* Set before the first context is watched, so before any connection looks at it. */
@@ -162,28 +129,31 @@ int proofs_show(const struct proofs *p, SSL *ssl, const char *host, int *alert)
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* ---- requests ---- */
+/* ---- HTTP-01 ---- */
+
+static bool is_host(const struct http1_head *h, const char *p, const char *host)
+{
+    const char *name = p + h->authority.at;
+    size_t len = strlen(host);
+    return h->authority.len >= len && strncasecmp(name, host, len) == 0 &&
+           (h->authority.len == len || name[len] == ':');
+}
 
 bool proofs_answer(struct exchange *x, const struct http1_head *h, const char *p)
 {
-    const struct http1_span path = h->path, authority = h->authority;
-    char host[TLS_NAME_MAX + 1], token[HTTP_TEXT_MAX + 1], text[HTTP_TEXT_MAX + 1];
-    size_t prefix = sizeof PATH - 1, len = 0;
-    if (path.len <= prefix || path.len - prefix >= sizeof token ||
-        memcmp(p + path.at, PATH, prefix) != 0)
+    const struct snapshot *s = x->worker->table->snapshot;
+    const char *path = p + h->path.at;
+    size_t prefix = sizeof PATH - 1;
+    if (h->path.len <= prefix || memcmp(path, PATH, prefix) != 0)
         return false;
-    snprintf(token, sizeof token, "%.*s", (int)(path.len - prefix), p + path.at + prefix);
-    for (; len < authority.len && len < TLS_NAME_MAX && p[authority.at + len] != ':'; len++)
-        host[len] = (char)tolower((unsigned char)p[authority.at + len]);
-    host[len] = '\0';
-    struct gateway *g = x->worker->gateway;
-    pthread_mutex_lock(&g->certificates_lock);
-    const char *found =
-        g->certificates != NULL ? certificates_proof(g->certificates, host, token) : NULL;
-    snprintf(text, sizeof text, "%s", found != NULL ? found : "");
-    pthread_mutex_unlock(&g->certificates_lock);
-    if (text[0] == '\0')
-        return false; /* an app may have a client of its own */
-    exchange_answer(x, 200, text);
-    return true;
+    for (uint32_t i = 0; i < s->proofs_len; i++) {
+        const struct snapshot_proof *proof = &s->proofs[i];
+        if (strlen(proof->token) == h->path.len - prefix &&
+            memcmp(path + prefix, proof->token, h->path.len - prefix) == 0 &&
+            is_host(h, p, proof->host)) {
+            exchange_answer(x, 200, proof->answer);
+            return true;
+        }
+    }
+    return false; /* an app may have a client of its own */
 }

@@ -1,6 +1,7 @@
 /* What a gateway shows a CA that looks at hosts before it gives certificates for them (ACME): the
- * answers to HTTP-01 (RFC 8555 section 8.3) and the certificates of TLS-ALPN-01 (RFC 8737). Part of
- * a set of certificates (certificates.h), and as constant. */
+ * certificates of TLS-ALPN-01 (RFC 8737), part of a set of certificates (certificates.h) and as
+ * constant; the answers to HTTP-01 (RFC 8555 section 8.3) are in the routing snapshot, so that a
+ * gateway knows them from its first request on. */
 #ifndef SLUICE_GATEWAY_PROOFS_H
 #define SLUICE_GATEWAY_PROOFS_H
 
@@ -16,8 +17,7 @@ struct proofs;
 struct proofs *proofs_new(const struct cert *certs, size_t len);
 int proofs_add(struct proofs *p, const struct cert *cert, struct error *err);
 void proofs_free(struct proofs *p);         /* NULL is fine */
-bool proofs_by_tls(const struct proofs *p); /* some of TLS-ALPN-01 */
-const char *proofs_find(const struct proofs *p, const char *host, const char *token);
+bool proofs_by_tls(const struct proofs *p); /* there are some */
 
 /* For contexts that connections begin with: proofs_wanted() is known by the time that the name is.
  */

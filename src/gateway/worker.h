@@ -68,7 +68,6 @@ struct gateway {
     pthread_mutex_t certificates_lock;
     struct certificates *certificates; /* NULL: there is none */
     atomic_bool certificates_known;    /* the controller has said */
-    atomic_bool proving;               /* a CA looks at hosts (proofs.h) */
     struct rates *rates;
     struct peers *peers;      /* NULL: a client may have any number of connections */
     bool proxy_protocol;      /* trusted peers begin with a header */

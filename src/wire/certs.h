@@ -1,4 +1,4 @@
-/* The certificates that a gateway serves, and its answers to a CA that wants proof of a host
+/* The certificates that a gateway serves, and those that it shows a CA that wants proof of a host
  * (ACME), as the controller sends them: a sealed memfd, encoded.
  *
  *   "SCT2", count (4 bytes), then per entry: kind, length of name, chain and key (4 bytes each),
@@ -16,9 +16,7 @@ enum { CERTS_MAX = 4096, CERTS_MAX_BYTES = 64 << 20, CERTS_NAME_MAX = 255 };
 
 enum cert_kind {
     CERT_PAIR,        /* name: of its file, for errors; of no meaning else. chain, key: PEM */
-    CERT_TLS_ALPN_01, /* shown for ALPN "acme-tls/1" and the host `name` (RFC 8737); chain, key: PEM
-                       */
-    CERT_HTTP_01, /* answers the host `name` (RFC 8555 section 8.3): chain: token, key: answer */
+    CERT_TLS_ALPN_01, /* the same for ALPN "acme-tls/1" (RFC 8737); name: the host */
     CERT_KINDS
 };
 

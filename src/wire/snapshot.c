@@ -34,7 +34,8 @@ enum {
     X(u32, rules_len)                                                                              \
     X(u32, pages_len)                                                                              \
     X(u32, callers_len)                                                                            \
-    X(u32, errors_len)
+    X(u32, errors_len)                                                                             \
+    X(u32, proofs_len)
 #define APP_FIELDS(X)                                                                              \
     X(text, name)                                                                                  \
     X(text, environment)                                                                           \
@@ -144,6 +145,10 @@ enum {
     X(u64, high)                                                                                   \
     X(u64, low)                                                                                    \
     X(u16, bits)
+#define PROOF_FIELDS(X)                                                                            \
+    X(text, host)                                                                                  \
+    X(text, token)                                                                                 \
+    X(text, answer)
 #define RULES_FIELDS(X)                                                                            \
     X(maybe_text, strip_prefix)                                                                    \
     X(maybe_text, prefix)                                                                          \
@@ -168,7 +173,8 @@ enum {
     X(rules, rules, 15, "set of rules")                                                            \
     X(pages, page, 7, "page")                                                                      \
     X(errors, error, 6, "error")                                                                   \
-    X(callers, caller, 20, "caller")
+    X(callers, caller, 20, "caller")                                                               \
+    X(proofs, proof, 9, "proof for a CA")
 
 /* ---- CRC-32C (Castagnoli, reflected 0x82f63b78), a nibble at a time
  * ------------------------------ */
@@ -265,6 +271,10 @@ static void put_page(struct buf *out, const struct snapshot_page *item)
 static void put_caller(struct buf *out, const struct snapshot_caller *item)
 {
     CALLER_FIELDS(X)
+}
+static void put_proof(struct buf *out, const struct snapshot_proof *item)
+{
+    PROOF_FIELDS(X)
 }
 static void put_edit(struct buf *out, const struct snapshot_edit *item)
 {
@@ -451,6 +461,10 @@ static void get_caller(struct reader *r, struct snapshot_caller *item)
 {
     CALLER_FIELDS(X)
 }
+static void get_proof(struct reader *r, struct snapshot_proof *item)
+{
+    PROOF_FIELDS(X)
+}
 static void get_edit(struct reader *r, struct snapshot_edit *item)
 {
     EDIT_FIELDS(X)
@@ -566,6 +580,15 @@ static const char *check_caller(const struct snapshot *s, const struct snapshot_
     if (k->name != NULL && (!field_is_name(k->name) || !is_token(k->name, true)))
         return "its header's name is not a lower-case token";
     return k->bits <= 128 ? NULL : "its network has more than 128 bits";
+}
+
+static const char *check_proof(const struct snapshot *s, const struct snapshot_proof *p)
+{
+    (void)s;
+    return len_between(p->host, 1, MAX_HOST) && len_between(p->token, 1, MAX_ID) &&
+                   len_between(p->answer, 1, 2 * MAX_ID)
+               ? NULL
+               : "its host, token or answer is empty or too long";
 }
 
 static const char *check_app(const struct snapshot *s, const struct snapshot_app *a)

@@ -238,6 +238,12 @@ struct snapshot_draining {
     uint64_t deadline_ms;
 };
 
+/* What a CA that looks at a host gets at /.well-known/acme-challenge/TOKEN (RFC 8555 section 8.3),
+ * before any route. */
+struct snapshot_proof {
+    const char *host, *token, *answer;
+};
+
 struct snapshot {
     uint64_t version;    /* rises with each; never repeats within a data folder */
     bool rollback_ahead; /* traffic went back to stable before the store knew: read by a starting
@@ -254,8 +260,9 @@ struct snapshot {
     struct snapshot_page *pages;
     struct snapshot_caller *callers;
     struct snapshot_error *errors;
+    struct snapshot_proof *proofs;
     uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
-    uint32_t edits_len, rules_len, pages_len, callers_len, errors_len;
+    uint32_t edits_len, rules_len, pages_len, callers_len, errors_len, proofs_len;
 };
 
 bool snapshot_route_is_tcp(const struct snapshot_route *r);

@@ -15,7 +15,7 @@ static void as_it_was(void **state)
     const struct cert certs[] = {
         {.name = "a", .name_len = 1, .chain = "one", .chain_len = 3, .key = "1", .key_len = 1},
         {.name = "bb", .name_len = 2, .chain = "", .chain_len = 0, .key = "two", .key_len = 3},
-        {.kind = CERT_HTTP_01,
+        {.kind = CERT_TLS_ALPN_01,
          .name = "host",
          .name_len = 4,
          .chain = "token",

@@ -24,6 +24,7 @@ struct whole {
     struct snapshot_page pages[1];
     struct snapshot_caller callers[2];
     struct snapshot_error errors[1];
+    struct snapshot_proof proofs[1];
     struct snapshot s;
 };
 
@@ -48,6 +49,7 @@ static void make(struct whole *x)
     x->errors[0] = (struct snapshot_error){502, 1};
     x->callers[0] = (struct snapshot_caller){NULL, NULL, 1, UINT64_MAX, 128};
     x->callers[1] = (struct snapshot_caller){"x-tester", NULL, 0, 0, 0};
+    x->proofs[0] = (struct snapshot_proof){"shop.example", "token", "token.print"};
     x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2, 250000};
     x->pools[1] = (struct snapshot_pool){8, "", 2, 1, UINT64_MAX};
     x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000, 0};
@@ -101,6 +103,8 @@ static void make(struct whole *x)
                              .pages = x->pages,
                              .callers = x->callers,
                              .errors = x->errors,
+                             .proofs = x->proofs,
+                             .proofs_len = 1,
                              .apps_len = 2,
                              .routes_len = 2,
                              .pools_len = 2,
@@ -171,6 +175,10 @@ static void both_ways(void **state)
     assert_null(r->callers[0].name);
     assert_true(r->callers[0].low == UINT64_MAX);
     assert_string_equal(r->callers[1].name, "x-tester");
+    assert_int_equal(r->proofs_len, 1);
+    assert_string_equal(r->proofs[0].host, "shop.example");
+    assert_string_equal(r->proofs[0].token, "token");
+    assert_string_equal(r->proofs[0].answer, "token.print");
     assert_int_equal(r->routes[0].shares[1].rules, 2);
     assert_int_equal(r->routes[0].pins[0].share.rules, 1);
     assert_null(r->routes[0].redirect.to);
@@ -288,6 +296,7 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->apps[0].maintenance.status = 200, "maintenance's status")                                 \
     X(x->apps[0].maintenance.page = 2, "maintenance's page")                                       \
     X(x->apps[0].maintenance.callers = 3, "callers are out")                                       \
+    X(x->proofs[0].token = "", "is empty or too long")                                             \
     X(x->apps[1].fault.share_ppm = 1000001, "fault's share")                                       \
     X(x->apps[1].fault.abort = 200, "fault's share or status")                                     \
     X(x->apps[1].fault.delay_ms = x->apps[1].fault.abort = 0, "neither delays")                    \
