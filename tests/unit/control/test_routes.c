@@ -1,6 +1,8 @@
 /* App states by hand -> the routing snapshot; totals over generations; what an app's run sees. */
 #include "rig.h"
 
+#include "control/orders.h"
+
 static const char shop[] =
     "{\"app\":\"shop\",\"run\":[\"./shop\"],\"hold\":{\"time\":\"7s\",\"requests\":9},"
     "\"routes\":[{\"path\":\"/\"},{\"path\":\"/old\"}]}";
@@ -81,6 +83,75 @@ static const struct snapshot_route *route(const struct scene *x, const char *pat
             return &x->s.routes[i];
     fail_msg("no route %s", path);
     return NULL;
+}
+
+static const char shop_rewritten[] =
+    "{\"app\":\"shop\",\"run\":[\"./shop\"],\"routes\":[{\"path\":\"/\",\"rewrite\":{\"prefix\":\"/"
+    "v2\"},"
+    "\"headers\":{\"request\":{\"set\":{\"x-a\":\"1\"}},\"response\":{\"remove\":[\"server\"]}}}],"
+    "\"strategy\":{\"canary\":{\"steps\":[33,100]}}}";
+
+/* A canary gets its requests as its own file says, stable as before. */
+static void rules_are_of_a_release(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x, shop_rewritten, 333333);
+    add_instance(&x, 1, true);
+    add_instance(&x, 2, true);
+    build(&x);
+    const struct snapshot_route *r = route(&x, "/");
+    assert_int_equal(r->shares_len, 2);
+    assert_int_equal(r->shares[0].rules, 0);
+    assert_int_equal(r->shares[1].rules, 1);
+    assert_string_equal(x.s.rules[0].prefix, "/v2");
+    assert_int_equal(x.s.rules[0].request_edits, 1);
+    assert_int_equal(x.s.rules[0].answer_edits, 1);
+    assert_int_equal(x.s.edits[1].kind, SNAPSHOT_REMOVE);
+    scene_end(&x);
+}
+
+/* What was ordered is stored with the app and comes back, but for a fault of before a reboot. */
+static void orders_go_to_the_gateways_and_come_back(void **state)
+{
+    (void)state;
+    struct scene x;
+    struct error err = ERROR_INIT;
+    char text[256];
+    scene_begin(&x, NULL, 0);
+    add_instance(&x, 1, true);
+    json_t *on = json_pack("{s:b,s:i,s:s,s:[s,s]}", "on", 1, "hold_ms", 20000, "page", "<p>",
+                           "allow", "10.0.0.0/8", "X-Tester=me");
+    json_t *fault = json_pack("{s:b,s:i,s:i}", "on", 1, "abort", 502, "for_ms", 60000);
+    assert_int_equal(maintenance_order(x.app, on, "ann", text, sizeof text, &err), 0);
+    assert_int_equal(fault_order(x.app, fault, "ann", text, sizeof text, &err), 0);
+    json_t *extras = json_object();
+    orders_save(x.app, extras);
+    orders_release(x.app);
+    build(&x);
+    assert_int_equal(x.s.apps[0].maintenance.status, 0);
+    orders_restore(x.app, extras);
+    build(&x);
+    const struct snapshot_app *a = &x.s.apps[0];
+    assert_int_equal(a->maintenance.status, 503);
+    assert_int_equal(a->maintenance.retry_after_s, 60);
+    assert_int_equal(a->hold_ms, 20000);
+    assert_string_equal(x.s.pages[a->maintenance.page - 1].body.data, "<p>");
+    assert_int_equal(a->maintenance.callers, 2);
+    assert_int_equal(x.s.callers[0].bits, 104);
+    assert_true(x.s.callers[0].low == UINT64_C(0xffff0a000000));
+    assert_string_equal(x.s.callers[1].name, "x-tester");
+    assert_int_equal(a->fault.abort, 502);
+    assert_int_equal(a->fault.share_ppm, 1000000);
+    orders_release(x.app);
+    json_object_set_new(json_object_get(extras, "fault"), "boot", json_string("another"));
+    orders_restore(x.app, extras);
+    assert_non_null(x.app->maintenance);
+    assert_null(x.app->fault);
+    json_decref(extras);
+    json_decref(on);
+    json_decref(fault);
+    scene_end(&x);
 }
 
 static void the_table_has_the_routes_of_both(void **state)
@@ -331,6 +402,8 @@ int main(void)
 {
     log_init("test", LOG_ERROR);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules_are_of_a_release),
+        cmocka_unit_test(orders_go_to_the_gateways_and_come_back),
         cmocka_unit_test(the_table_has_the_routes_of_both),
         cmocka_unit_test(both_sides_are_held_to_the_candidates_slo),
         cmocka_unit_test(only_ready_instances_are_in_it),
