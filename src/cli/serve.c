@@ -61,7 +61,7 @@ static int read_listen(const char *value, bool tls, struct serve *s, struct erro
     char plain[BOOT_ADDRESS_MAX];
     if (s->wanted_len == BOOT_MAX_LISTENERS)
         return error_set(err, ERROR_USAGE, "%s: at most %d addresses", option, BOOT_MAX_LISTENERS);
-    if (listen_is_tls(value))
+    if (listen_bare(value) != value)
         return error_set(err, ERROR_USAGE, "%s %s: expected HOST:PORT", option, value);
     if (listen_parse(value, &address, &len, err) < 0)
         return error_wrap(err, "%s", option);

@@ -44,6 +44,8 @@ static int read_range(char *item, struct sockaddr_storage *host, uint64_t *first
     char *dash = colon != NULL ? strchr(colon, '-') : NULL;
     if (dash != NULL)
         *dash = '\0';
+    if (listen_bare(item) != item)
+        return error_set(err, ERROR_USAGE, "\"%s\": expected HOST:PORT-PORT", item);
     if (listen_parse(item, host, &len, err) < 0)
         return -1;
     *first = *last = port_of(host);
@@ -68,7 +70,7 @@ int listen_allowed(const char *list, const char *address, struct error *err)
     char *rest = copy;
     for (char *item; (item = strsep(&rest, ",")) != NULL;) {
         struct sockaddr_storage host;
-        uint64_t first, last;
+        uint64_t first = 0, last = 0;
         if (read_range(item, &host, &first, &last, err) < 0)
             return -1;
         if (address != NULL && covers(&host, &wanted) && port_of(&wanted) >= first &&

@@ -477,3 +477,21 @@ def test_what_requests_have_connections_have_too(make):
     sock, reader = stream.connect()
     assert reader.exactly(2) == b"hi"
     until(lambda: gateway.metric("faults", 0) == 2)
+
+
+def test_a_release_takes_so_many_connections(make):
+    stream, gateway = (s := make[0]()), s.gateway
+    backend = make[1](named(b"hi"))
+    gateway.serve(backend.port, route=f"{stream.route} in_flight=2 pending=1 queue=60000")
+    (one, a), (two, b) = stream.connect(), stream.connect()
+    assert a.exactly(2) == b.exactly(2) == b"hi"
+    third, c = stream.connect(b"queued")
+    third.shutdown(socket.SHUT_WR)
+    until(lambda: gateway.metric("queue") == 1, "one that waits for its turn")
+    assert is_reset(stream), "no more may wait"
+    assert backend.connections == 2
+    one.close()
+    assert c.rest() == b"hiqueued"
+    two.close()
+    until(lambda: gateway.instance("in_flight") == 0)
+    assert gateway.metric("failed") == gateway.metric("cut") == gateway.metric("left") == 0

@@ -114,6 +114,7 @@ static void where_apps_may_listen(void **state)
         {"127.0.0.1:80, 127.0.0.1:81", "127.0.0.1:80", -1},
         {"127.0.0.1:80,", "127.0.0.1:80", -1},
         {"all", "127.0.0.1:80", -1},
+        {"tcp:127.0.0.1:80", "127.0.0.1:80", -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = ERROR_INIT;
