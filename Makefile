@@ -28,6 +28,7 @@ endif
 CFLAGS  = -std=gnu11 -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(EXTRA_CFLAGS)
 ifeq ($(SAN),fuzz)
 CC      := clang
+WARN    += -Wno-missing-field-initializers # in the macros of libseccomp, as clang sees them
 OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 endif
 ifeq ($(SAN),lint)
@@ -223,7 +224,7 @@ lint-build: $(foreach r,$(ROOMS),$(call lib,$r)) $(O)/obj/main.o
 
 # fuzz/fuzz_NAME.c, each for FUZZ_SECONDS; seeds in fuzz/corpus/NAME, what is found new stays in build/.
 FUZZ_SECONDS ?= 60
-FUZZ_ROOMS   := judge core spec acme tls wire base
+FUZZ_ROOMS   := gateway os tls judge core spec acme tls wire base
 FUZZ_NAMES   := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 fuzz: $(O)/fuzz-packages.stamp $(O)/packages.stamp ## fuzzers of what reads from outside, FUZZ_SECONDS=60 each
 	@$(MAKE) --no-print-directory -j$(JOBS) SAN=fuzz fuzz-bins
