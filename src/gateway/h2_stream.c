@@ -411,6 +411,16 @@ static bool is_own_to_grpc(const struct h2_stream *s, const struct http1_head *h
            ((struct client *)s->owner)->state == CLIENT_ANSWER;
 }
 
+/* A page for browsers is none for people who read what a call has failed with. */
+static bool is_text(const struct http1_head *h, const char *p)
+{
+    static const char type[] = "text/plain";
+    size_t from = 0;
+    const struct http1_field *f = http1_find(h, p, "content-type", 12, &from);
+    return f != NULL && f->value.len >= sizeof type - 1 &&
+           memcmp(p + f->value.at, type, sizeof type - 1) == 0;
+}
+
 static int submit_answer(struct h2_stream *s, const struct http1_head *h, struct h2_fields *f)
 {
     nghttp2_session *ng = s->session->ng;
@@ -452,7 +462,7 @@ static ssize_t send_head(struct h2_stream *s, char *p, size_t len)
         h2_fields_answer(&f, &h, p, status_of(s, &h));
     http1_body_start(&s->body, (enum http1_framing)h.framing, h.content_length);
     if (!up && is_own_to_grpc(s, &h)) {
-        h2_fields_grpc(&f, grpc_of_http(h.status), p + end, len - end);
+        h2_fields_grpc(&f, grpc_of_http(h.status), p + end, is_text(&h, p) ? len - end : 0);
         s->body.done = true; /* the text is a field now */
     }
     s->body.strip = s->body.pause = true;
