@@ -21,8 +21,7 @@ int cli_fail(const struct error *err)
 }
 
 /* X(word, why): verbs that SPEC names and this version does not have. */
-#define LATER(X)                                                                                   \
-    X("exec", "`sluice run APP -- CMD` runs a command beside the instances")
+#define LATER(X) X("exec", "`sluice run APP -- CMD` runs a command beside the instances")
 
 static int unknown(const char *word)
 {

@@ -11,7 +11,8 @@
  *              ended.c results, old releases; plan.c, detect.c what a deploy would do and find
  *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
  *              hook.c build, release, smoke, stop.before, run
- *   routes     orders.c maintenance, faults; pages.c what gateways answer with; routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
+ *   routes     orders.c maintenance, faults; pages.c what gateways answer with;
+ *              routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
  *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
  *              them; certificates_view.c, certificate_trouble.c what is said about them;
  *              tcp_listeners.c the addresses of TCP routes -> guardian
@@ -301,7 +302,7 @@ struct app {
     } start;
     struct evidence evidence;
     json_t *maintenance, *fault; /* orders.c; NULL: none */
-    struct bake *bake; /* the watch after its promotion; NULL: none */
+    struct bake *bake;           /* the watch after its promotion; NULL: none */
     int64_t judged_ms, judge_saved_ms;
     uint32_t judged_weight_ppm; /* then */
     bool judge_fed;             /* since it was saved */

@@ -163,28 +163,33 @@ static int add_all(scmp_filter_ctx f, uint32_t action, const int *calls, size_t 
     return 0;
 }
 
-/* Those that are allowed with some arguments only. */
+/* Those that are allowed with some arguments only: argument number `at`, of which the bits of mask
+ * have this value. */
 static int add_narrow(scmp_filter_ctx f)
 {
-    const uint32_t yes = SCMP_ACT_ALLOW;
-    const int families[] = {AF_INET, AF_INET6, AF_UNIX};
-    int result = 0;
-    for (size_t i = 0; i < COUNT_OF(families) && result == 0; i++)
-        result = seccomp_rule_add(f, yes, SCMP_SYS(socket), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
-    if (result == 0) /* threads, but no processes; glibc takes clone() where there is no clone3() */
-        result = seccomp_rule_add(f, yes, SCMP_SYS(clone), 1,
-                                  SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
-    if (result == 0)
-        result = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-    if (result == 0)
-        result = seccomp_rule_add(f, yes, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
-    if (result == 0)
-        result = seccomp_rule_add(f, yes, SCMP_SYS(newfstatat), 1,
-                                  SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
-    if (result == 0) /* abort(), raise() */
-        result = seccomp_rule_add(f, yes, SCMP_SYS(tgkill), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+    const struct {
+        int call;
+        unsigned at;
+        scmp_datum_t mask, value;
+    } narrow[] = {
+        {SCMP_SYS(socket), 0, UINT32_MAX, AF_INET},
+        {SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6},
+        {SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX},
+        /* Threads, but no processes; glibc takes clone() where there is no clone3(). */
+        {SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD},
+        {SCMP_SYS(prctl), 0, UINT32_MAX, PR_SET_NAME},
+        {SCMP_SYS(newfstatat), 3, AT_EMPTY_PATH, AT_EMPTY_PATH},
+        /* abort(), raise() */
+        {SCMP_SYS(tgkill), 0, UINT32_MAX, (scmp_datum_t)getpid()},
+    };
+    int result = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    for (size_t i = 0; i < COUNT_OF(narrow) && result == 0; i++) {
+        const struct scmp_arg_cmp is = {.arg = narrow[i].at,
+                                        .op = SCMP_CMP_MASKED_EQ,
+                                        .datum_a = narrow[i].mask,
+                                        .datum_b = narrow[i].value};
+        result = seccomp_rule_add_array(f, SCMP_ACT_ALLOW, narrow[i].call, 1, &is);
+    }
     return result;
 }
 

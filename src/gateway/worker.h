@@ -74,7 +74,13 @@ struct gateway {
     uint32_t max_connections; /* of clients; 0: as the descriptors allow */
 };
 
-enum endpoint_kind { ENDPOINT_LISTENER, ENDPOINT_WAKE, ENDPOINT_CLIENT, ENDPOINT_UPSTREAM, ENDPOINT_H2 };
+enum endpoint_kind {
+    ENDPOINT_LISTENER,
+    ENDPOINT_WAKE,
+    ENDPOINT_CLIENT,
+    ENDPOINT_UPSTREAM,
+    ENDPOINT_H2
+};
 
 /* What epoll knows. Sockets are registered once, edge-triggered; these flags remember the edges. */
 struct endpoint {

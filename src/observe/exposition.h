@@ -154,7 +154,7 @@
     X(FAMILY_ACCESS_DROPPED, "sluice_access_log_lines_dropped_total", "counter", "",               \
       "Lines of the access log that found no room, while its file was slow, full or not read.")    \
     X(FAMILY_CERTIFICATE_UNTIL, "sluice_certificate_expiry_timestamp_seconds", "gauge",            \
-      "certificate,automatic", "When a certificate for TLS expires, seconds since 1970.")                 \
+      "certificate,automatic", "When a certificate for TLS expires, seconds since 1970.")          \
     X(FAMILY_EVENTS, "sluice_events_total", "counter", "", "Events recorded.")                     \
     X(FAMILY_STORE_ERRORS, "sluice_store_errors_total", "counter", "",                             \
       "Writes to the store that failed.")

@@ -218,8 +218,7 @@ static bool write_outlier(const struct key *key, const void *base, struct buf *o
 static bool write_capacity(const struct key *key, const void *base, struct buf *out)
 {
     const struct resilience_spec *spec = const_field_at(base, key->offset);
-    if (spec->in_flight == 0 && spec->pending == PENDING &&
-        spec->queue_ms == QUEUE_MS)
+    if (spec->in_flight == 0 && spec->pending == PENDING && spec->queue_ms == QUEUE_MS)
         return false;
     write_mapping(IN_CAPACITY, spec, out);
     return true;
