@@ -28,7 +28,6 @@ endif
 CFLAGS  = -std=gnu11 -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(EXTRA_CFLAGS)
 ifeq ($(SAN),fuzz)
 CC      := clang
-WARN    += -Wno-missing-field-initializers # in the macros of libseccomp, as clang sees them
 OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 endif
 ifeq ($(SAN),lint)

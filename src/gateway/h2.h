@@ -6,7 +6,7 @@
  * request for its stream, and gives an HTTP/1.1 answer.
  *
  *   socket -> h2_session.c -> nghttp2 -> h2_frames.c -> h2_head.c -> h2_stream.c -> client.c
- *   client.c, flow.c -> h2_stream.c -> h2_fields.c -> nghttp2 -> h2_session.c -> socket
+ *   client.c, flow.c -> h2_send.c -> h2_fields.c -> nghttp2 -> h2_session.c -> socket
  *
  * Streams only leave their bytes with the session. It sends what all of them left in one turn of
  * the worker with as few writes as there are buffers to fill (h2_send_all). */

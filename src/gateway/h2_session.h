@@ -111,6 +111,10 @@ void h2_stream_ended(struct h2_stream *s, struct chunk *trailers);
 void h2_stream_closed(struct h2_stream *s, uint32_t code);
 /* The owner left long ago, and the peer still does not take the rest. */
 void h2_stream_give_up(struct h2_stream *s);
+void h2_stream_wake(struct h2_stream *s); /* its exchange goes on soon */
+bool h2_stream_to_instance(const struct h2_stream *s);
+
+/* h2_send.c */
 /* For DATA frames: how much there is up to most, and then its bytes. */
 ssize_t h2_stream_ready(struct h2_stream *s, size_t most, uint32_t *flags);
 void h2_stream_take(struct h2_stream *s, struct chunk *to, size_t len);
