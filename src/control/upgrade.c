@@ -39,9 +39,7 @@ static int open_binary(const char *path, struct error *err)
         return error_set(err, ERROR_DENIED,
                          "%s can be changed by others than the server's user: chown and chmod it",
                          path);
-    int out = fd;
-    fd = -1;
-    return out;
+    return take_fd(&fd);
 }
 
 static void answer(struct control *c, const struct error *err)

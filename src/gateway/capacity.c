@@ -199,11 +199,8 @@ void capacity_release(struct worker *w)
 
 void capacity_free(struct worker *w)
 {
-    while (!link_alone(&w->queues)) {
-        struct capacity_queue *q = link_owner(w->queues.next, struct capacity_queue, link);
-        link_remove(&q->link);
-        free(q);
-    }
+    while (!link_alone(&w->queues))
+        free(link_owner(link_take(&w->queues), struct capacity_queue, link));
 }
 
 void capacity_tick(struct timer *t)

@@ -350,9 +350,6 @@ static void send_all(struct h2_session *s)
 
 void h2_send_all(struct worker *w)
 {
-    while (!link_alone(&w->h2_unsent)) {
-        struct h2_session *s = link_owner(w->h2_unsent.next, struct h2_session, unsent);
-        link_remove(&s->unsent);
-        send_all(s);
-    }
+    while (!link_alone(&w->h2_unsent))
+        send_all(link_owner(link_take(&w->h2_unsent), struct h2_session, unsent));
 }

@@ -25,6 +25,15 @@ static inline void link_remove(struct link *l)
     l->next->prev = l->prev;
     link_init(l);
 }
+/* The first of a list that is not empty, out of it. */
+static inline struct link *link_take(struct link *list)
+{
+    struct link *l = list->next;
+    list->next = l->next;
+    l->next->prev = list;
+    link_init(l);
+    return l;
+}
 static inline void link_after(struct link *at, struct link *l)
 {
     l->next = at->next;

@@ -60,9 +60,7 @@ static struct splice_pipe *pipe_take(struct worker *w)
 {
     if (link_alone(&w->pipes))
         return pipe_new(w);
-    struct splice_pipe *p = link_owner(w->pipes.next, struct splice_pipe, link);
-    link_remove(&p->link);
-    return p;
+    return link_owner(link_take(&w->pipes), struct splice_pipe, link);
 }
 
 void splice_forget(struct exchange *x)
@@ -77,11 +75,8 @@ void splice_forget(struct exchange *x)
 
 void splice_release(struct worker *w)
 {
-    while (!link_alone(&w->pipes)) {
-        struct splice_pipe *p = link_owner(w->pipes.next, struct splice_pipe, link);
-        link_remove(&p->link);
-        pipe_close(w, p);
-    }
+    while (!link_alone(&w->pipes))
+        pipe_close(w, link_owner(link_take(&w->pipes), struct splice_pipe, link));
 }
 
 /* ---- bytes
