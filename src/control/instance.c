@@ -126,7 +126,8 @@ void instance_plan_run(struct instance *in)
     in->stopping = in->signalled = in->draining = in->restart_wanted = false;
     in->start_failed = in->port_taken = in->ever_ready = in->adopted_ready = false;
     in->drain_timed_out = in->routed = false;
-    in->ejections_known = false;
+    in->ejections = outlier_of(a->control, in).times; /* of those before it in its slot */
+    in->ejections_known = true;
     in->ready_boot_ms = 0;
     in->undrained_version = 0;
     in->pid = 0;

@@ -108,6 +108,7 @@ static void restore_instance(struct app *a, const struct store_instance *row)
         in->slot = slot - 1;
         c->instance_slot_used[in->slot] = 1;
     }
+    in->ejections_known = false; /* the ejections until now were told */
     in->run = row->run;
     in->port = (uint16_t)row->port;
     in->restarts = row->restarts;

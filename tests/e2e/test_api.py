@@ -238,9 +238,8 @@ def test_completion_and_help_name_every_verb(server):
         assert run.returncode == 0 and all(name in run.stdout for name in names), shell
     bash = server.run("completion", "bash").stdout
     assert subprocess.run(["bash", "-n"], input=bash, text=True).returncode == 0
-    for verb in ("exec", "upgrade"):
-        run = server.run(verb, "hello")
-        assert run.returncode == 2 and "not in this version" in run.stderr
+    run = server.run("exec", "hello")
+    assert run.returncode == 2 and "not in this version" in run.stderr
 
 
 def test_the_manual_agrees_with_the_program(server):

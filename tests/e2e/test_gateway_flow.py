@@ -577,8 +577,17 @@ def test_drain(rig):
     gateway, _ = rig(named(b"late", go))
     idle, idle_reader = gateway.connect()
     busy, busy_reader = gateway.connect(GET)
+    asking, asking_reader = gateway.connect()
     until(lambda: gateway.instance("in_flight") == 1)
     gateway.ask("drain 60000")
+
+    def drains():
+        """The gateway's own answers say so; this one takes no instance."""
+        asking.sendall(b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n")
+        return asking_reader.answer()[1].get("connection") == "close"
+
+    until(drains, "the worker knows")
+    asking.close()
     # A request in flight ends well, and is told; so is one on a connection that was idle.
     idle.sendall(GET)
     until(lambda: gateway.instance("in_flight") == 2)
