@@ -18,6 +18,7 @@ enum {
     COLLECT_MS = 2000, /* hosts of routes are looked through so often at least */
     CLEAN_MS = 3600000,
     ACCOUNT_AGAIN_MS = 60000,
+    LOST_MS = 3600000, /* a certificate that was obtained and is not there is ordered anew */
 };
 #define BACK_OFF_MAX_MS (12 * INT64_C(3600000))
 #define RETRY_MAX_MS (30 * INT64_C(86400000))
@@ -46,6 +47,8 @@ static enum acme_challenge likely_challenge(const struct control *c)
     for (size_t i = 0; i < guardian_link_listeners(c->guardian); i++) {
         const char *address = guardian_link_listener(c->guardian, i), *port = strrchr(address, ':');
         bool is_tls = listen_is_tls(address);
+        if (listen_is_tcp(address))
+            continue;
         plain = plain || !is_tls;
         http = http || (!is_tls && port != NULL && strcmp(port, ":80") == 0);
         tls = tls || (is_tls && port != NULL && strcmp(port, ":443") == 0);
@@ -60,6 +63,7 @@ static struct acme_host *add_host(struct acme *a, const char *name)
     h->name = xstrdup(name);
     h->prefer = likely_challenge(a->control);
     acme_host_load(h);
+    h->on_disk = acme_host_stored(h);
     *vec_push(&a->hosts) = h;
     map_put(&a->by_name, name, h);
     return h;
@@ -119,7 +123,8 @@ static void want(struct acme *a, const struct app_spec *spec)
     }
 }
 
-/* The hosts of all releases that have, or are about to have, a part in the traffic. */
+/* The hosts of all releases that have, or are about to have, a part in the traffic. It comes from
+ * within orders too (certificates_changed), so nothing is freed here. */
 static void collect(struct acme *a)
 {
     struct control *c = a->control;
@@ -129,6 +134,10 @@ static void collect(struct acme *a)
         for (size_t k = 0; k < CORE_MAX_POOLS; k++)
             if (c->apps.items[i]->state.pools[k].id != 0)
                 want(a, pool_spec(c->apps.items[i], c->apps.items[i]->state.pools[k].id));
+}
+
+static void drop_unwanted(struct acme *a)
+{
     for (size_t i = 0; i < a->hosts.len;) {
         struct acme_host *h = a->hosts.items[i];
         if (h->wanted) {
@@ -164,10 +173,18 @@ static void tell(const struct acme_host *h, const char *kind, const char *text)
         event_now(h->control, app_of(h), kind, NULL, 0, text, NULL);
 }
 
-static void store(const struct acme_host *h)
+static int write_host(struct acme_host *h, struct error *err)
+{
+    if (acme_host_store(h, err) < 0)
+        return -1;
+    h->on_disk = true;
+    return 0;
+}
+
+static void store(struct acme_host *h)
 {
     struct error err = ERROR_INIT;
-    if (acme_host_store(h, &err) < 0)
+    if (write_host(h, &err) < 0)
         log_error("certificate %s: %s", h->name, err.text);
 }
 
@@ -301,7 +318,7 @@ static int keep_order(struct acme_host *h, struct error *err)
     h->order_url = xstrdup(url);
     h->order_key = acme_order_key(h->order);
     EVP_PKEY_up_ref(h->order_key);
-    return acme_host_store(h, err);
+    return write_host(h, err);
 }
 
 /* false: it has failed. */
@@ -321,7 +338,7 @@ static void offer(struct acme_host *h)
     h->proof = acme_order_challenge(h->order);
     h->proof_token = xstrdup(acme_order_token(h->order));
     h->proof_answer = xstrdup(acme_order_answer(h->order));
-    if (acme_host_store(h, &err) < 0) {
+    if (write_host(h, &err) < 0) {
         failed_here(h, "the order cannot be kept", err.text);
         return;
     }
@@ -383,6 +400,8 @@ static int64_t due_ms(const struct acme_host *h)
     const char *directory = h->control->acme->account.directory;
     bool other = h->directory != NULL && strcmp(h->directory, directory) != 0;
     int64_t due = info == NULL || other ? 0 : renewal_ms(h, info);
+    if (info == NULL && h->obtained_ms != 0) /* it cannot be read: a new one may be no better */
+        due = h->obtained_ms + LOST_MS;
     return h->retry_ms > due ? h->retry_ms : due;
 }
 
@@ -419,11 +438,11 @@ static void begin(struct acme_host *h)
     struct error err = ERROR_INIT;
     struct acme *a = h->control->acme;
     struct acme_options options = {.host = h->name, .prefer = h->prefer, .url = h->order_url};
-    for (size_t i = 0; i < guardian_link_listeners(h->control->guardian); i++)
-        options
-            .can[listen_is_tls(guardian_link_listener(h->control->guardian, i)) ? ACME_TLS_ALPN_01
-                                                                                : ACME_HTTP_01] =
-            true;
+    for (size_t i = 0; i < guardian_link_listeners(h->control->guardian); i++) {
+        const char *address = guardian_link_listener(h->control->guardian, i);
+        if (!listen_is_tcp(address))
+            options.can[listen_is_tls(address) ? ACME_TLS_ALPN_01 : ACME_HTTP_01] = true;
+    }
     if (h->order_url != NULL && EVP_PKEY_up_ref(h->order_key) == 1)
         options.key = h->order_key;
     h->order = acme_order_new(&a->account, &options, clock_mono_ms(), &err);
@@ -442,9 +461,10 @@ static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
     if (h->order == NULL) {
         if (h->retry_ms > now_ms + RETRY_MAX_MS)
             h->retry_ms = 0; /* the clock was set back */
-        if (h->failures > 0 && !acme_host_stored(h)) {
+        if (h->failures > 0 && h->on_disk && !acme_host_stored(h)) {
             h->retry_ms = 0; /* somebody wants it tried at once */
             h->failures = 0;
+            h->on_disk = false;
         }
         if (*running < AT_ONCE && now_ms >= due_ms(h) && ready_for_orders(h->control->acme)) {
             begin(h);
@@ -494,6 +514,7 @@ void acme_tick(struct control *c)
     size_t running = 0;
     if (a == NULL || c->store == NULL)
         return;
+    drop_unwanted(a);
     if (a->hosts.len > 0 && llabs(now - a->cleaned_ms) > CLEAN_MS) {
         a->cleaned_ms = now;
         acme_files_clean(a, now);
@@ -541,7 +562,8 @@ size_t acme_proofs(const struct control *c, struct cert *out, size_t room)
     size_t len = 0;
     for (size_t i = 0; c->acme != NULL && i < c->acme->hosts.len && len < room; i++) {
         struct acme_host *h = c->acme->hosts.items[i];
-        if (h->proof_answer != NULL && h->proof == ACME_TLS_ALPN_01 && make_proof_certificate(h))
+        if (h->wanted && h->proof_answer != NULL && h->proof == ACME_TLS_ALPN_01 &&
+            make_proof_certificate(h))
             out[len++] = (struct cert){.kind = CERT_TLS_ALPN_01,
                                        .name = h->name,
                                        .name_len = strlen(h->name),
@@ -561,7 +583,7 @@ void acme_answers(struct control *c, struct snapshot *s, struct arena *memory)
     s->proofs_len = 0;
     for (size_t i = 0; i < most; i++) {
         const struct acme_host *h = c->acme->hosts.items[i];
-        if (h->proof_answer != NULL && h->proof == ACME_HTTP_01)
+        if (h->wanted && h->proof_answer != NULL && h->proof == ACME_HTTP_01)
             s->proofs[s->proofs_len++] = (struct snapshot_proof){
                 .host = h->name, .token = h->proof_token, .answer = h->proof_answer};
     }

@@ -17,7 +17,8 @@
 struct acme_host {
     struct control *control;
     char *name;
-    bool wanted; /* a route has it */
+    bool wanted;  /* a route has it */
+    bool on_disk; /* its file was there once */
 
     /* As in its file. */
     char *directory;     /* who gave the certificate; NULL: nobody yet */

@@ -191,7 +191,7 @@ int acme_host_store(const struct acme_host *h, struct error *err)
 bool acme_host_stored(const struct acme_host *h)
 {
     cleanup_free char *path = xasprintf("%s/acme/hosts/%s.json", h->control->data, h->name);
-    return access(path, F_OK) == 0;
+    return access(path, F_OK) == 0 || errno != ENOENT;
 }
 
 int acme_host_store_certificate(const struct acme_host *h, const struct buf *chain, EVP_PKEY *key,

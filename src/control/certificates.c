@@ -188,6 +188,9 @@ static void take_entry(struct certificate_folder *f, int dir, bool automatic, co
 {
     char name[NAME_MAX + 1], key[NAME_MAX + 8];
     int inner = openat(dir, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct certificate *before = find(f, entry, automatic);
+    if (inner < 0 && errno != ENOTDIR && errno != ENOENT && before != NULL)
+        before->seen = true; /* no look at it: as it was */
     if (inner >= 0) {
         if (faccessat(inner, "fullchain.pem", F_OK, 0) == 0)
             take(f, entry, automatic, inner, "fullchain.pem", "privkey.pem");
@@ -220,6 +223,9 @@ static int by_name(const void *a, const void *b)
 static void read_folder(struct certificate_folder *f, int dir, bool automatic)
 {
     DIR *d = dir >= 0 ? fdopendir(dup(dir)) : NULL;
+    for (size_t i = 0; dir >= 0 && d == NULL && i < f->all.len; i++)
+        if (f->all.items[i]->automatic == automatic)
+            f->all.items[i]->seen = true; /* no look at it: as it was */
     if (d != NULL)
         rewinddir(d);
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && f->all.len < CERTS_MAX;)
@@ -296,10 +302,13 @@ static void send_all(struct control *c)
     f->served = len - proofs;
 }
 
-static int open_folder(const struct control *c, const char *name)
+/* *fd -1: there is none. false: it cannot be looked at now, which is no reason to drop what is
+ * served. */
+static bool open_folder(const struct control *c, const char *name, int *fd)
 {
     cleanup_free char *path = xasprintf("%s/%s", c->data, name);
-    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *fd >= 0 || errno == ENOENT || errno == ENOTDIR;
 }
 
 void certificates_tick(struct control *c)
@@ -314,7 +323,9 @@ void certificates_tick(struct control *c)
         return;
     f->looked_ms = now;
     acme_collect(c); /* its proofs belong to the first that is sent */
-    cleanup_close int files = open_folder(c, "certs"), automatic = open_folder(c, "acme/certs");
+    cleanup_close int files = -1, automatic = -1;
+    if (!open_folder(c, "certs", &files) || !open_folder(c, "acme/certs", &automatic))
+        return;
     uint64_t signature = sign_folder(files) * 31 + sign_folder(automatic);
     if (signature == f->signature && !f->changed)
         return;

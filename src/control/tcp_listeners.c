@@ -27,8 +27,12 @@ struct tcp_listeners {
         size_t len, cap;
     } waits;
     char asked[BOOT_ADDRESS_MAX]; /* of the guardian, and not answered; "" none */
-    /* A route of an app that is there could not have its address: said once. */
-    char refused[BOOT_ADDRESS_MAX];
+    /* Addresses that routes of apps could not have: said once, tried once in each round. */
+    struct {
+        char name[BOOT_ADDRESS_MAX];
+        bool tried;
+    } refused[BOOT_MAX_LISTENERS];
+    size_t refused_len;
     int64_t looked_ms;
 };
 
@@ -58,15 +62,30 @@ static bool is_open(const struct control *c, const char *name)
     return false;
 }
 
-/* The first one of the spec that is not open; false: all are. */
-static bool missing(const struct control *c, const struct app_spec *spec,
+static size_t refused_at(const struct tcp_listeners *t, const char *name)
+{
+    size_t i = 0;
+    while (i < t->refused_len && strcmp(t->refused[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static bool was_tried(const struct control *c, const char *name)
+{
+    size_t i = c->tcp != NULL ? refused_at(c->tcp, name) : 0;
+    return c->tcp != NULL && i < c->tcp->refused_len && c->tcp->refused[i].tried;
+}
+
+/* The first one of the spec that is not open (untried: nor was refused in this round); false: there
+ * is none. */
+static bool missing(const struct control *c, const struct app_spec *spec, bool untried,
                     char name[BOOT_ADDRESS_MAX])
 {
     for (size_t i = 0; spec != NULL && i < spec->routes_len; i++) {
         if (spec->routes[i].tcp.listen == NULL)
             continue;
         name_of(&spec->routes[i], name);
-        if (!is_open(c, name))
+        if (!is_open(c, name) && !(untried && was_tried(c, name)))
             return true;
     }
     return false;
@@ -197,7 +216,7 @@ bool tcp_listeners_wait(struct control *c, const struct deploy_request *q,
                         command_done *done, void *arg)
 {
     char name[BOOT_ADDRESS_MAX];
-    if (!missing(c, spec, name))
+    if (!missing(c, spec, false, name))
         return false;
     struct tcp_wait *w = xcalloc(1, sizeof *w);
     *w = (struct tcp_wait){.environment = xstrdup(q->environment),
@@ -256,30 +275,49 @@ static void ask(struct control *c, const char *name, struct error *err)
         snprintf(c->tcp->asked, sizeof c->tcp->asked, "%s", name);
 }
 
-/* Said once: it is tried again each second. */
-static void tell_refused(struct control *c, struct app *a, const char *name,
-                         const struct error *err)
+/* Said once, to the apps that want it; tried again in the next round, a second later. false: there
+ * is no room to remember it. */
+static bool note_refused(struct control *c, const char *name, const struct error *err)
 {
-    if (strcmp(c->tcp->refused, name) == 0)
-        return;
-    snprintf(c->tcp->refused, sizeof c->tcp->refused, "%s", name);
-    log_error("app %s: %s", a->key, err->text);
-    if (c->store != NULL)
-        event_now(c, a, "listen-failed", NULL, 0, err->text, NULL);
+    struct tcp_listeners *t = c->tcp;
+    size_t at = refused_at(t, name);
+    if (at == COUNT_OF(t->refused))
+        return false;
+    bool told = at < t->refused_len;
+    t->refused_len += !told;
+    snprintf(t->refused[at].name, sizeof t->refused[at].name, "%s", name);
+    t->refused[at].tried = true;
+    for (size_t i = 0; !told && i < c->apps.len; i++) {
+        struct app *a = c->apps.items[i];
+        if (!app_wants(a, name))
+            continue;
+        log_error("app %s: %s", a->key, err->text);
+        if (c->store != NULL)
+            event_now(c, a, "listen-failed", NULL, 0, err->text, NULL);
+    }
+    return true;
+}
+
+static void forget_refused(struct tcp_listeners *t, size_t at)
+{
+    if (at < t->refused_len)
+        t->refused[at] = t->refused[--t->refused_len];
 }
 
 static void open_for_app(struct control *c, struct app *a)
 {
     char name[BOOT_ADDRESS_MAX];
-    struct error err = ERROR_INIT;
     for (size_t k = 0; c->tcp->asked[0] == '\0' && k < CORE_MAX_POOLS; k++) {
         uint32_t pool = a->state.pools[k].id;
-        if (pool == 0 || !missing(c, pool_spec(a, pool), name))
-            continue;
-        if (check_address(c, listen_bare(name), &err) < 0)
-            tell_refused(c, a, name, &err);
-        else
-            ask(c, name, NULL); /* without a guardian: later */
+        while (pool != 0 && c->tcp->asked[0] == '\0' &&
+               missing(c, pool_spec(a, pool), true, name)) {
+            struct error err = ERROR_INIT;
+            if (check_address(c, listen_bare(name), &err) == 0)
+                ask(c, name, NULL);
+            else if (note_refused(c, name, &err))
+                continue;
+            break; /* it is asked for, or there is no guardian now */
+        }
     }
 }
 
@@ -289,7 +327,7 @@ static void open_missing(struct control *c)
     char name[BOOT_ADDRESS_MAX];
     struct error err = ERROR_INIT;
     while (t->asked[0] == '\0' && t->waits.len > 0) {
-        if (!missing(c, t->waits.items[0]->spec, name)) {
+        if (!missing(c, t->waits.items[0]->spec, false, name)) {
             deploy_again(c, take_wait(t, 0));
             continue;
         }
@@ -325,8 +363,15 @@ void tcp_listeners_sync(struct control *c)
 
 void tcp_listeners_tick(struct control *c, int64_t now)
 {
-    if (now - state_of(c)->looked_ms >= LOOK_MS || now < c->tcp->looked_ms)
-        tcp_listeners_sync(c);
+    struct tcp_listeners *t = state_of(c);
+    if (now - t->looked_ms < LOOK_MS && now >= t->looked_ms)
+        return;
+    for (size_t i = t->refused_len; i-- > 0;) {
+        t->refused[i].tried = false;
+        if (!is_wanted(c, t->refused[i].name))
+            forget_refused(t, i);
+    }
+    tcp_listeners_sync(c);
 }
 
 void tcp_listeners_opened(struct control *c, const char *name)
@@ -334,8 +379,7 @@ void tcp_listeners_opened(struct control *c, const char *name)
     struct tcp_listeners *t = state_of(c);
     if (strcmp(t->asked, name) == 0)
         t->asked[0] = '\0';
-    if (strcmp(t->refused, name) == 0)
-        t->refused[0] = '\0';
+    forget_refused(t, refused_at(t, name));
     log_info("%s is open", name);
     tcp_listeners_sync(c);
 }
@@ -351,10 +395,10 @@ void tcp_listeners_refused(struct control *c, const struct error *why)
     for (size_t i = t->waits.len; i-- > 0;)
         if (wants(t->waits.items[i]->spec, name))
             give_up(t, i, &err);
+    bool wanted = false;
     for (size_t i = 0; i < c->apps.len; i++)
-        if (app_wants(c->apps.items[i], name))
-            tell_refused(c, c->apps.items[i], name, &err);
-    if (t->waits.len > 0)
+        wanted = wanted || app_wants(c->apps.items[i], name);
+    if (!wanted || note_refused(c, name, &err))
         tcp_listeners_sync(c); /* the others */
 }
 

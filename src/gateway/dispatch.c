@@ -355,8 +355,8 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
     enum orders_step step = orders_any(q.r->app) ? orders_take(x, q.r->app, &head, p) : ORDERS_PASS;
     if (step == ORDERS_ANSWERED && !c->endpoint.dead)
         client_later(c);
-    if (step != ORDERS_PASS)
-        return step == ORDERS_ANSWERED;
+    if (step != ORDERS_PASS) /* a fault's delay is outside of the hold */
+        return step == ORDERS_ANSWERED || x->hold == NULL;
     enum sent sent = send_to_somebody(&q, NULL, limit, false);
     if (sent == GONE)
         return true;

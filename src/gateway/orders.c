@@ -2,6 +2,7 @@
  * faults for a game day. Both are rare, so an app without them pays one branch (orders.h). */
 #include "gateway/orders.h"
 
+#include "gateway/capacity.h"
 #include "gateway/pages.h"
 #include "gateway/stats.h"
 
@@ -127,6 +128,7 @@ static enum orders_step fault(struct exchange *x, const struct snapshot_fault *f
         abort_by_fault(x, f->abort);
         return ORDERS_ANSWERED;
     }
+    hold_remove(x); /* its time is the fault's now; then it comes anew */
     x->state = EXCHANGE_DELAYED;
     x->abort_after = f->abort;
     x->deadline_ms = x->worker->now_ms + f->delay_ms;
@@ -157,6 +159,8 @@ enum orders_step orders_take(struct exchange *x, const struct snapshot_app *app,
     bool first = !x->fault_tried;
     x->fault_tried = true;
     if (m->status != 0 && !is_one_of(x, m->first_caller, m->callers, h, p)) {
+        if (m->hold_ms > 0 && x->place != 0)
+            capacity_give_back(x);
         if (m->hold_ms > 0 && (x->hold != NULL || hold_put(x, app)))
             return ORDERS_WAIT;
         answer_maintenance(x, m, h, p);

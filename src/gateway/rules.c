@@ -94,7 +94,8 @@ static bool add_path(struct chunk *out, const struct rules *r, const char *path,
         chunk_add(out, r->path, strlen(r->path));
         return false;
     }
-    ssize_t n = r->strip_prefix != NULL ? url_normalize_path(path, len, normal) : -1;
+    /* Also where nothing is stripped: "/../b" behind the prefix "/a" would be "/b". */
+    ssize_t n = url_normalize_path(path, len, normal);
     if (n > 0 && strips(r, normal, (size_t)n)) {
         stripped = true;
         path = normal + strlen(r->strip_prefix);
@@ -104,6 +105,9 @@ static bool add_path(struct chunk *out, const struct rules *r, const char *path,
             len--;
         }
         normal[path - normal] = '/';
+    } else if (n > 0 && r->prefix != NULL) {
+        path = normal;
+        len = (size_t)n;
     }
     if (r->prefix != NULL)
         chunk_add(out, r->prefix, strlen(r->prefix));

@@ -769,7 +769,9 @@ static const char *check_tcp_route(const struct snapshot_route *r)
 {
     bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
                  r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0 &&
-                 r->redirect.to == NULL;
+                 r->redirect.to == NULL && !r->h2c;
+    for (uint32_t i = 0; i < r->shares_len; i++)
+        plain = plain && r->shares[i].rules == 0;
     return plain ? NULL : "it is a TCP route and looks at requests";
 }
 

@@ -180,7 +180,9 @@ PATHS = [
     ("strip=/api", "/api/%2e//evil.example", "/evil.example"),
     ("strip=/api prefix=/v2", "/api", "/v2"),
     ("strip=/api prefix=/v2", "/api/x", "/v2/x"),
-    ("prefix=/v2", "/x/%2e%2e/y", "/v2/x/%2e%2e/y"),
+    ("prefix=/v2", "/x/%2e%2e/y", "/v2/y"),
+    ("prefix=/v2", "/../v1/secret", "/v2/v1/secret"),
+    ("prefix=/v2", "/%2e%2e/v1/secret", "/v2/v1/secret"),
     ("prefix=/v2", "/", "/v2/"),
     ("prefix=/v2", "http://a/x", "/v2/x"),
     ("prefix=/v2", "http://a", "/v2/"),
@@ -416,6 +418,21 @@ def test_a_fault_delays_and_that_is_nobodys_latency(rig):
     assert gateway.instance("latency_us") - before < 300000
     orders(gateway, backend.port, app="fault=1000000 delay=50 abort=504")
     assert gateway.get()[0] == 504
+
+
+def test_a_fault_meets_who_is_held(rig):
+    """Held requests of an app that has no instance: a delay is no second wait in the hold."""
+    gateway, backend = rig()
+    hold = "hold_ms=60000"
+    orders(gateway, app=hold)
+    clients = [gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(3)]
+    until(lambda: gateway.metric("waiting", 0) == 3, "held requests")
+    orders(gateway, app=f"{hold} fault=1000000 delay=100")
+    until(lambda: gateway.metric("faults", 0) == 3, "all are struck")
+    until(lambda: gateway.metric("waiting", 0) == 3, "they are held again")
+    orders(gateway, backend.port, app=hold)
+    assert [reader.answer()[0] for _, reader in clients] == [200] * 3
+    until(lambda: gateway.metric("waiting", 0) == gateway.instance("in_flight") == 0, "all are counted")
 
 
 def test_a_fault_ends_by_itself(rig):

@@ -231,6 +231,25 @@ def test_a_route_that_lost_its_port_gets_it_back(make_server):
     server.stop_apps = True
 
 
+def test_a_port_that_is_taken_holds_up_no_other_app(make_server):
+    server = make_server(stop_apps=False)
+    taken, free = free_port(), free_port()
+    blocked, other = tcp_app(server, taken, "blocked"), tcp_app(server, free, "other")
+    blocked.deploy(1, ok=True)
+    other.deploy(1, ok=True)
+    server.stop()
+    with socket.create_server(("127.0.0.1", taken)):
+        server.start()
+        wait_until(lambda: answers(free) == "1", 20, "the other app's port")
+        wait_until(lambda: len(listeners(server)) == 1, 20, "its listener")
+        assert [e for e in blocked.documents("events") if e["kind"] == "listen-failed"]
+    wait_until(lambda: answers(taken) == "1", 20, "the port is the app's again")
+    assert len([e for e in blocked.documents("events") if e["kind"] == "listen-failed"]) == 1
+    for app in (blocked, other):
+        app.cli("delete", "--yes")
+    server.stop_apps = True
+
+
 def test_a_release_that_ends_connections_without_a_word_goes_back(server):
     port = free_port()
     app = tcp_app(server, port)
