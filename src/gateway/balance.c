@@ -188,6 +188,12 @@ struct instance *balance_choose(struct worker *w, const struct snapshot_pool *po
         want.avoid = NULL;
         i = choose(w, &want);
     }
+    if (i == NULL && limit > 0) {
+        want.limit = 0;
+        if (choose(w, &want) != NULL)
+            return NULL; /* the good ones are only busy */
+        want.limit = limit;
+    }
     if (i == NULL) { /* a bad one is better than none */
         want.ejected_too = true;
         i = choose(w, &want);

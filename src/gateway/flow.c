@@ -379,8 +379,6 @@ static enum step pass_down(struct exchange *x)
     case SPLICE_WHOLE:
         x->body.done = true;
         x->answer = ANSWER_DONE;
-        /* What lies behind it was not read: it would be taken for the next answer. */
-        x->reusable = x->reusable && upstream_quiet(x->upstream);
         return STEP_ON;
     case SPLICE_ENDED: return end_of_answer(x);
     case SPLICE_BROKEN: exchange_failed(x, FAILED_BROKEN); return STEP_GONE;

@@ -24,6 +24,8 @@ static bool waits_for(const struct client *c, uint32_t limit, uint32_t ms)
 static bool its_turn(const struct client *c)
 {
     const struct exchange *x = c->exchange;
+    if (x->state == EXCHANGE_TUNNEL) /* which may have no deadline */
+        return x->final && x->upstream->in != NULL && !c->endpoint.writable;
     bool waits = x->final ? !c->endpoint.writable : !x->request.done && c->in == NULL;
     return x->state == EXCHANGE_ACTIVE && waits &&
            c->worker->now_ms + x->timeout_ms >= x->deadline_ms + STALLED_MS;

@@ -40,6 +40,12 @@ int stream_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
         client_reset(c);
         return 0;
     }
+    if (overload_memory(&w->chunks)) {
+        stats_add(&w->metrics->shed, 1);
+        reclaim(w);
+        client_reset(c);
+        return 0;
+    }
     struct exchange *x = exchange_make(c);
     if (x == NULL) {
         client_reset(c);
@@ -181,6 +187,11 @@ void stream_run(struct exchange *x)
     struct client *c = x->client;
     if (x->state != EXCHANGE_TUNNEL)
         start(x);
+    /* A reset, as long as we have not ended our side: seen also while the instance takes nothing. */
+    if (c->endpoint.broken && !x->upstream_eof) {
+        client_gone(x);
+        return;
+    }
     uint64_t before = x->bytes_in + x->bytes_out;
     enum relay down, up = RELAY_WAIT;
     if (!run_down(x, &down) || (!x->deaf && !run_up(x, &up)))

@@ -132,8 +132,11 @@ void upstream_keep(struct upstream *u)
 {
     struct worker *w = u->worker;
     ASSERT(u->exchange == NULL && u->in == NULL);
+    /* A read that filled its buffer has not seen what lies behind the answer: it would be taken for
+     * the next one, perhaps of another client. */
+    bool unseen = u->endpoint.readable && !upstream_quiet(u);
     if (u->endpoint.stream != NULL || !u->instance->listed || u->endpoint.hangup ||
-        idle_limit(u) == 0) {
+        idle_limit(u) == 0 || unseen) {
         upstream_close(u);
         return;
     }

@@ -325,6 +325,23 @@ def test_unasked_bytes_behind_an_answer_reach_nobody(rig):
     assert backend.connections == 5  # such a connection is not used again
 
 
+def test_bytes_behind_an_answer_that_fills_the_buffer_reach_nobody(rig):
+    """Where the answer ends with the gateway's read, what follows it was never seen."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    room = 16384 + 1024
+    for size in (room, room - 1, room + 1):
+        body = b"x" * (size - len(head % 17000))
+        answer = head % len(body) + body
+        assert len(answer) == size
+        gateway, backend = rig(answering(answer + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nSTALE"))
+        for _ in range(3):
+            sock, reader = gateway.connect(GET)
+            status, _, got = reader.answer()
+            assert status == 200 and got == body
+            sock.close()
+        assert backend.connections == 3
+
+
 def test_own_connection_close(rig):
     gateway, _ = rig()
     sock, reader = gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

@@ -377,6 +377,25 @@ def test_idle_connections_end_where_the_route_says_so(make):
     assert gateway.metric("requests") == 1 and gateway.instance("errors") == 0
 
 
+def test_a_client_that_resets_while_the_instance_takes_nothing(make):
+    done = threading.Event()
+    stream, backend = make[0](workers=1), make[1](lambda sock, reader: done.wait(60))
+    stream.serve(backend.port)
+    sock, _ = stream.connect(b"x")
+    sock.setblocking(False)
+    blocked = time.monotonic()
+    while time.monotonic() - blocked < 0.3:  # until the gateway reads no more
+        try:
+            sock.send(b"y" * 65536)
+            blocked = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert stream.gateway.instance("in_flight") == 1
+    reset(sock)
+    until(lambda: stream.gateway.instance("in_flight") == 0, "the instance is free of it")
+    done.set()
+
+
 def test_listeners_come_and_go(make):
     stream, gateway = (s := make[0](workers=2)), s.gateway
     backend = make[1](named(b"hi"))
