@@ -24,7 +24,7 @@ static void keep_body(struct exchange *x, const char *data, size_t n)
         struct chunk *last = x->kept;
         while (last->next != NULL)
             last = last->next;
-        if (last->end == last->cap) {
+        if (last == x->kept || last->end == last->cap) {
             last->next = chunk_get(&w->chunks, n <= 1024 ? 1024 : n < CHUNK_BIG ? n : CHUNK_BIG);
             last = last->next;
             room = last != NULL;

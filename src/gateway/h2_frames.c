@@ -15,11 +15,12 @@ static struct h2_stream *stream_of(nghttp2_session *ng, int32_t id)
 /* ---- frames that come
  * ---------------------------------------------------------------------------------- */
 
-/* Frames that cost us something and bring the peer nothing. */
-static bool has_price(const nghttp2_frame_hd *hd)
+/* Frames that cost us something and bring the peer nothing. Of an instance resets are answers. */
+static bool has_price(const struct h2_session *s, const nghttp2_frame_hd *hd)
 {
     switch (hd->type) {
     case NGHTTP2_DATA: return hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM);
+    case NGHTTP2_RST_STREAM: return s->client != NULL;
     case NGHTTP2_HEADERS:
     case NGHTTP2_WINDOW_UPDATE: /* as many as there is DATA; nghttp2 has no answer to it */
         return false;
@@ -30,7 +31,7 @@ static bool has_price(const nghttp2_frame_hd *hd)
 static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
 {
     (void)ng;
-    if (has_price(hd))
+    if (has_price(user, hd))
         h2_pay(user);
     return 0;
 }
@@ -52,7 +53,10 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     struct h2_session *s = user;
     (void)ng, (void)frame, (void)flags;
     h2_block_field(&s->block, (const char *)name, name_len, (const char *)value, value_len);
-    return s->block.fields <= H2_MAX_FIELDS ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (s->block.fields <= H2_MAX_FIELDS)
+        return 0;
+    s->head_open = false;
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 /* Without this, nghttp2 leaves such fields out. */
@@ -61,7 +65,7 @@ static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, co
                              void *user)
 {
     (void)ng, (void)frame, (void)name, (void)name_len, (void)value, (void)value_len, (void)flags;
-    (void)user;
+    ((struct h2_session *)user)->head_open = false;
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
@@ -69,6 +73,7 @@ static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, co
 static int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int why, void *user)
 {
     (void)ng, (void)frame, (void)why;
+    ((struct h2_session *)user)->head_open = false;
     h2_pay(user);
     return 0;
 }
@@ -154,6 +159,7 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
     struct h2_session *s = user;
     struct h2_stream *stream = stream_of(ng, id);
     (void)flags;
+    h2_earn(s);
     if (stream == NULL)
         nghttp2_session_consume_connection(ng, len);
     else if (h2_stream_data(stream, data, len) < 0)
@@ -191,7 +197,9 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
 {
     struct h2_session *s = user;
     enum { FRAME_HEAD = 9 };
-    (void)ng, (void)frame; /* never padded */
+    (void)ng, (void)frame;                                  /* never padded */
+    if (len > ((struct h2_stream *)source->ptr)->out_bytes) /* dropped meanwhile; its RST waits */
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (s->out->cap - s->out->end < FRAME_HEAD + len)
         return NGHTTP2_ERR_WOULDBLOCK;
     chunk_add(s->out, head, FRAME_HEAD);
@@ -202,8 +210,10 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
 /* The answer is out. What is left of the request is not wanted (RFC 9113 section 8.1). */
 static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
-    const struct h2_session *s = user;
+    struct h2_session *s = user;
     int32_t id = frame->hd.stream_id;
+    if (frame->hd.type == NGHTTP2_DATA)
+        h2_earn(s);
     bool may_end = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
     if (s->client != NULL && may_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
         nghttp2_session_get_stream_remote_close(ng, id) == 0)
@@ -214,8 +224,10 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
 /* A head that cannot be sent (too long): the stream must not hang. */
 static int on_frame_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int why, void *user)
 {
-    (void)user, (void)why;
-    if (frame->hd.type == NGHTTP2_HEADERS && stream_of(ng, frame->hd.stream_id) != NULL)
+    const struct h2_session *s = user;
+    (void)why;
+    if (s->client != NULL && frame->hd.type == NGHTTP2_HEADERS &&
+        stream_of(ng, frame->hd.stream_id) != NULL)
         nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                   NGHTTP2_INTERNAL_ERROR);
     return 0;

@@ -42,8 +42,11 @@ static char *reserve(struct h2_block *b, struct chunk **c, size_t len)
         *c = chunk_get(b->pool, FIRST_BYTES);
     if (*c != NULL && (*c)->cap - (*c)->end < len) {
         struct chunk *larger = chunk_get(b->pool, CHUNK_BIG);
-        if (larger != NULL)
-            chunk_add(larger, (*c)->data, (*c)->end);
+        if (larger == NULL) { /* the old one stays: pseudo-fields point into it */
+            refuse(b, 503, "out of memory");
+            return NULL;
+        }
+        chunk_add(larger, (*c)->data, (*c)->end);
         chunk_put(b->pool, *c);
         *c = larger;
     }

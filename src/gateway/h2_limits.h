@@ -24,12 +24,15 @@ enum {
     H2_CONNECTION_WINDOW = 1 << 20,
     /* What a stream keeps of an answer that the client does not take yet. */
     H2_ANSWER_KEPT = 16 << 10,
+    /* 1xx heads of an instance that the client does not take: they have no flow control. */
+    H2_MAX_INTERIM = 8,
     /* Frames that wait to be sent while the socket takes nothing: then nothing is read either. */
     H2_MAX_QUEUED = 200,
     /* A client pays for each frame that costs us something and brings it nothing: resets, pings,
      * settings, priorities, empty DATA, malformed heads. Browsers that leave a page reset all their
      * streams at once, gRPC pings with each measurement of the bandwidth: some 100 in a second at
-     * most. A flood is 10,000. Out of credit: GOAWAY with ENHANCE_YOUR_CALM. */
+     * most. DATA that goes or comes earns as much as a ping costs, so that a busy stream may
+     * measure all the time. A flood is 10,000. Out of credit: GOAWAY with ENHANCE_YOUR_CALM. */
     H2_CREDIT = 1000,
     H2_CREDIT_PER_S = 100,
     /* Between the two GOAWAYs of a drain: a round trip, so that no request is lost that was on its

@@ -164,6 +164,12 @@ void h2_pay(struct h2_session *s)
         good_bye(s, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
+void h2_earn(struct h2_session *s)
+{
+    if (s->credit < H2_CREDIT)
+        s->credit++;
+}
+
 /* Each request has its own time. This is for what is between them, and for answers whose request is
  * over while the peer does not take them. */
 static uint64_t next_look_ms(const struct h2_session *s)
@@ -175,6 +181,8 @@ static uint64_t next_look_ms(const struct h2_session *s)
             s->idle_from_ms + (s->greeted || s->client == NULL ? limits->idle_ms : limits->head_ms);
     if (s->head_open && s->head_from_ms + limits->head_ms < due)
         due = s->head_from_ms + limits->head_ms;
+    if (s->out != NULL && s->sent_ms + limits->idle_ms < due)
+        due = s->sent_ms + limits->idle_ms;
     if ((s->phase == H2_NOTICED || s->phase == H2_ENDING) && s->phase_until_ms < due)
         due = s->phase_until_ms;
     return due;
@@ -205,7 +213,8 @@ void h2_look(struct h2_session *s)
 {
     const struct gateway_limits *limits = &s->worker->gateway->limits;
     uint64_t now_ms = s->worker->now_ms;
-    if (s->phase == H2_ENDING && now_ms >= s->phase_until_ms) {
+    bool takes_nothing = s->out != NULL && now_ms >= s->sent_ms + limits->idle_ms;
+    if (takes_nothing || (s->phase == H2_ENDING && now_ms >= s->phase_until_ms)) {
         broke_off(s);
         return;
     }
@@ -313,8 +322,11 @@ static enum sent send_once(struct h2_session *s)
     struct chunk_pool *pool = &s->worker->chunks;
     if (!s->endpoint->writable)
         return SENT_ENOUGH;
-    if (s->out == NULL && (s->out = chunk_get(pool, CHUNK_BIG)) == NULL)
-        return gone(s);
+    if (s->out == NULL) {
+        if ((s->out = chunk_get(pool, CHUNK_BIG)) == NULL)
+            return gone(s);
+        s->sent_ms = s->worker->now_ms;
+    }
     if (nghttp2_session_send(s->ng) != 0)
         return gone(s);
     struct iovec part = {s->out->data + s->out->start, chunk_len(s->out)};
@@ -322,6 +334,8 @@ static enum sent send_once(struct h2_session *s)
     if (n < 0)
         return gone(s);
     enum sent sent = n > 0 && (size_t)n == part.iov_len ? SENT_MORE : SENT_ENOUGH;
+    if (n > 0)
+        s->sent_ms = s->worker->now_ms;
     if (n > 0 || part.iov_len == 0)
         chunk_consume(pool, &s->out, (size_t)n);
     if (!is_over(s))

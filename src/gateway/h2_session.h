@@ -30,6 +30,7 @@ struct h2_session {
     bool greeted;   /* a first request has come */
     uint32_t credit;
     uint64_t credit_ms;    /* when it was counted */
+    uint64_t sent_ms;      /* the socket took something, or nothing waited for it */
     uint64_t idle_from_ms; /* no stream since */
     uint64_t head_from_ms;
     uint64_t phase_until_ms; /* of H2_NOTICED and H2_ENDING */
@@ -94,6 +95,7 @@ void h2_session_release(struct h2_session *s); /* what still runs on it has lost
 void h2_session_read(struct h2_session *s);    /* and what follows from it */
 void h2_look(struct h2_session *s);            /* at its times */
 void h2_unsent(struct h2_session *s);          /* something is to be sent at the end of the turn */
+void h2_earn(struct h2_session *s);            /* DATA went or came */
 void h2_pay(struct h2_session *s); /* takes credit (h2_limits.h); without any it says good-bye */
 
 /* h2_stream.c, for h2_frames.c and h2_session.c */

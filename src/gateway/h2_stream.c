@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "gateway/grpc.h"
+#include "gateway/h2_limits.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -256,8 +257,15 @@ void h2_stream_answer(struct h2_stream *s, struct chunk *head, bool ended)
         return;
     }
     struct chunk **last = &s->head;
-    while (*last != NULL)
+    unsigned before = 0;
+    for (; *last != NULL; before++)
         last = &(*last)->next;
+    if (before == H2_MAX_INTERIM) {
+        chunk_put(&s->worker->chunks, head);
+        nghttp2_submit_rst_stream(s->session->ng, NGHTTP2_FLAG_NONE, s->id,
+                                  NGHTTP2_ENHANCE_YOUR_CALM);
+        return;
+    }
     *last = head;
     s->ended = ended;
     s->chunked = !ended && !b->has_length && !s->head_only;

@@ -149,6 +149,32 @@ def test_a_second_attempt_is_rewritten_from_the_start(rig):
         broken.close()
 
 
+def test_a_second_attempt_has_its_body(rig):
+    """The second instance answers before it reads the body: what it reads then must be that body, not
+    the next request of somebody else."""
+    def slams(sock, reader):
+        broken.request(reader)
+        sock.close()
+
+    def early(sock, reader):
+        while (head := reader.head()) is not None:
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            seen.append((head[0], reader.body(head[1])))
+
+    gateway, backend = rig(early)
+    broken, seen = Backend(slams), []
+    try:
+        serve(gateway, broken.port, backend.port, rules="prefix=/v2", route="retries=3")
+        for i in range(10):
+            assert gateway.get(f"/p{i}", method="PUT", body=b"B" * 60)[0] == 200
+            assert gateway.get(f"/other{i}")[0] == 200
+        assert broken.requests, "nothing was tried twice"
+    finally:
+        broken.close()
+    until(lambda: len(seen) == 20, "all requests")
+    assert all(body == (b"B" * 60 if line.startswith("PUT") else b"") for line, body in seen), seen
+
+
 def test_each_share_has_the_rules_of_its_own_release(rig):
     gateway, backend = rig()
     lines = ["app slot=0", f"instance id=a slot=0 port={backend.port}", "pool first=0 instances=1",

@@ -4,11 +4,13 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 from gateway_rig import Backend, Gateway, answering, build_driver, until
 from h2_peer import (CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS,
                      INTERNAL_ERROR, NO_ERROR, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, H2Client, frame)
+from h2.settings import SettingCodes
 from hpack import Encoder
 
 
@@ -571,3 +573,79 @@ def test_a_head_that_never_ends_lasts_ten_seconds(rig):
     assert mute.ended() == NO_ERROR
     half.close()
     mute.close()
+
+
+def test_a_frame_that_waits_for_room_when_its_stream_ends(rig):
+    """Large answers that nobody reads until their time is up: then the frames that were begun are of
+    streams that are gone."""
+    def large(sock, reader):
+        reader.head()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while True:
+            sock.sendall(b"x" * 65536)
+
+    gateway, _, client = rig(large, route="timeout=500",
+                             settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+    client.h2.increment_flow_control_window(1 << 30)
+    client.flush()
+    for _ in range(20):
+        client.request()
+    until(lambda: gateway.instance("in_flight") == 20, "they run")
+    until(lambda: gateway.instance("in_flight") == 0, "their time is up")
+    client.sock.settimeout(0.5)
+    read = 0
+    try:
+        while piece := client.sock.recv(1 << 20):
+            read += len(piece)
+    except (TimeoutError, ConnectionError):
+        pass
+    assert read > 0 and gateway.get()[0] in (200, 504)
+
+
+def test_a_malformed_head_ends_its_own_stream_only(rig):
+    go = threading.Event()
+
+    def slow(sock, reader):
+        reader.head()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        go.wait(60)
+        sock.sendall(b"k")
+
+    _, _, client = rig(slow)
+    running = client.request()
+    client.until(lambda: client.answers[running].body == b"o")
+    bad = client.headers([(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/"),
+                          ("Bad Name", "x")])
+    assert client.wait(bad).reset == PROTOCOL_ERROR
+    # The time that a head has is over for this one: nothing is open any more.
+    client.sock.settimeout(12)
+    began = time.monotonic()
+    while time.monotonic() - began < 11:
+        try:
+            client.step()
+        except TimeoutError:
+            break
+        assert not client.goaways
+    go.set()
+    client.sock.settimeout(20)
+    assert client.wait(running).body == b"ok"
+
+
+def test_who_measures_with_every_answer_is_no_flood(rig):
+    """gRPC pings with each DATA that comes."""
+    def stream(sock, reader):
+        while (head := reader.head()) is not None:
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+            for _ in range(100000000 // 65536):
+                sock.sendall(b"x" * 65536)
+
+    gateway, _, client = rig(stream, settings={SettingCodes.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
+    client.h2.increment_flow_control_window((1 << 31) - 65536)
+    client.request()
+    pings = 0
+    while pings < 1500 and not client.goaways:
+        client.step()
+        client.h2.ping(b"bdpbdpbd")
+        client.flush()
+        pings += 1
+    assert not client.goaways and gateway.alive()
