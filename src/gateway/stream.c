@@ -187,7 +187,8 @@ void stream_run(struct exchange *x)
     struct client *c = x->client;
     if (x->state != EXCHANGE_TUNNEL)
         start(x);
-    /* A reset, as long as we have not ended our side: seen also while the instance takes nothing. */
+    /* A reset, as long as we have not ended our side: seen also while the instance takes nothing.
+     */
     if (c->endpoint.broken && !x->upstream_eof) {
         client_gone(x);
         return;

@@ -29,7 +29,8 @@ void tunnel_run(struct exchange *x)
     struct client *c = x->client;
     struct upstream *u = x->upstream;
     enum relay down = RELAY_WAIT;
-    /* A reset, as long as we have not ended our side: seen also while the instance takes nothing. */
+    /* A reset, as long as we have not ended our side: seen also while the instance takes nothing.
+     */
     if (c->endpoint.broken && !x->upstream_eof) {
         exchange_end(x, OUTCOME_WHOLE);
         client_close(c);

@@ -584,22 +584,25 @@ def test_a_frame_that_waits_for_room_when_its_stream_ends(rig):
         while True:
             sock.sendall(b"x" * 65536)
 
-    gateway, _, client = rig(large, route="timeout=500",
-                             settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
-    client.h2.increment_flow_control_window(1 << 30)
-    client.flush()
-    for _ in range(20):
-        client.request()
-    until(lambda: gateway.instance("in_flight") == 20, "they run")
+    gateway, _, *clients = rig(large, route="timeout=500", clients=4,
+                               settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+    for client in clients:
+        client.h2.increment_flow_control_window(1 << 30)
+        client.flush()
+        for _ in range(20):
+            client.request()
+    until(lambda: gateway.instance("in_flight") == 80, "they run")
     until(lambda: gateway.instance("in_flight") == 0, "their time is up")
-    client.sock.settimeout(0.5)
-    read = 0
-    try:
-        while piece := client.sock.recv(1 << 20):
-            read += len(piece)
-    except (TimeoutError, ConnectionError):
-        pass
-    assert read > 0 and gateway.get()[0] in (200, 504)
+    for client in clients:
+        client.sock.settimeout(0.5)
+        read = 0
+        try:
+            while piece := client.sock.recv(1 << 20):
+                read += len(piece)
+        except (TimeoutError, ConnectionError):
+            pass
+        assert read > 0
+    assert gateway.alive()
 
 
 def test_a_malformed_head_ends_its_own_stream_only(rig):
