@@ -242,12 +242,21 @@ json_t *control_events(struct control *c, const struct app_name *name, uint64_t 
 {
     cleanup_arena struct arena memory = ARENA_INIT;
     struct store_events rows = {0};
+    char of_name[256];
     const char *key = NULL;
     if (name != NULL && name->app != NULL) {
-        struct app *a = app_find(c, name, err);
-        if (a == NULL)
+        struct error unknown = ERROR_INIT;
+        struct app *a = app_find(c, name, &unknown);
+        /* Who goes on from an event knew the app: it may be gone by now, and that is told here. */
+        if (a == NULL && (after == 0 || unknown.class != ERROR_NOT_FOUND)) {
+            if (err != NULL)
+                *err = unknown;
             return NULL;
-        key = a->key;
+        }
+        if (a == NULL)
+            store_app_key(name->app, name->environment != NULL ? name->environment : "production",
+                          of_name, sizeof of_name);
+        key = a != NULL ? a->key : of_name;
     }
     if (c->store == NULL) {
         error_set(err, ERROR_UNAVAILABLE, "the server is degraded: %s", c->degraded);

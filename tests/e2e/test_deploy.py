@@ -440,6 +440,11 @@ def test_environments_are_apart(server):
     assert server.get("/env?WHERE", Host="staging.test").text == "staging"
     assert len(staging.ready()) == 1 and len(production.ready()) == 2
     staging.command("delete", "--yes")
+    # Who follows it from an event before learns its end, also when it is gone already.
+    path = "/v1/events?app=shop&environment=staging&after="
+    told = server.api("GET", path + "1", headers={"Accept": "application/json"})
+    assert told.status == 200 and "deleted" in told.text
+    assert server.api("GET", path + "0", headers={"Accept": "application/json"}).status == 404
     assert server.get("/version", Host="shop.test").json["version"] == "1"
     assert server.get("/version", Host="staging.test").status == 404
 
