@@ -6,7 +6,8 @@ import struct
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, build_driver, until
+from gateway_fixtures import driver, rig  # noqa: F401
+from gateway_rig import until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -16,27 +17,6 @@ PROXY = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\n"
 def version_2(source="192.0.2.7", command=0x21, tail=b""):
     body = socket.inet_aton(source) + socket.inet_aton("198.51.100.1") + struct.pack(">HH", 56324, 443) + tail
     return SIGNATURE + bytes([command, 0x11]) + struct.pack(">H", len(body)) + body
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
-
-
-@pytest.fixture
-def rig():
-    things = []
-
-    def start(handler=None, route="", **options):
-        backend = Backend(handler)
-        gateway = Gateway(**{"workers": 1, **options})
-        things.extend((backend, gateway))
-        gateway.serve(backend.port, route=route)
-        return gateway, backend
-
-    yield start
-    for thing in things:
-        assert thing.close() is not False, "the gateway died"
 
 
 def worker(gateway, name):

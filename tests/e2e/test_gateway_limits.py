@@ -5,32 +5,12 @@ import threading
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, build_driver, until
+from gateway_fixtures import driver, rig  # noqa: F401
+from gateway_rig import until
 from h2_peer import H2Client
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOUR = 3600000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
-
-
-@pytest.fixture
-def rig():
-    things = []
-
-    def start(handler=None, route="", **options):
-        backend = Backend(handler)
-        gateway = Gateway(**{"workers": 1, **options})
-        things.extend((backend, gateway))
-        gateway.serve(backend.port, route=route)
-        return gateway, backend
-
-    yield start
-    for thing in things:
-        assert thing.close() is not False, "the gateway died"
 
 
 def statuses(gateway, n, fields=""):

@@ -5,34 +5,13 @@ import time
 from collections import Counter
 
 import pytest
-from gateway_rig import Backend, Gateway, build_driver, until
+from gateway_fixtures import driver, make  # noqa: F401
+from gateway_rig import until
 from sluice_test import App
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FAIL = b"HTTP/1.1 500 x\r\nContent-Length: 4\r\n\r\nfail"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
-
-
-@pytest.fixture
-def make():
-    things = []
-
-    def gateway(**options):
-        things.append(Gateway(**options))
-        return things[-1]
-
-    def backend(handler=None, port=0):
-        things.append(Backend(handler, port))
-        return things[-1]
-
-    yield gateway, backend
-    for thing in things:
-        assert thing.close() is not False, "the gateway died"
 
 
 class Moody:

@@ -4,33 +4,12 @@ import socket
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver, make  # noqa: F401
+from gateway_rig import answering, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ON_RESET, ON_502, ON_503, ON_504 = 1, 2, 4, 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
-
-
-@pytest.fixture
-def make():
-    things = []
-
-    def gateway(**options):
-        things.append(Gateway(**options))
-        return things[-1]
-
-    def backend(handler=None, port=0):
-        things.append(Backend(handler, port))
-        return things[-1]
-
-    yield gateway, backend
-    for thing in things:
-        assert thing.close() is not False, "the gateway died"
 
 
 def failing(status, fields=b""):
