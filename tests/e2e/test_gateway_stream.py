@@ -409,7 +409,7 @@ def test_listeners_come_and_go(make):
             try:
                 stream.connect()[0].close()
             except OSError as error:
-                return error.errno in (errno.ECONNREFUSED, errno.ECONNRESET)
+                return error.errno == errno.ECONNREFUSED  # reset: one worker has closed, not yet all
 
         until(refused, "nobody to listen")
         assert int(gateway.ask(f"listener {stream.name}")) == stream.tcp
