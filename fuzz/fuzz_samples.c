@@ -23,6 +23,11 @@ static void check(const struct sample *s)
     require(s->path_len <= SAMPLE_PATH_MAX && strlen(s->path) <= s->path_len);
     for (const char *p = s->path; *p != '\0'; p++)
         require(*p >= 0x20 && *p < 0x7f);
+    require(s->where_len <= SAMPLE_WHERE_MAX && strlen(s->where) <= s->where_len);
+    for (const char *p = s->where; *p != '\0'; p++)
+        require(*p >= 0x20 && *p < 0x7f);
+    require((s->fault == SAMPLE_DIFFERS) == (s->part != SAMPLE_NOTHING));
+    require(strlen(sample_part_word((enum sample_part)s->part)) > 0);
     require(s->request_slot < METRICS_REQUEST_SLOTS);
     require(s->instance_slot < METRICS_INSTANCE_SLOTS || s->instance_slot == SAMPLE_NO_SLOT);
     require(strlen(sample_fault_word((enum sample_fault)s->fault)) > 0);

@@ -21,7 +21,7 @@
 
 enum {
     METRICS_MAGIC = 0x534c4d58, /* "SLMX" */
-    METRICS_FORMAT = 4,
+    METRICS_FORMAT = 5,
     METRICS_MAX_WORKERS = 16,
     METRICS_REQUEST_SLOTS = 4096, /* app slots and route x release slots share this range */
     METRICS_INSTANCE_SLOTS = 16384,
@@ -63,6 +63,15 @@ enum request_metric {
     REQUESTS_TOO_SLOW,     /* given up below the route's least rate (app slots) */
     REQUESTS_MAINTENANCE,  /* answered by the gateway for that reason (app slots) */
     REQUESTS_FAULTS,       /* delayed or answered by an injected fault (app slots) */
+    /* Of copies (snapshot_mirror.to.slot). REQUESTS is what an instance was chosen for; of those
+     * COMPARED + UNCOMPARED are over. */
+    REQUESTS_COMPARED,
+    REQUESTS_DIFFERED,        /* of COMPARED: in anything */
+    REQUESTS_DIFFERED_STATUS, /* of DIFFERED, each of these that is so */
+    REQUESTS_DIFFERED_HEADERS,
+    REQUESTS_DIFFERED_BODY,
+    REQUESTS_UNCOMPARED, /* the user's answer or the copy's was not whole */
+    REQUESTS_UNCOPIED,   /* its turn, but too many copies run, it is too long, or nobody is there */
     REQUEST_METRICS
 };
 
@@ -123,6 +132,7 @@ struct metrics_worker {
     struct red_slot red[METRICS_REQUEST_SLOTS];
     struct exemplars exemplars; /* of red, from traced requests */
     struct sample_ring samples; /* of requests that failed */
+    struct sample_ring copies;  /* of copies that failed, or whose answers differ */
 };
 #define METRICS_OFFLINE UINT64_MAX
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 _Static_assert(sizeof(struct sample) % sizeof(uint64_t) == 0, "a sample is whole words");
-_Static_assert(SAMPLE_PATH_MAX <= UINT8_MAX, "its length fits");
+_Static_assert(SAMPLE_PATH_MAX <= UINT8_MAX && SAMPLE_WHERE_MAX <= UINT8_MAX, "lengths fit");
 
 const char *sample_fault_word(enum sample_fault f)
 {
@@ -18,6 +18,17 @@ const char *sample_fault_word(enum sample_fault f)
     };
     ASSERT(f < SAMPLE_FAULTS_COUNT);
     return words[f];
+}
+
+const char *sample_part_word(enum sample_part p)
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        SAMPLE_PARTS(X)
+#undef X
+    };
+    ASSERT(p < SAMPLE_PARTS_COUNT);
+    return words[p];
 }
 
 const char *sample_method_word(uint8_t method)
@@ -42,6 +53,12 @@ void sample_set_path(struct sample *s, const char *path, uint32_t len)
     s->path_cut = n > SAMPLE_PATH_MAX;
     s->path_len = (uint8_t)(s->path_cut ? SAMPLE_PATH_MAX : n);
     memcpy(s->path, path, s->path_len);
+}
+
+void sample_set_where(struct sample *s, const char *where, size_t len)
+{
+    s->where_len = (uint8_t)(len < SAMPLE_WHERE_MAX ? len : SAMPLE_WHERE_MAX);
+    memcpy(s->where, where, s->where_len);
 }
 
 /* The number is 0 while the words change. Each word is stored with release and loaded with acquire:
@@ -79,17 +96,32 @@ static bool read_cell(const struct sample_cell *cell, uint64_t number, struct sa
     return flag <= 1;
 }
 
+/* Its bytes may be shown, and it ends. */
+static void tame(char *text, size_t len, size_t size)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < 0x20 || text[i] > 0x7e)
+            text[i] = '?';
+    memset(text + len, 0, size - len);
+}
+
+static bool differs_in_range(const struct sample *s)
+{
+    if (s->fault != SAMPLE_DIFFERS)
+        return s->copy_status == 0 && s->part == SAMPLE_NOTHING && s->where_len == 0;
+    return s->copy_status >= 100 && s->copy_status <= 999 && s->part > SAMPLE_NOTHING &&
+           s->part < SAMPLE_PARTS_COUNT && s->where_len <= SAMPLE_WHERE_MAX;
+}
+
 static bool in_range(struct sample *s)
 {
     if (s->fault >= SAMPLE_FAULTS_COUNT || s->method >= HTTP1_METHOD_COUNT ||
         s->path_len > SAMPLE_PATH_MAX || s->request_slot >= METRICS_REQUEST_SLOTS ||
         (s->instance_slot >= METRICS_INSTANCE_SLOTS && s->instance_slot != SAMPLE_NO_SLOT) ||
-        s->status < 100 || s->status > 999)
+        s->status < 100 || s->status > 999 || !differs_in_range(s))
         return false;
-    for (uint32_t i = 0; i < s->path_len; i++)
-        if (s->path[i] < 0x20 || s->path[i] > 0x7e)
-            s->path[i] = '?';
-    memset(s->path + s->path_len, 0, sizeof s->path - s->path_len);
+    tame(s->path, s->path_len, sizeof s->path);
+    tame(s->where, s->where_len, sizeof s->where);
     return true;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/field.h"
+#include "wire/http1.h"
 #include "wire/http1_chars.h"
 #include "wire/metrics.h"
 
@@ -35,7 +36,9 @@ enum {
     X(u32, pages_len)                                                                              \
     X(u32, callers_len)                                                                            \
     X(u32, errors_len)                                                                             \
-    X(u32, proofs_len)
+    X(u32, proofs_len)                                                                             \
+    X(u32, fields_len)                                                                             \
+    X(u32, pointers_len)
 #define APP_FIELDS(X)                                                                              \
     X(text, name)                                                                                  \
     X(text, environment)                                                                           \
@@ -127,6 +130,19 @@ enum {
     X(maybe_text, redirect.to)                                                                     \
     X(u16, redirect.status)                                                                        \
     X(u16, redirect.keep)                                                                          \
+    X(u32, mirror.share_ppm)                                                                       \
+    X(u32, mirror.to.pool)                                                                         \
+    X(u32, mirror.to.weight_ppm)                                                                   \
+    X(u32, mirror.to.slot)                                                                         \
+    X(u32, mirror.to.rules)                                                                        \
+    X(u32, mirror.copied_slot)                                                                     \
+    X(u32, mirror.methods)                                                                         \
+    X(u32, mirror.body_bytes)                                                                      \
+    X(u32, mirror.compare)                                                                         \
+    X(u32, mirror.first_field)                                                                     \
+    X(u32, mirror.fields)                                                                          \
+    X(u32, mirror.first_ignored)                                                                   \
+    X(u32, mirror.ignored)                                                                         \
     X(u32, shares_len)                                                                             \
     X(u32, pins_len)
 #define EDIT_FIELDS(X)                                                                             \
@@ -149,6 +165,8 @@ enum {
     X(text, host)                                                                                  \
     X(text, token)                                                                                 \
     X(text, answer)
+#define FIELD_FIELDS(X) X(text, name)
+#define POINTER_FIELDS(X) X(text, text)
 #define RULES_FIELDS(X)                                                                            \
     X(maybe_text, strip_prefix)                                                                    \
     X(maybe_text, prefix)                                                                          \
@@ -167,14 +185,16 @@ enum {
     X(pools, pool, 23, "pool")                                                                     \
     X(instances, instance, 21, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
-    X(routes, route, 128, "route")                                                                 \
+    X(routes, route, 180, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
     X(edits, edit, 8, "edit")                                                                      \
     X(rules, rules, 15, "set of rules")                                                            \
     X(pages, page, 7, "page")                                                                      \
     X(errors, error, 6, "error")                                                                   \
     X(callers, caller, 20, "caller")                                                               \
-    X(proofs, proof, 9, "proof for a CA")
+    X(proofs, proof, 9, "proof for a CA")                                                          \
+    X(fields, field, 3, "field to be compared")                                                    \
+    X(pointers, pointer, 3, "JSON pointer")
 
 /* ---- CRC-32C (Castagnoli, reflected 0x82f63b78), a nibble at a time
  * ------------------------------ */
@@ -275,6 +295,14 @@ static void put_caller(struct buf *out, const struct snapshot_caller *item)
 static void put_proof(struct buf *out, const struct snapshot_proof *item)
 {
     PROOF_FIELDS(X)
+}
+static void put_field(struct buf *out, const struct snapshot_field *item)
+{
+    FIELD_FIELDS(X)
+}
+static void put_pointer(struct buf *out, const struct snapshot_pointer *item)
+{
+    POINTER_FIELDS(X)
 }
 static void put_edit(struct buf *out, const struct snapshot_edit *item)
 {
@@ -464,6 +492,14 @@ static void get_caller(struct reader *r, struct snapshot_caller *item)
 static void get_proof(struct reader *r, struct snapshot_proof *item)
 {
     PROOF_FIELDS(X)
+}
+static void get_field(struct reader *r, struct snapshot_field *item)
+{
+    FIELD_FIELDS(X)
+}
+static void get_pointer(struct reader *r, struct snapshot_pointer *item)
+{
+    POINTER_FIELDS(X)
 }
 static void get_edit(struct reader *r, struct snapshot_edit *item)
 {
@@ -670,6 +706,55 @@ static const char *check_shares(const struct snapshot *s, const struct snapshot_
     return NULL;
 }
 
+static const char *check_mirror(const struct snapshot *s, const struct snapshot_route *r)
+{
+    const struct snapshot_mirror *m = &r->mirror;
+    if (m->share_ppm == 0)
+        return NULL;
+    if (m->share_ppm > 1000000)
+        return "it mirrors more than all";
+    const char *wrong = check_share(s, &m->to);
+    if (wrong != NULL)
+        return wrong;
+    if (m->to.weight_ppm != 0)
+        return "its mirror has a weight";
+    if (m->copied_slot >= s->request_slots)
+        return "its mirror's slot is out of range";
+    if (m->methods >> HTTP1_METHOD_COUNT != 0 || (m->methods & 1 << HTTP1_M_CONNECT) != 0)
+        return "it mirrors methods that cannot be";
+    if (m->body_bytes > SNAPSHOT_MAX_COPIED_BODY)
+        return "it mirrors bodies that are too long";
+    if (m->compare > SNAPSHOT_COMPARE_ALL ||
+        (m->compare & (SNAPSHOT_COMPARE_BODY | SNAPSHOT_COMPARE_JSON)) == SNAPSHOT_COMPARE_JSON)
+        return "it compares something unknown";
+    if (m->fields > SNAPSHOT_MAX_COMPARED || !range_fits(m->first_field, m->fields, s->fields_len))
+        return "its compared fields are out of range";
+    return m->ignored <= SNAPSHOT_MAX_IGNORED &&
+                   range_fits(m->first_ignored, m->ignored, s->pointers_len)
+               ? NULL
+               : "its JSON pointers are out of range";
+}
+
+static const char *check_field(const struct snapshot *s, const struct snapshot_field *f)
+{
+    (void)s;
+    return len_between(f->name, 1, MAX_ID) && is_token(f->name, true)
+               ? NULL
+               : "its name is not a lower-case token";
+}
+
+/* RFC 6901 section 3 */
+static const char *check_pointer(const struct snapshot *s, const struct snapshot_pointer *p)
+{
+    (void)s;
+    if (p->text[0] != '/' || strlen(p->text) > SNAPSHOT_MAX_POINTER)
+        return "it does not begin with \"/\", or is too long";
+    for (const char *at = p->text; (at = strchr(at, '~')) != NULL; at++)
+        if (at[1] != '0' && at[1] != '1')
+            return "its \"~\" is neither \"~0\" nor \"~1\"";
+    return NULL;
+}
+
 static const char *check_edit(const struct snapshot *s, const struct snapshot_edit *e)
 {
     (void)s;
@@ -769,7 +854,7 @@ static const char *check_tcp_route(const struct snapshot_route *r)
 {
     bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
                  r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0 &&
-                 r->redirect.to == NULL && !r->h2c;
+                 r->redirect.to == NULL && !r->h2c && r->mirror.share_ppm == 0;
     for (uint32_t i = 0; i < r->shares_len; i++)
         plain = plain && r->shares[i].rules == 0;
     return plain ? NULL : "it is a TCP route and looks at requests";
@@ -803,6 +888,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         wrong = check_guard(&r->guard);
     if (wrong == NULL && snapshot_route_is_tcp(r))
         wrong = check_tcp_route(r);
+    if (wrong == NULL)
+        wrong = check_mirror(s, r);
     return wrong != NULL ? wrong : check_shares(s, r);
 }
 

@@ -19,12 +19,16 @@
 #include <stdint.h>
 
 enum {
-    SNAPSHOT_FORMAT = 4,
+    SNAPSHOT_FORMAT = 5,
     SNAPSHOT_MAX_BYTES = 64 << 20,
     SNAPSHOT_MAX_SPLIT = 3,         /* pools behind one route: stable, candidate, one left over */
     SNAPSHOT_MAX_EDITS = 16,        /* of a request's fields, and as many of its answer's */
     SNAPSHOT_MAX_EDIT_BYTES = 8192, /* names and values of those */
     SNAPSHOT_MAX_PAGE = 64 << 10,
+    SNAPSHOT_MAX_COPIED_BODY = 32 << 10, /* of a request that is mirrored */
+    SNAPSHOT_MAX_COMPARED = 16,          /* fields of two answers */
+    SNAPSHOT_MAX_IGNORED = 32,           /* JSON pointers */
+    SNAPSHOT_MAX_POINTER = 255,          /* bytes of one */
 };
 
 enum snapshot_match_kind {
@@ -100,6 +104,29 @@ struct snapshot_pin {
     uint32_t first_match, matches;
 };
 
+/* What of an answer is compared with that of a copy, beside fields, in snapshot_mirror.compare. */
+enum {
+    SNAPSHOT_COMPARE_STATUS = 1,
+    SNAPSHOT_COMPARE_BODY = 2, /* its bytes */
+    SNAPSHOT_COMPARE_JSON = 4, /* with _BODY: what it means, where both are JSON (jsonprint.h) */
+    SNAPSHOT_COMPARE_ALL = 7,
+};
+
+/* Copies of some of a route's requests go to a pool whose answers nobody sees (gateway/mirror.h):
+ * of those that shares answer, not pins. A copy is counted in to.slot like any request, and whether
+ * its answer was the same (metrics.h); the requests that were copied are counted a second time, in
+ * copied_slot, so that like is compared with like. */
+struct snapshot_mirror {
+    uint32_t share_ppm;       /* of the requests, up to 1,000,000; 0: none, nothing else counts */
+    struct snapshot_share to; /* weight_ppm is 0 */
+    uint32_t copied_slot;
+    uint32_t methods;             /* bits (1 << enum http1_method) that are copied */
+    uint32_t body_bytes;          /* requests with longer bodies are not copied; 0: with any */
+    uint32_t compare;             /* SNAPSHOT_COMPARE_... */
+    uint32_t first_field, fields; /* range in snapshot.fields: those of the answers are compared */
+    uint32_t first_ignored, ignored; /* range in snapshot.pointers: JSON values that are not */
+};
+
 /* On which failures a request is sent again, in snapshot_resilience.retry_on. */
 enum {
     SNAPSHOT_RETRY_RESET = 1, /* broken off before the answer */
@@ -173,6 +200,17 @@ struct snapshot_route {
      * candidate and takes bucket < weight_ppm/100. "" none. */
     const char *sticky_cookie;
     struct snapshot_redirect redirect;
+    struct snapshot_mirror mirror;
+};
+
+/* The name of a message's field, lower case. */
+struct snapshot_field {
+    const char *name;
+};
+
+/* A JSON pointer (RFC 6901), not empty; the token "*" stands for any member or element. */
+struct snapshot_pointer {
+    const char *text;
 };
 
 /* A whole body that the gateway can answer with. */
@@ -261,8 +299,11 @@ struct snapshot {
     struct snapshot_caller *callers;
     struct snapshot_error *errors;
     struct snapshot_proof *proofs;
+    struct snapshot_field *fields;
+    struct snapshot_pointer *pointers;
     uint32_t apps_len, routes_len, pools_len, instances_len, matches_len, draining_len;
     uint32_t edits_len, rules_len, pages_len, callers_len, errors_len, proofs_len;
+    uint32_t fields_len, pointers_len;
 };
 
 bool snapshot_route_is_tcp(const struct snapshot_route *r);

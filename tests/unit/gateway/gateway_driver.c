@@ -4,13 +4,15 @@
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
- *   draining ... | rules ... | edit ... | page ... | caller ... | error ...
+ *   draining ... | rules ... | edit ... | page ... | caller ... | error ... | mirror ... |
+ *   field ... | pointer ...
  *                                 collect a snapshot (see the functions below for the arguments)
  *   apply                         sends it: "applied N" or "refused N why"
  *   request SLOT NAME, instance-metric SLOT NAME, connections, seen N
  *   ejected SLOT (ms left, how often, why)
  *   red SLOT CLASS (requests, microseconds), exemplar SLOT CLASS (trace, microseconds; or none)
  *   sample (the next one: fault, status, method, path, slots, took_us; or none)
+ *   copy (the next sample of copies: fault, status, the copy's status, part, where; or none)
  *   access (the next line of the access log, or none), access-drop (all of them: bytes)
  *   worker NAME (refused, reclaimed, shed)
  *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
@@ -24,6 +26,7 @@
 #include "os/unixsock.h"
 #include "wire/accessring.h"
 #include "wire/gatewayctl.h"
+#include "wire/http1.h"
 #include "wire/metrics.h"
 #include "wire/snapshot.h"
 
@@ -158,6 +161,24 @@ static void collect_edit(char **w, int n)
         r->request_edits++;
 }
 
+/* Of the last route; field and pointer lines before it belong to it. */
+static void collect_mirror(char **w, int n, struct snapshot_route *r)
+{
+    uint32_t fields = number(w, n, "fields", 0), ignored = number(w, n, "ignored", 0);
+    r->mirror = (struct snapshot_mirror){
+        .share_ppm = number(w, n, "share", 1000000),
+        .to = share_of(w, n),
+        .copied_slot = number(w, n, "copied", 3),
+        .methods = number(w, n, "methods", 1 << HTTP1_M_GET | 1 << HTTP1_M_HEAD),
+        .body_bytes = number(w, n, "body", 0),
+        .compare = number(w, n, "compare", SNAPSHOT_COMPARE_ALL),
+        .first_field = draft.fields_len - fields,
+        .fields = fields,
+        .first_ignored = draft.pointers_len - ignored,
+        .ignored = ignored,
+    };
+}
+
 static int collect(char **w, int n)
 {
     struct snapshot_route *last = draft.routes_len > 0 ? &draft.routes[draft.routes_len - 1] : NULL;
@@ -226,6 +247,12 @@ static int collect(char **w, int n)
                                      0};
     } else if (strcmp(w[0], "edit") == 0 && draft.rules_len > 0) {
         collect_edit(w, n);
+    } else if (strcmp(w[0], "mirror") == 0 && last != NULL) {
+        collect_mirror(w, n, last);
+    } else if (strcmp(w[0], "field") == 0) {
+        GROW(draft.fields, draft.fields_len)->name = arg(w, n, "name", "");
+    } else if (strcmp(w[0], "pointer") == 0) {
+        GROW(draft.pointers, draft.pointers_len)->text = arg(w, n, "text", "");
     } else if (strcmp(w[0], "draining") == 0) {
         struct snapshot_draining *d = GROW(draft.draining, draft.draining_len);
         *d = (struct snapshot_draining){number(w, n, "slot", 0),
@@ -270,11 +297,18 @@ static void apply(int control)
            (unsigned long long)m.a, m.text);
 }
 
-static const char *const request_names[] = {
-    "requests",  "5xx",          "4xx",       "failed",   "cut",         "left",     "spilled",
-    "retried",   "held",         "unserved",  "bad",      "waiting",     "bytes_in", "bytes_out",
-    "above_slo", "repeats",      "unretried", "rescued",  "in_flight",   "queued",   "queue",
-    "refused",   "rate_limited", "too_large", "too_slow", "maintenance", "faults"};
+static const char *const request_names[] = {"requests",         "5xx",           "4xx",
+                                            "failed",           "cut",           "left",
+                                            "spilled",          "retried",       "held",
+                                            "unserved",         "bad",           "waiting",
+                                            "bytes_in",         "bytes_out",     "above_slo",
+                                            "repeats",          "unretried",     "rescued",
+                                            "in_flight",        "queued",        "queue",
+                                            "refused",          "rate_limited",  "too_large",
+                                            "too_slow",         "maintenance",   "faults",
+                                            "compared",         "differed",      "differed_status",
+                                            "differed_headers", "differed_body", "uncompared",
+                                            "uncopied"};
 static const char *const instance_names[] = {"in_flight",  "requests", "errors",   "connect_errors",
                                              "latency_us", "upgraded", "above_slo"};
 _Static_assert(COUNT_OF(request_names) == REQUEST_METRICS, "names of request metrics");
@@ -375,6 +409,19 @@ static void tell_sample(const struct metrics_view *v)
     printf("none\n");
 }
 
+static void tell_copy(const struct metrics_view *v)
+{
+    static uint64_t seen[METRICS_MAX_WORKERS];
+    struct sample s;
+    for (uint32_t w = 0; w < v->workers_len; w++)
+        if (samples_next(&v->workers[w].copies, &seen[w], &s)) {
+            printf("%s %u %u %s %s\n", sample_fault_word((enum sample_fault)s.fault), s.status,
+                   s.copy_status, sample_part_word((enum sample_part)s.part), s.where);
+            return;
+        }
+    printf("none\n");
+}
+
 static struct access_rings *rings; /* NULL: there is no access log */
 static uint32_t rings_count;
 
@@ -453,6 +500,8 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
                (unsigned long long)often, why == EJECTED_LATENCY ? "latency" : "errors");
     } else if (strcmp(words[0], "sample") == 0) {
         tell_sample(v);
+    } else if (strcmp(words[0], "copy") == 0) {
+        tell_copy(v);
     } else if (strcmp(words[0], "seen") == 0) {
         printf("%d\n", metrics_seen(v, strtoull(words[1], NULL, 10)));
     } else if (strcmp(words[0], "wait") == 0) {

@@ -134,6 +134,49 @@ static void values_out_of_range(void **state)
     assert_true(samples_next(&r, &seen, &out));
 }
 
+static struct sample difference(void)
+{
+    struct sample s = sample_of(1);
+    s.fault = SAMPLE_DIFFERS;
+    s.status = 200;
+    s.copy_status = 404;
+    s.part = SAMPLE_BODY;
+    sample_set_where(&s, "/items/0\x1b", 9);
+    return s;
+}
+
+static void what_differs_is_named(void **state)
+{
+    (void)state;
+    struct sample_ring r = {0};
+    struct sample s = difference(), out;
+    char longest[2 * SAMPLE_WHERE_MAX];
+    uint64_t seen = 0;
+    samples_add(&r, &s);
+    assert_true(samples_next(&r, &seen, &out));
+    assert_int_equal(out.copy_status, 404);
+    assert_string_equal(out.where, "/items/0?");
+    memset(longest, 'x', sizeof longest);
+    sample_set_where(&s, longest, sizeof longest);
+    samples_add(&r, &s);
+    assert_true(samples_next(&r, &seen, &out));
+    assert_int_equal(strlen(out.where), SAMPLE_WHERE_MAX);
+    for (int i = 0; i < 7; i++) {
+        s = difference();
+        switch (i) {
+        case 0: s.copy_status = 99; break;
+        case 1: s.copy_status = 1000; break;
+        case 2: s.part = SAMPLE_PARTS_COUNT; break;
+        case 3: s.part = SAMPLE_NOTHING; break;
+        case 4: s.where_len = SAMPLE_WHERE_MAX + 1; break;
+        case 5: s.fault = SAMPLE_5XX; break; /* what does not differ has no part */
+        case 6: s.fault = SAMPLE_5XX, s.copy_status = s.where_len = 0; break;
+        }
+        samples_add(&r, &s);
+        assert_false(samples_next(&r, &seen, &out));
+    }
+}
+
 static void a_ring_that_lies(void **state)
 {
     (void)state;
@@ -204,6 +247,7 @@ int main(void)
         cmocka_unit_test(the_query_stays_outside),
         cmocka_unit_test(what_is_shown_is_harmless),
         cmocka_unit_test(values_out_of_range),
+        cmocka_unit_test(what_differs_is_named),
         cmocka_unit_test(a_ring_that_lies),
         cmocka_unit_test(none_is_torn),
         cmocka_unit_test(words),

@@ -1,6 +1,7 @@
 /* The snapshot: what is encoded is decoded; whatever else comes is refused, without a crash. */
 #include "wire/snapshot.h"
 
+#include "wire/http1.h"
 #include "wire/metrics.h"
 
 #include <setjmp.h>
@@ -25,6 +26,8 @@ struct whole {
     struct snapshot_caller callers[2];
     struct snapshot_error errors[1];
     struct snapshot_proof proofs[1];
+    struct snapshot_field fields[2];
+    struct snapshot_pointer pointers[2];
     struct snapshot s;
 };
 
@@ -75,7 +78,16 @@ static void make(struct whole *x)
                                            .pins_len = 1,
                                            .shares = {{0, 950000, 2, 0}, {1, 50000, 3, 2}},
                                            .pins = {{{1, 0, 4, 1}, 1, 1}},
-                                           .sticky_cookie = "sluice-shop"};
+                                           .sticky_cookie = "sluice-shop",
+                                           .mirror = {.share_ppm = 1000000,
+                                                      .to = {1, 0, 4, 2},
+                                                      .copied_slot = 3,
+                                                      .methods = 1 << HTTP1_M_GET,
+                                                      .body_bytes = SNAPSHOT_MAX_COPIED_BODY,
+                                                      .compare = SNAPSHOT_COMPARE_ALL,
+                                                      .fields = 2,
+                                                      .first_ignored = 1,
+                                                      .ignored = 1}};
     x->routes[1] =
         (struct snapshot_route){.app = 1,
                                 .host = "",
@@ -87,6 +99,10 @@ static void make(struct whole *x)
     x->edits[2] = (struct snapshot_edit){SNAPSHOT_ADD, "vary", "cookie"};
     x->rules[0] = (struct snapshot_rules){"/api", NULL, NULL, 0, 1, 1};
     x->rules[1] = (struct snapshot_rules){NULL, "/v2", NULL, 2, 0, 1};
+    x->fields[0] = (struct snapshot_field){"content-type"};
+    x->fields[1] = (struct snapshot_field){"location"};
+    x->pointers[0] = (struct snapshot_pointer){"/"};
+    x->pointers[1] = (struct snapshot_pointer){"/items/*/a~1b~0c"};
     x->draining[0] = (struct snapshot_draining){9, UINT64_C(0x123456789abcdef0)};
     x->s = (struct snapshot){.version = 42,
                              .rollback_ahead = true,
@@ -105,6 +121,10 @@ static void make(struct whole *x)
                              .errors = x->errors,
                              .proofs = x->proofs,
                              .proofs_len = 1,
+                             .fields = x->fields,
+                             .pointers = x->pointers,
+                             .fields_len = 2,
+                             .pointers_len = 2,
                              .apps_len = 2,
                              .routes_len = 2,
                              .pools_len = 2,
@@ -189,6 +209,17 @@ static void both_ways(void **state)
     assert_string_equal(r->rules[0].strip_prefix, "/api");
     assert_null(r->rules[0].prefix);
     assert_int_equal(r->rules[1].first_edit, 2);
+    assert_int_equal(r->routes[0].mirror.share_ppm, 1000000);
+    assert_int_equal(r->routes[0].mirror.to.slot, 4);
+    assert_int_equal(r->routes[0].mirror.to.rules, 2);
+    assert_int_equal(r->routes[0].mirror.copied_slot, 3);
+    assert_int_equal(r->routes[0].mirror.methods, 1 << HTTP1_M_GET);
+    assert_int_equal(r->routes[0].mirror.compare, SNAPSHOT_COMPARE_ALL);
+    assert_int_equal(r->routes[0].mirror.fields, 2);
+    assert_int_equal(r->routes[0].mirror.first_ignored, 1);
+    assert_int_equal(r->routes[1].mirror.share_ppm, 0);
+    assert_string_equal(r->fields[1].name, "location");
+    assert_string_equal(r->pointers[1].text, "/items/*/a~1b~0c");
     assert_int_equal(r->draining[0].deadline_ms, UINT64_C(0x123456789abcdef0));
     /* The same bytes again. */
     cleanup_buf struct buf one = BUF_INIT, two = BUF_INIT;
@@ -233,6 +264,8 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
                               "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
                               "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
                               "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii";
+
+static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
 
 /* X(change, part of the error) */
 #define REFUSED(X)                                                                                 \
@@ -327,6 +360,29 @@ static const char LONG_ID[] = "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii
     X(x->rules[1].first_edit = 1, "do not follow")                                                 \
     X(x->rules[1].answer_edits = 2, "its edits are out of range")                                  \
     X(x->rules[1].request_edits = UINT32_MAX, "its edits are out of range")                        \
+    X(x->routes[0].mirror.share_ppm = 1000001, "mirrors more than all")                            \
+    X(x->routes[0].mirror.to.pool = 2, "share's pool")                                             \
+    X(x->routes[0].mirror.to.slot = 5, "share's slot")                                             \
+    X(x->routes[0].mirror.to.rules = 3, "share's rules")                                           \
+    X(x->routes[0].mirror.to.weight_ppm = 1, "mirror has a weight")                                \
+    X(x->routes[0].mirror.copied_slot = 5, "mirror's slot")                                        \
+    X(x->routes[0].mirror.methods = 1 << HTTP1_METHOD_COUNT, "methods that cannot be")             \
+    X(x->routes[0].mirror.methods = 1 << HTTP1_M_CONNECT, "methods that cannot be")                \
+    X(x->routes[0].mirror.body_bytes++, "bodies that are too long")                                \
+    X(x->routes[0].mirror.compare = 8, "compares something unknown")                               \
+    X(x->routes[0].mirror.compare = SNAPSHOT_COMPARE_JSON, "compares something unknown")           \
+    X(x->routes[0].mirror.first_field = 1, "compared fields are out of range")                     \
+    X(x->routes[0].mirror.fields = UINT32_MAX, "compared fields are out of range")                 \
+    X(x->routes[0].mirror.ignored = 2, "JSON pointers are out of range")                           \
+    X((x->routes[1].host = "tcp:127.0.0.1:1", x->routes[1].path = "/",                             \
+       x->routes[1].redirect.to = NULL, x->routes[1].mirror.share_ppm = 1),                        \
+      "looks at requests")                                                                         \
+    X(x->fields[1].name = "", "field to be compared 1: its name")                                  \
+    X(x->fields[0].name = "Location", "field to be compared 0: its name")                          \
+    X(x->pointers[1].text = "items", "JSON pointer 1: it does not begin")                          \
+    X(x->pointers[1].text = LONG_POINTER, "JSON pointer 1: it does not begin")                     \
+    X(x->pointers[0].text = "/a~2", "neither")                                                     \
+    X(x->pointers[0].text = "/a~", "neither")                                                      \
     X(x->routes[0].sticky_cookie = "a;b", "sticky")                                                \
     X(x->routes[0].shares[0].weight_ppm = 950001, "sum to 1,000,000")                              \
     X(x->routes[0].shares[0].weight_ppm = 0, "sum to 1,000,000")                                   \
@@ -344,6 +400,7 @@ static void what_makes_no_sense_is_refused(void **state)
 {
     (void)state;
     struct whole sample, *x = &sample;
+    memset(LONG_POINTER, '/', sizeof LONG_POINTER - 1);
 #define X(change, part)                                                                            \
     do {                                                                                           \
         struct error err = ERROR_INIT;                                                             \
@@ -484,7 +541,7 @@ static void another_format_says_so(void **state)
     snapshot_encode(&s, &b);
     put32(b.data + 4, 1);
     assert_null(snapshot_decode(b.data, b.len, &err));
-    assert_non_null(strstr(err.text, "format 1, this version reads 4"));
+    assert_non_null(strstr(err.text, "format 1, this version reads 5"));
 }
 
 int main(void)
