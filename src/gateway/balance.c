@@ -49,7 +49,7 @@ static struct instance *instance_get(struct worker *w, const struct snapshot_poo
     if (i == NULL)
         return NULL;
     i->slot = s->slot;
-    i->port = s->port;
+    reach_init(&i->reach, s);
     i->identity = identity;
     i->keepalive_ms = s->keepalive_ms;
     i->listed = true;

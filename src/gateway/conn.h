@@ -5,6 +5,7 @@
 #define SLUICE_GATEWAY_CONN_H
 
 #include "gateway/pace.h"
+#include "gateway/reach.h"
 #include "gateway/worker.h"
 
 /* Reads once into *in (taken from the pool when NULL). > 0 bytes; 0: nothing now, or the buffer is
@@ -115,7 +116,7 @@ struct seen {
 /* What one worker knows about an instance. */
 struct instance {
     uint32_t slot;
-    uint16_t port;
+    struct reach reach;
     bool listed; /* in the present table */
     uint64_t identity;
     struct link link;                     /* worker.instance_list */
@@ -143,6 +144,7 @@ struct upstream {
     struct instance *instance;
     struct link link;          /* instance.idle */
     struct exchange *exchange; /* NULL: idle */
+    struct reach_wait wait;    /* while it is connecting */
     struct chunk *in;          /* read, not yet passed on */
     uint64_t idle_since_ms;
     uint32_t keepalive_ms; /* what the instance said; 0: nothing */
@@ -152,8 +154,6 @@ struct upstream {
  * descriptor or memory is left (*local: not the instance's fault). fresh: not an idle one. */
 struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
                                bool *local);
-/* A socket that is connected, or connecting. -1: errno. */
-int upstream_connect(uint16_t port, bool *connecting);
 bool upstream_quiet(const struct upstream *u); /* nothing to read, and not closed */
 void upstream_event(struct upstream *u, uint32_t events);
 void upstream_idle_event(

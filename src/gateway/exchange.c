@@ -511,15 +511,9 @@ void exchange_timeout(struct exchange *x)
 static bool connected(struct exchange *x)
 {
     struct upstream *u = x->upstream;
-    int why = 0;
-    socklen_t len = sizeof why;
     if (!u->endpoint.broken && !u->endpoint.writable)
         return false;
-    if (u->endpoint.stream != NULL)
-        why = u->endpoint.broken ? ECONNREFUSED : 0;
-    else if (getsockopt(u->endpoint.fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
-        why = errno;
-    if (why != 0) {
+    if (u->endpoint.stream != NULL ? u->endpoint.broken : !reach_stands(&u->endpoint)) {
         exchange_failed(x, FAILED_CONNECT);
         return false;
     }

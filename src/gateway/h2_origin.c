@@ -19,6 +19,7 @@ struct h2_origin {
     struct instance *instance;
     struct link link; /* instance.h2 */
     struct timer timer;
+    struct reach_wait wait; /* while it is connecting */
     bool connecting;
     bool used; /* it has had a stream before */
 };
@@ -35,36 +36,28 @@ static void origin_timeout(struct timer *t)
 
 static struct h2_origin *connect_to(struct worker *w, struct instance *i, bool *local)
 {
-    bool connecting;
-    int fd = upstream_connect(i->port, &connecting);
-    if (fd < 0) {
-        *local = errno != ECONNREFUSED && errno != ECONNRESET && errno != ETIMEDOUT;
-        return NULL;
-    }
     *local = true;
     struct h2_origin *o = calloc(1, sizeof *o);
-    if (o == NULL) {
-        close(fd);
+    if (o == NULL)
         return NULL;
-    }
-    o->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_H2, .writable = !connecting};
-    o->connecting = connecting;
+    o->endpoint.kind = ENDPOINT_H2;
     o->instance = i;
     o->session.endpoint = &o->endpoint;
     o->session.timer = &o->timer;
     timer_init(&o->timer, origin_timeout);
     if (h2_session_init(&o->session, w) < 0) {
         free(o);
-        close(fd);
         return NULL;
     }
-    if (worker_watch(w, &o->endpoint, EVENTS) < 0) {
+    enum reached reached = reach_connect(w, &i->reach, &o->endpoint, &o->wait);
+    if (reached > REACH_BEGUN) {
+        *local = reached == REACH_LOCAL;
         timer_cancel(&w->timers, &o->timer);
         h2_session_release(&o->session);
         free(o);
-        close(fd);
         return NULL;
     }
+    o->connecting = reached == REACH_BEGUN;
     link_before(&i->h2, &o->link);
     i->connections++;
     atomic_fetch_add_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
@@ -77,6 +70,7 @@ void h2_origin_close(struct h2_session *s)
     struct worker *w = s->worker;
     h2_session_release(s);
     link_remove(&o->link);
+    reach_abandon(&o->wait);
     timer_cancel(&w->timers, &o->timer);
     atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
     worker_retire(w, &o->endpoint);
@@ -101,14 +95,6 @@ void h2_origin_later(struct h2_session *s)
     epoll_ctl(s->worker->epoll, EPOLL_CTL_MOD, s->endpoint->fd, &event);
 }
 
-static bool is_connected(struct h2_origin *o)
-{
-    int why = 0;
-    socklen_t len = sizeof why;
-    return !o->endpoint.broken &&
-           getsockopt(o->endpoint.fd, SOL_SOCKET, SO_ERROR, &why, &len) == 0 && why == 0;
-}
-
 void h2_origin_event(struct endpoint *e, uint32_t events)
 {
     struct h2_origin *o = (struct h2_origin *)e;
@@ -116,7 +102,7 @@ void h2_origin_event(struct endpoint *e, uint32_t events)
     if (o->connecting) {
         if (!e->writable && !e->broken)
             return;
-        if (!is_connected(o)) {
+        if (!reach_stands(e)) {
             h2_origin_close(&o->session);
             return;
         }

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/ipv6.h"
+#include "gateway/reach.h"
 #include "wire/metrics.h"
 #include "wire/url.h"
 
@@ -126,7 +127,7 @@ static void compile_hosts(struct table *t)
     }
 }
 
-/* An id and a port make an instance; a slot may be given to another one later. */
+/* An id and a place make an instance; a slot may be given to another one later. */
 static void compile_instances(struct table *t)
 {
     const struct snapshot *s = t->snapshot;
@@ -136,7 +137,7 @@ static void compile_instances(struct table *t)
             t->by_slot_len = s->instances[i].slot + 1;
     t->by_slot = xcalloc(t->by_slot_len + 1, sizeof *t->by_slot);
     for (uint32_t i = 0; i < s->instances_len; i++) {
-        uint64_t h = UINT64_C(14695981039346656037) ^ s->instances[i].port;
+        uint64_t h = reach_hash(UINT64_C(14695981039346656037), &s->instances[i]);
         for (const char *c = s->instances[i].id; *c != 0; c++)
             h = (h ^ (unsigned char)*c) * UINT64_C(1099511628211);
         t->identities[i] = h;

@@ -4,13 +4,10 @@
 
 #include "base/assert.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 enum { SWEEP_MS = 500, LEARN_FROM_MS = 250 };
 
@@ -58,28 +55,6 @@ static struct upstream *take_idle(struct worker *w, struct instance *i, bool rep
     return NULL;
 }
 
-int upstream_connect(uint16_t port, bool *connecting)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    struct sockaddr_in to = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    *connecting = false;
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
-        return fd;
-    if (errno == EINPROGRESS || errno == EINTR) {
-        *connecting = true;
-        return fd;
-    }
-    int why = errno;
-    close(fd);
-    errno = why;
-    return -1;
-}
-
 struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
                                bool *local)
 {
@@ -87,27 +62,22 @@ struct upstream *upstream_open(struct worker *w, struct instance *i, bool replay
     struct upstream *u = fresh ? NULL : take_idle(w, i, replayable);
     if (u != NULL)
         return u;
-    bool connecting;
-    int fd = upstream_connect(i->port, &connecting);
-    if (fd < 0) {
-        *local = errno != ECONNREFUSED && errno != ECONNRESET && errno != ETIMEDOUT;
-        return NULL;
-    }
     u = calloc(1, sizeof *u);
-    if (u != NULL) {
-        u->endpoint =
-            (struct endpoint){.fd = fd, .kind = ENDPOINT_UPSTREAM, .writable = !connecting};
-        u->worker = w;
-        u->instance = i;
-        u->connecting = connecting;
-        link_init(&u->link);
-    }
-    if (u == NULL || worker_watch(w, &u->endpoint, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0) {
+    if (u == NULL) {
         *local = true;
-        free(u);
-        close(fd);
         return NULL;
     }
+    u->endpoint.kind = ENDPOINT_UPSTREAM;
+    enum reached reached = reach_connect(w, &i->reach, &u->endpoint, &u->wait);
+    if (reached > REACH_BEGUN) {
+        *local = reached == REACH_LOCAL;
+        free(u);
+        return NULL;
+    }
+    u->worker = w;
+    u->instance = i;
+    u->connecting = reached == REACH_BEGUN;
+    link_init(&u->link);
     i->connections++;
     atomic_fetch_add_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
     return u;
@@ -120,10 +90,12 @@ void upstream_close(struct upstream *u)
     link_remove(&u->link);
     chunk_put(&w->chunks, u->in);
     u->in = NULL;
-    if (u->endpoint.stream != NULL)
+    if (u->endpoint.stream != NULL) {
         h2_stream_leave(u->endpoint.stream);
-    else
+    } else {
+        reach_abandon(&u->wait);
         atomic_fetch_sub_explicit(&w->gateway->open_fds, 1, memory_order_relaxed);
+    }
     worker_retire(w, &u->endpoint);
     instance_unref(w, u->instance);
 }

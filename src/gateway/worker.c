@@ -91,10 +91,11 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     timer_init(&w->hold_timer, hold_tick);
     timer_init(&w->queue_timer, capacity_tick);
     timer_init(&w->sweep_timer, upstream_sweep);
+    timer_init(&w->reach_timer, reach_tick);
     timer_init(&w->accept_timer, accept_resume);
     struct link *lists[] = {&w->clients,   &w->exchanges, &w->ready,         &w->listeners,
                             &w->pipes,     &w->holds,     &w->instance_list, &w->h2_sessions,
-                            &w->h2_unsent, &w->queues};
+                            &w->h2_unsent, &w->queues,    &w->reach_waits};
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         link_init(lists[i]);
     w->accepting = true;

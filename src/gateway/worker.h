@@ -128,6 +128,8 @@ struct worker {
     _Atomic uint64_t
         queue_heads[METRICS_REQUEST_SLOTS]; /* since when the first waits, us; 0: none */
     bool queues_changed;                    /* a place got free */
+    struct link reach_waits; /* struct reach_wait, the one that came first in front */
+    struct timer reach_timer;
     struct timer queue_timer, hold_timer, sweep_timer, accept_timer;
     bool listens[BOOT_MAX_LISTENERS]; /* has taken it up: the places of gateway.listeners */
     bool accepting, draining;

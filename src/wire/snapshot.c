@@ -5,6 +5,7 @@
 #include "wire/http1.h"
 #include "wire/http1_chars.h"
 #include "wire/metrics.h"
+#include "wire/runsocket.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,10 @@ enum {
     X(u32, slot)                                                                                   \
     X(u16, port)                                                                                   \
     X(u32, keepalive_ms)                                                                           \
-    X(u64, ready_at_ms)
+    X(u64, ready_at_ms)                                                                            \
+    X(flag, ipv6)                                                                                  \
+    X(maybe_text, socket)                                                                          \
+    X(u32, socket_uid)
 #define MATCH_FIELDS(X)                                                                            \
     X(u32, kind)                                                                                   \
     X(text, name)                                                                                  \
@@ -183,7 +187,7 @@ enum {
 #define ARRAYS(X)                                                                                  \
     X(apps, app, 23, "app")                                                                        \
     X(pools, pool, 23, "pool")                                                                     \
-    X(instances, instance, 21, "instance")                                                         \
+    X(instances, instance, 27, "instance")                                                         \
     X(matches, match, 8, "match")                                                                  \
     X(routes, route, 180, "route")                                                                 \
     X(draining, draining, 12, "draining instance")                                                 \
@@ -650,8 +654,10 @@ static const char *check_instance(const struct snapshot *s, const struct snapsho
 {
     if (!len_between(i->id, 1, MAX_ID))
         return "its id is empty or too long";
-    if (i->port == 0)
-        return "its port is 0";
+    if ((i->port == 0) == (i->socket == NULL))
+        return "it has neither a port nor a socket, or both";
+    if (i->socket != NULL && (i->ipv6 || !runsocket_is_place(i->socket)))
+        return "its socket is not one of a run's folder";
     return i->slot < s->instance_slots ? NULL : "its slot is out of range";
 }
 

@@ -48,10 +48,14 @@ struct snapshot_match {
 struct snapshot_instance {
     const char *id;
     uint32_t slot;
-    uint16_t port;         /* on 127.0.0.1 */
+    uint16_t port;         /* on 127.0.0.1 or [::1]; 0: it has a socket */
     uint32_t keepalive_ms; /* idle upstream connections older than this are not used; 4000 */
     uint64_t ready_at_ms;  /* CLOCK_BOOTTIME; for slow start. 0: long ago */
+    bool ipv6;             /* the port is one of [::1] */
+    const char *socket;    /* a Unix socket: its place (runsocket.h); NULL: it has a port */
+    uint32_t socket_uid;   /* who listens on it; SNAPSHOT_ANY_UID: whoever */
 };
+#define SNAPSHOT_ANY_UID UINT32_MAX
 
 /* One change to the fields of a message: all lines of that name go, or are replaced by one, or a
  * line is added. Never of a field that frames or routes the message (base/field.h). */

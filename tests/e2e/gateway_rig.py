@@ -122,10 +122,11 @@ class Reader:
 class Backend:
     """An instance: handler(sock, reader) runs in a thread for each connection."""
 
-    def __init__(self, handler=None, port=0):
+    def __init__(self, handler=None, port=0, listener=None):
         self.handler = handler or self.answer_all
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=512)
-        self.port = self.listener.getsockname()[1]
+        self.listener = listener or socket.create_server(("127.0.0.1", port), backlog=512)
+        if self.listener.family != socket.AF_UNIX:
+            self.port = self.listener.getsockname()[1]
         self.connections = self.closed = 0
         self.requests = []  # (first line, fields, body)
         self.sockets = []
@@ -215,11 +216,12 @@ class Gateway:
         return self.ask("apply")
 
     def serve(self, *ports, app="", route="", extra=(), slots=None, ids=None):
-        """One app with one pool of these ports, all requests to it (slot 1)."""
+        """One app with one pool of these ports, all requests to it (slot 1). A text is any other place."""
         slots = slots or range(len(ports))
-        ids = ids or [f"i{p}" for p in ports]
+        ids = ids or [f"i{p}" if isinstance(p, int) else f"i{s}" for p, s in zip(ports, slots)]
+        places = [f"port={p}" if isinstance(p, int) else p for p in ports]
         lines = [f"app slot=0 {app}"]
-        lines += [f"instance id={i} slot={s} port={p}" for p, s, i in zip(ports, slots, ids)]
+        lines += [f"instance id={i} slot={s} {p}" for p, s, i in zip(places, slots, ids)]
         lines += [f"pool first=0 instances={len(ports)}", f"route app=0 {route}",
                   "share pool=0 weight=1000000 slot=1", *extra]
         answer = self.table(lines)

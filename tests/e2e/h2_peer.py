@@ -278,11 +278,12 @@ def ended(e):
 class H2Backend:
     """An instance that speaks HTTP/2: handler(connection, stream, request, event) for each event of a request."""
 
-    def __init__(self, handler=None, settings=None):
+    def __init__(self, handler=None, settings=None, listener=None):
         self.handler = handler or self.answer_all
         self.settings = settings
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = self.listener.getsockname()[1]
+        self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
+        if self.listener.family != socket.AF_UNIX:
+            self.port = self.listener.getsockname()[1]
         self.requests = []
         self.connections = []
         self.closed = 0
@@ -298,7 +299,8 @@ class H2Backend:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = H2Connection(sock, self)
             self.connections.append(connection)
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()

@@ -1,6 +1,7 @@
 /* Runs the gateway alone, for tests and benches: a guardian and a controller in one small program.
  *
  *   gateway_driver [workers=N] [trusted=CIDR,...] [listen=HOST:PORT] [nofile=N] [uid=N] [access=1]
+ *                  [sockets=FOLDER]
  *
  * Says "ready PORT PID" on stdout, then obeys lines on stdin, with one line of answer each:
  *   version N | app ... | instance ... | pool ... | match ... | route ... | share ... | pin ... |
@@ -218,9 +219,14 @@ static int collect(char **w, int n)
                                       (uint16_t)number(w, n, "bits", 128)};
     } else if (strcmp(w[0], "instance") == 0) {
         struct snapshot_instance *i = GROW(draft.instances, draft.instances_len);
-        *i = (struct snapshot_instance){arg(w, n, "id", "i"), number(w, n, "slot", 0),
+        *i = (struct snapshot_instance){arg(w, n, "id", "i"),
+                                        number(w, n, "slot", 0),
                                         (uint16_t)number(w, n, "port", 0),
-                                        number(w, n, "keepalive", 4000), ready_at(w, n)};
+                                        number(w, n, "keepalive", 4000),
+                                        ready_at(w, n),
+                                        number(w, n, "ipv6", 0) != 0,
+                                        arg(w, n, "socket", NULL),
+                                        number(w, n, "socket_uid", SNAPSHOT_ANY_UID)};
     } else if (strcmp(w[0], "pool") == 0) {
         struct snapshot_pool *p = GROW(draft.pools, draft.pools_len);
         *p = (struct snapshot_pool){number(w, n, "release", 1), arg(w, n, "version", "1"),
@@ -529,7 +535,9 @@ int main(int argc, char **argv)
     boot.generation = 1;
     boot.log_level = number(argv, argc, "log", 2);
     boot.owner_uid = getuid();
-    const char *uid = word(argv, argc, "uid", NULL);
+    const char *uid = word(argv, argc, "uid", NULL), *sockets = word(argv, argc, "sockets", "/");
+    if (chdir(sockets) < 0)
+        fail(sockets, NULL);
     if (uid != NULL)
         boot.gateway_uid = boot.gateway_gid = strtol(uid, NULL, 10);
     boot_set(&boot.access_log, word(argv, argc, "access", ""));

@@ -55,9 +55,16 @@ static void make(struct whole *x)
     x->proofs[0] = (struct snapshot_proof){"shop.example", "token", "token.print"};
     x->pools[0] = (struct snapshot_pool){7, "v1.2", 0, 2, 250000};
     x->pools[1] = (struct snapshot_pool){8, "", 2, 1, UINT64_MAX};
-    x->instances[0] = (struct snapshot_instance){"shop-7-1", 0, 40001, 4000, 0};
-    x->instances[1] = (struct snapshot_instance){"shop-7-2", 5, 65535, 0, 123456};
-    x->instances[2] = (struct snapshot_instance){"shop-8-1", 2, 1, 4000, UINT64_MAX};
+    x->instances[0] = (struct snapshot_instance){
+        .id = "shop-7-1", .slot = 0, .port = 40001, .keepalive_ms = 4000};
+    x->instances[1] = (struct snapshot_instance){
+        .id = "shop-7-2", .slot = 5, .port = 65535, .ready_at_ms = 123456, .ipv6 = true};
+    x->instances[2] = (struct snapshot_instance){.id = "shop-8-1",
+                                                 .slot = 2,
+                                                 .keepalive_ms = 4000,
+                                                 .ready_at_ms = UINT64_MAX,
+                                                 .socket = "shop-8-1.4/sock",
+                                                 .socket_uid = 1000};
     x->matches[0] = (struct snapshot_match){SNAPSHOT_MATCH_HEADER, "x-preview", "gr\xc3\xbcn"};
     x->matches[1] = (struct snapshot_match){SNAPSHOT_MATCH_COOKIE, "Canary", NULL};
     x->routes[0] = (struct snapshot_route){.app = 0,
@@ -174,6 +181,10 @@ static void both_ways(void **state)
     assert_int_equal(r->routes[0].pins[0].first_match, 1);
     assert_string_equal(r->routes[0].sticky_cookie, "sluice-shop");
     assert_int_equal(r->instances[1].ready_at_ms, 123456);
+    assert_true(r->instances[1].ipv6);
+    assert_null(r->instances[1].socket);
+    assert_string_equal(r->instances[2].socket, "shop-8-1.4/sock");
+    assert_int_equal(r->instances[2].socket_uid, 1000);
     assert_int_equal(r->routes[0].resilience.connect_ms, 500);
     assert_int_equal(r->routes[0].resilience.slow_start_ms, 30000);
     assert_int_equal(r->routes[1].resilience.retry_on, 0);
@@ -282,7 +293,11 @@ static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
     X(x->pools[1].instances = 2, "pool 1: its instances")                                          \
     X(x->pools[1].instances = UINT32_MAX, "pool 1: its instances")                                 \
     X((x->pools[1].first_instance = UINT32_MAX, x->pools[1].instances = 2), "pool 1")              \
-    X(x->instances[0].port = 0, "port is 0")                                                       \
+    X(x->instances[0].port = 0, "instance 0: it has neither a port")                               \
+    X(x->instances[2].port = 1, "instance 2: it has neither a port nor a socket, or both")         \
+    X(x->instances[2].ipv6 = true, "instance 2: its socket")                                       \
+    X(x->instances[2].socket = "../api.sock", "instance 2: its socket")                            \
+    X(x->instances[2].socket = "", "instance 2: its socket")                                       \
     X(x->instances[0].slot = 10, "instance 0: its slot")                                           \
     X(x->instances[0].slot = UINT32_MAX, "instance 0: its slot")                                   \
     X(x->instances[1].slot = 0, "same slot")                                                       \
