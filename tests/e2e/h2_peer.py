@@ -28,7 +28,7 @@ class Answer:
     def __init__(self):
         self.fields = self.trailers = None
         self.informational = []
-        self.body = b""
+        self.body = bytearray()
         self.ended = False
         self.reset = None  # the code
 
@@ -186,7 +186,7 @@ class H2Request:
     def __init__(self, fields):
         self.fields = dict(fields)
         self.list = fields
-        self.body = b""
+        self.body = bytearray()
         self.trailers = None
         self.ended = False
         self.reset = None

@@ -427,7 +427,7 @@ def test_deploys_of_a_grpc_app(make_server):
         client = H2Client(int(port), host)
         while not stop.is_set():
             answer = client.wait(call(client, "/s/Echo", b"hello"))
-            seen.append((answer.status, answer.body, (answer.trailers or answer.fields).get("grpc-status")))
+            seen.append((answer.status, bytes(answer.body), (answer.trailers or answer.fields).get("grpc-status")))
         client.close()
 
     app.deploy(1, env={"APP_STATUS": "0"}, ok=True)
