@@ -21,9 +21,9 @@ void tls_openssl_error(struct error *err, const char *what)
 
 /* ---- reading ---- */
 
-static BIO *reader(const char *text, size_t len)
+BIO *tls_reader(const char *text, size_t len)
 {
-    return len <= TLS_PEM_MAX ? BIO_new_mem_buf(text, (int)len) : NULL;
+    return len <= TLS_PEM_MAX ? BIO_new_mem_buf(len > 0 ? text : "", (int)len) : NULL;
 }
 
 /* Nobody is asked for a passphrase. */
@@ -46,7 +46,7 @@ static X509 *read_leaf(BIO *bio, struct error *err)
 
 static EVP_PKEY *read_key(const char *text, size_t len, struct error *err)
 {
-    BIO *bio = reader(text, len);
+    BIO *bio = tls_reader(text, len);
     EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
     BIO_free(bio);
     if (key == NULL) {
@@ -117,7 +117,7 @@ static void read_names(X509 *leaf, struct tls_pair_info *out)
         add_name(out, common, (size_t)len);
 }
 
-static int64_t wall_ms(const ASN1_TIME *time)
+int64_t tls_wall_ms(const ASN1_TIME *time)
 {
     struct tm tm;
     return ASN1_TIME_to_tm(time, &tm) == 1 ? (int64_t)timegm(&tm) * 1000 : 0;
@@ -126,7 +126,7 @@ static int64_t wall_ms(const ASN1_TIME *time)
 int tls_pair_check(const char *chain, size_t chain_len, const char *key, size_t key_len,
                    struct tls_pair_info *out, struct error *err)
 {
-    BIO *bio = reader(chain, chain_len);
+    BIO *bio = tls_reader(chain, chain_len);
     X509 *leaf = read_leaf(bio, err);
     BIO_free(bio);
     EVP_PKEY *private = leaf != NULL ? read_key(key, key_len, err) : NULL;
@@ -134,8 +134,8 @@ int tls_pair_check(const char *chain, size_t chain_len, const char *key, size_t 
     memset(out, 0, sizeof *out);
     if (status == 0) {
         read_names(leaf, out);
-        out->not_before_ms = wall_ms(X509_get0_notBefore(leaf));
-        out->not_after_ms = wall_ms(X509_get0_notAfter(leaf));
+        out->not_before_ms = tls_wall_ms(X509_get0_notBefore(leaf));
+        out->not_after_ms = tls_wall_ms(X509_get0_notAfter(leaf));
         if (out->names_len == 0)
             status = error_set(err, ERROR_USAGE, "the certificate is for no host");
     }
@@ -167,7 +167,7 @@ static int use_chain(SSL_CTX *ctx, BIO *bio, struct error *err)
 int tls_pair_use(SSL_CTX *ctx, const char *chain, size_t chain_len, const char *key, size_t key_len,
                  struct error *err)
 {
-    BIO *bio = reader(chain, chain_len);
+    BIO *bio = tls_reader(chain, chain_len);
     int status = use_chain(ctx, bio, err);
     BIO_free(bio);
     EVP_PKEY *private = status == 0 ? read_key(key, key_len, err) : NULL;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* Larger files are none of ours. */
-enum { TLS_PEM_MAX = 1 << 20, TLS_NAMES_MAX = 128, TLS_NAME_MAX = 253 };
+enum { TLS_PEM_MAX = 1 << 20, TLS_NAMES_MAX = 128, TLS_NAME_MAX = 253, TLS_TRUST_MAX = 1024 };
 
 /* What a pair of PEM texts is, once it is known to fit together. */
 struct tls_pair_info {
@@ -24,5 +24,19 @@ struct tls_pair_info {
  * no certificate, no key, another certificate's key, a key that is too weak. */
 int tls_pair_check(const char *chain, size_t chain_len, const char *key, size_t key_len,
                    struct tls_pair_info *out, struct error *err);
+
+/* Whom the other side's certificate must come from. */
+struct tls_trust {
+    const char *ca;  /* PEM: roots, or intermediate CAs (RFC 5280 section 6.1.1 (d)) */
+    const char *crl; /* PEM: revocation lists of all of them and of those below; len 0: none */
+    size_t ca_len, crl_len;
+};
+struct tls_trust_info {
+    size_t certificates, lists;
+    int64_t not_after_ms;   /* of the certificate that ends first; wall clock */
+    int64_t next_update_ms; /* of the list that does; nobody is let in then. 0: there is none */
+};
+/* ERROR_USAGE says what is wrong: nothing in it, damaged, too many. */
+int tls_trust_check(const struct tls_trust *t, struct tls_trust_info *out, struct error *err);
 
 #endif

@@ -14,9 +14,13 @@
 
 enum { CERTS_MAX = 4096, CERTS_MAX_BYTES = 64 << 20, CERTS_NAME_MAX = 255 };
 
+/* The CERT_TRUST of this name is for the clients' certificates. */
+#define CERTS_CLIENTS "client"
+
 enum cert_kind {
-    CERT_PAIR,        /* name: of its file, for errors; of no meaning else. chain, key: PEM */
+    CERT_PAIR,        /* name: of its file. chain, key: PEM */
     CERT_TLS_ALPN_01, /* the same for ALPN "acme-tls/1" (RFC 8737); name: the host */
+    CERT_TRUST,       /* chain: certificates of CAs; key: their revocation lists, may be empty */
     CERT_KINDS
 };
 

@@ -22,13 +22,20 @@ static void as_it_was(void **state)
          .chain_len = 5,
          .key = "token.print",
          .key_len = 11},
+        {.kind = CERT_TRUST,
+         .name = "client",
+         .name_len = 6,
+         .chain = "ca",
+         .chain_len = 2,
+         .key = "",
+         .key_len = 0},
     };
     cleanup_buf struct buf out = BUF_INIT;
-    certs_encode(certs, 3, &out);
+    certs_encode(certs, 4, &out);
     size_t len = 0;
     struct cert *back = certs_decode(out.data, out.len, &len, NULL);
     assert_non_null(back);
-    assert_int_equal(len, 3);
+    assert_int_equal(len, 4);
     for (size_t i = 0; i < len; i++) {
         assert_int_equal(back[i].kind, certs[i].kind);
         assert_int_equal(back[i].name_len, certs[i].name_len);
