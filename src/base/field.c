@@ -62,6 +62,8 @@ const char *field_not_editable(const char *name)
         {"x-forwarded-proto", "the gateway itself writes it, so that apps can believe it"},
         {"x-forwarded-host", "the gateway itself writes it, so that apps can believe it"},
         {"forwarded", "the gateway itself writes it, so that apps can believe it"},
+        {"client-cert", "the gateway itself writes it, so that apps can believe it"},
+        {"client-cert-chain", "the gateway itself writes it, so that apps can believe it"},
     };
     for (size_t i = 0; i < COUNT_OF(kept); i++)
         if (field_same_name(name, strlen(name), kept[i].name, strlen(kept[i].name)))

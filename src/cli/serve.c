@@ -53,11 +53,12 @@ static int read_log_level(const char *value, struct boot *b, struct error *err)
                      value);
 }
 
-static int read_listen(const char *value, bool tls, struct serve *s, struct error *err)
+/* before: LISTEN_TLS, LISTEN_MTLS or "". */
+static int read_listen(const char *option, const char *value, const char *before, struct serve *s,
+                       struct error *err)
 {
     struct sockaddr_storage address;
     socklen_t len;
-    const char *option = tls ? "--tls-listen" : "--listen";
     char plain[BOOT_ADDRESS_MAX];
     if (s->wanted_len == BOOT_MAX_LISTENERS)
         return error_set(err, ERROR_USAGE, "%s: at most %d addresses", option, BOOT_MAX_LISTENERS);
@@ -66,8 +67,7 @@ static int read_listen(const char *value, bool tls, struct serve *s, struct erro
     if (listen_parse(value, &address, &len, err) < 0)
         return error_wrap(err, "%s", option);
     listen_format(&address, plain);
-    snprintf(s->wanted[s->wanted_len++].text, BOOT_ADDRESS_MAX, "%s%.56s", tls ? LISTEN_TLS : "",
-             plain);
+    snprintf(s->wanted[s->wanted_len++].text, BOOT_ADDRESS_MAX, "%s%.56s", before, plain);
     return 0;
 }
 
@@ -119,8 +119,9 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     switch (id) {
     case OPTION_DATA: s->data_option = value; return 0;
     case OPTION_API: s->api_option = value; return 0;
-    case OPTION_LISTEN: return read_listen(value, false, s, err);
-    case OPTION_TLS_LISTEN: return read_listen(value, true, s, err);
+    case OPTION_LISTEN: return read_listen("--listen", value, "", s, err);
+    case OPTION_TLS_LISTEN: return read_listen("--tls-listen", value, LISTEN_TLS, s, err);
+    case OPTION_MTLS_LISTEN: return read_listen("--mtls-listen", value, LISTEN_MTLS, s, err);
     case OPTION_TCP_ROUTES: return read_tcp_routes(value, &s->boot, err);
     case OPTION_WORKERS: return read_workers(value, &s->boot, err);
     case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;

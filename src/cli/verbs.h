@@ -39,6 +39,8 @@
       "address for the traffic; may be given again (default 127.0.0.1:8080)")                      \
     X(OPTION_TLS_LISTEN, 0, "tls-listen", "HOST:PORT",                                             \
       "address for TLS, with the certificates in DATA/certs; may be given again")                  \
+    X(OPTION_MTLS_LISTEN, 0, "mtls-listen", "HOST:PORT",                                           \
+      "the same, only for clients with a certificate of a CA in DATA/certs/client.ca")             \
     X(OPTION_TCP_ROUTES, 0, "tcp-routes", "HOST:PORTS,...",                                        \
       "where apps may listen with TCP routes (default ports 1024-65535 of 127.0.0.1 and [::1])")   \
     X(OPTION_ACME_DIRECTORY, 0, "acme-directory", "URL",                                           \
@@ -105,9 +107,9 @@ enum option_id {
  * what stands behind "--" is not counted. */
 #define VERBS(X)                                                                                   \
     X(serve, "", 0, 0,                                                                             \
-      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(TCP_ROUTES) |                  \
-          OPT(ACME_DIRECTORY) | OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) | OPT(WORKERS) |         \
-          OPT(TRUSTED_PROXIES) | OPT(PROXY_PROTOCOL) | OPT(MAX_CONNECTIONS) |                      \
+      OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(MTLS_LISTEN) |                 \
+          OPT(TCP_ROUTES) | OPT(ACME_DIRECTORY) | OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) |      \
+          OPT(WORKERS) | OPT(TRUSTED_PROXIES) | OPT(PROXY_PROTOCOL) | OPT(MAX_CONNECTIONS) |       \
           OPT(MAX_PER_CLIENT) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                 \
       "run the server: guardian, controller and gateway")                                          \
     X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \

@@ -233,7 +233,8 @@ static void put_bake(const json_t *bake, struct buf *out)
                (long long)json_whole(bake, "previous"));
 }
 
-static void put_certificates(const json_t *list, const struct term *t, struct buf *out)
+static void put_certificates(const char *what, const json_t *list, const struct term *t,
+                             struct buf *out)
 {
     size_t i;
     json_t *certificate;
@@ -242,7 +243,7 @@ static void put_certificates(const json_t *list, const struct term *t, struct bu
         const char *trouble = json_text(certificate, "trouble");
         if (*trouble == '\0')
             continue;
-        buf_puts(out, "\nthe certificate ");
+        buf_printf(out, "\nthe %s ", what);
         put_clean_in(out, t, STYLE_YELLOW, json_text(certificate, "name"));
         buf_putc(out, ' ');
         put_clean(out, trouble);
@@ -298,7 +299,8 @@ void view_server_troubles(const json_t *server, const struct term *t, struct buf
         put_clean(out, json_text(server, "data"));
         buf_putc(out, '\n');
     }
-    put_certificates(json_object_get(server, "certificates"), t, out);
+    put_certificates("certificate", json_object_get(server, "certificates"), t, out);
+    put_certificates("CA", json_object_get(server, "authorities"), t, out);
 }
 
 void view_status(const json_t *status, const struct term *t, struct buf *out)

@@ -47,7 +47,7 @@ static enum acme_challenge likely_challenge(const struct control *c)
     for (size_t i = 0; i < guardian_link_listeners(c->guardian); i++) {
         const char *address = guardian_link_listener(c->guardian, i), *port = strrchr(address, ':');
         bool is_tls = listen_is_tls(address);
-        if (listen_is_tcp(address))
+        if (listen_is_tcp(address) || listen_is_mtls(address)) /* CAs have no certificate */
             continue;
         plain = plain || !is_tls;
         http = http || (!is_tls && port != NULL && strcmp(port, ":80") == 0);
@@ -440,7 +440,7 @@ static void begin(struct acme_host *h)
     struct acme_options options = {.host = h->name, .prefer = h->prefer, .url = h->order_url};
     for (size_t i = 0; i < guardian_link_listeners(h->control->guardian); i++) {
         const char *address = guardian_link_listener(h->control->guardian, i);
-        if (!listen_is_tcp(address))
+        if (!listen_is_tcp(address) && !listen_is_mtls(address))
             options.can[listen_is_tls(address) ? ACME_TLS_ALPN_01 : ACME_HTTP_01] = true;
     }
     if (h->order_url != NULL && EVP_PKEY_up_ref(h->order_key) == 1)

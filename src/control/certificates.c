@@ -42,7 +42,7 @@ static uint64_t mix(uint64_t h, const void *data, size_t len)
     return h;
 }
 
-static uint64_t sign_file(uint64_t h, int dir, const char *name)
+uint64_t certificates_sign(uint64_t h, int dir, const char *name)
 {
     struct stat st;
     h = mix(h, name, strlen(name) + 1);
@@ -65,11 +65,11 @@ static uint64_t sign_folder(int dir)
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         if (e->d_name[0] == '.')
             continue;
-        uint64_t h = sign_file(UINT64_C(14695981039346656037), dir, e->d_name);
+        uint64_t h = certificates_sign(UINT64_C(14695981039346656037), dir, e->d_name);
         int inner = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (inner >= 0) {
-            h = sign_file(h, inner, "fullchain.pem");
-            h = sign_file(h, inner, "privkey.pem");
+            h = certificates_sign(h, inner, "fullchain.pem");
+            h = certificates_sign(h, inner, "privkey.pem");
             close(inner);
         }
         sum += h;
@@ -106,8 +106,7 @@ static struct certificate *find_or_add(struct certificate_folder *f, const char 
     return k;
 }
 
-/* Links are followed: certbot's folders are made of them. */
-static int read_pem(int dir, const char *name, struct buf *out, struct error *err)
+int certificates_read_pem(int dir, const char *name, struct buf *out, struct error *err)
 {
     struct stat st;
     cleanup_close int fd = openat(dir, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -138,9 +137,9 @@ static int read_pair(int dir, const char *chain_name, const char *key_name, stru
     struct buf chain = BUF_INIT, key = BUF_INIT;
     struct tls_pair_info *info = xcalloc(1, sizeof *info);
     struct stat st;
-    int status = read_pem(dir, chain_name, &chain, err);
+    int status = certificates_read_pem(dir, chain_name, &chain, err);
     if (status == 0)
-        status = read_pem(dir, key_name, &key, err);
+        status = certificates_read_pem(dir, key_name, &key, err);
     if (status == 0 && fstatat(dir, key_name, &st, 0) == 0 && (st.st_mode & 004) != 0)
         status = error_set(err, ERROR_DENIED, "everybody can read %s: chmod o-r it", key_name);
     if (status == 0)
@@ -169,7 +168,7 @@ static void take(struct certificate_folder *f, const char *name, bool automatic,
     if (k->seen)
         return;
     k->seen = true;
-    uint64_t signature = sign_file(sign_file(1, dir, chain_name), dir, key_name);
+    uint64_t signature = certificates_sign(certificates_sign(1, dir, chain_name), dir, key_name);
     if (signature == k->signature && k->trouble[0] == '\0')
         return;
     k->signature = signature;
@@ -228,7 +227,8 @@ static void read_folder(struct certificate_folder *f, int dir, bool automatic)
             f->all.items[i]->seen = true; /* no look at it: as it was */
     if (d != NULL)
         rewinddir(d);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && f->all.len < CERTS_MAX;)
+    for (struct dirent *e;
+         d != NULL && (e = readdir(d)) != NULL && f->all.len < CERTS_MAX - AUTHORITIES_MAX;)
         if (e->d_name[0] != '.' && strlen(e->d_name) <= CERTS_NAME_MAX)
             take_entry(f, dir, automatic, e->d_name);
     if (d != NULL)
@@ -241,6 +241,7 @@ static void read_folders(struct certificate_folder *f, int files, int automatic)
         f->all.items[i]->seen = false;
     read_folder(f, automatic, true);
     read_folder(f, files, false);
+    authorities_read(f, files);
     for (size_t i = 0; i < f->all.len;) {
         struct certificate *k = f->all.items[i];
         if (k->seen) {
@@ -274,7 +275,9 @@ static void send_all(struct control *c)
     struct error err = ERROR_INIT;
     cleanup_buf struct buf out = BUF_INIT;
     struct cert *certs = xcalloc(CERTS_MAX, sizeof *certs);
-    size_t proofs = acme_proofs(c, certs, CERTS_MAX - f->all.len), len = proofs;
+    size_t others = authorities_put(f, certs);
+    others += acme_proofs(c, certs + others, CERTS_MAX - others - f->all.len);
+    size_t len = others;
     for (size_t i = 0; i < f->all.len; i++) {
         const struct certificate *k = f->all.items[i];
         if (k->chain.len > 0)
@@ -297,9 +300,9 @@ static void send_all(struct control *c)
         log_error("certificates: %s", err.text);
     for (size_t i = 0; i < c->gateways.len; i++)
         certificates_send(c->gateways.items[i]);
-    if (len - proofs != f->served)
-        log_info("%zu certificate%s for TLS", len - proofs, len - proofs == 1 ? "" : "s");
-    f->served = len - proofs;
+    if (len - others != f->served)
+        log_info("%zu certificate%s for TLS", len - others, len - others == 1 ? "" : "s");
+    f->served = len - others;
 }
 
 /* *fd -1: there is none. false: it cannot be looked at now, which is no reason to drop what is
@@ -322,6 +325,7 @@ void certificates_tick(struct control *c)
     if (f->looked_ms != 0 && llabs(now - f->looked_ms) < LOOK_MS)
         return;
     f->looked_ms = now;
+    authorities_look(c);
     acme_collect(c); /* its proofs belong to the first that is sent */
     cleanup_close int files = -1, automatic = -1;
     if (!open_folder(c, "certs", &files) || !open_folder(c, "acme/certs", &automatic))
@@ -376,6 +380,7 @@ void certificates_release(struct control *c)
         certificate_free(f->all.items[i]);
     vec_release(&f->all);
     map_release(&f->automatic);
+    authorities_release(f);
     if (f->fd >= 0)
         close(f->fd);
     free(f);

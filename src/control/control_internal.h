@@ -15,6 +15,7 @@
  *              routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
  *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
  *              them; certificates_view.c, certificate_trouble.c what is said about them;
+ *              authorities.c the CAs of clients and instances there;
  *              tcp_listeners.c the addresses of TCP routes -> guardian
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
  *              marks.c its counts from one controller to the next;
@@ -640,6 +641,7 @@ bool certificates_for(struct control *c, const char *host); /* there is one that
 /* certificates_view.c */
 struct exposition;
 json_t *certificates_json(const struct control *c);
+json_t *authorities_json(const struct control *c); /* authorities.c */
 void certificates_expose(const struct control *c, struct exposition *e);
 void certificates_release(struct control *c);
 

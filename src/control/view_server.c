@@ -47,6 +47,7 @@ json_t *control_server(struct control *c)
                                     "total_bytes", (json_int_t)disk.total_bytes, "low", disk.low);
     json_object_set_new(out, "disk", space);
     json_object_set_new(out, "certificates", certificates_json(c));
+    json_object_set_new(out, "authorities", authorities_json(c));
     json_object_set_new(out, "degraded", why[0] != '\0' ? json_string(why) : json_null());
     return out;
 }

@@ -20,7 +20,8 @@ enum { ACCEPTS = 64, PAUSE_MS = 100 };
  * a gateway that has just started loses nobody. */
 static void watch_listener(struct worker *w, struct listener *l)
 {
-    if (l->watched || !w->accepting || (l->tls && !atomic_load(&w->gateway->certificates_known)))
+    if (l->watched || !w->accepting ||
+        (l->tls != TLS_NONE && !atomic_load(&w->gateway->certificates_known)))
         return;
     if (worker_watch(w, &l->endpoint, EPOLLIN) < 0)
         log_error("worker %u: a listener cannot be watched: errno %d", w->index, errno);
@@ -43,7 +44,7 @@ static void listen_on(struct worker *w, int fd, uint32_t place)
     if (listen_is_tcp(address))
         stream_keep_alive(fd);
     l->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_LISTENER};
-    l->tls = listen_is_tls(address);
+    l->tls = listen_is_mtls(address) ? TLS_MUTUAL : listen_is_tls(address) ? TLS_SERVER : TLS_NONE;
     l->tcp = listen_is_tcp(address) ? address : NULL;
     l->place = place;
     link_before(&w->listeners, &l->link);
@@ -167,7 +168,7 @@ static void take(struct worker *w, const struct listener *l, int fd,
 {
     struct gateway *g = w->gateway;
     atomic_fetch_add_explicit(&g->open_fds, 1, memory_order_relaxed);
-    struct client *c = l->tcp == NULL ? client_new(w, fd, peer, l->tls) : NULL;
+    struct client *c = l->tcp == NULL ? client_new(w, fd, peer, (enum tls_use)l->tls) : NULL;
     if (l->tcp != NULL ? stream_accept(w, fd, peer, l->tcp) < 0 : c == NULL) {
         close(fd);
         atomic_fetch_sub_explicit(&g->open_fds, 1, memory_order_relaxed);
@@ -195,8 +196,8 @@ void accept_event(struct worker *w, struct listener *l)
                 continue;
             return;
         }
-        if (l->tls && !tls_possible(w->gateway)) /* nothing could be said to it */
-            close(fd);
+        if (l->tls != TLS_NONE && !tls_possible(w->gateway, (enum tls_use)l->tls))
+            close(fd); /* nothing could be said to it */
         else
             take(w, l, fd, &peer);
     }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/vec.h"
+#include "gateway/client_cert.h"
 #include "gateway/proofs.h"
 #include "gateway/tickets.h"
 #include "tls/tls_openssl.h"
@@ -22,6 +23,7 @@ struct certificates {
     } all;
     struct map by_name;    /* "a.example", "*.example" -> SSL_CTX */
     SSL_CTX *bare;         /* without certificate, where `all` is empty; NULL: none is needed */
+    X509_STORE *clients;   /* whom their certificates must come from; NULL: nobody is let in */
     struct proofs *proofs; /* proofs.c; NULL: no CA looks at a host */
 };
 
@@ -98,6 +100,10 @@ static SSL_CTX *new_context(struct certificates *c)
     tickets_use(ctx);
     if (c->proofs != NULL)
         proofs_watch(ctx);
+    if (c->clients != NULL) { /* looked at only where a connection asks */
+        SSL_CTX_set1_verify_cert_store(ctx, c->clients);
+        SSL_CTX_set_client_CA_list(ctx, tls_trust_names(c->clients));
+    }
     return ctx;
 }
 
@@ -110,9 +116,21 @@ static void add(struct certificates *c, SSL_CTX *ctx, const struct tls_pair_info
             map_put(&c->by_name, info->names[i], ctx);
 }
 
+static int take_trust(struct certificates *c, const struct cert *cert, struct error *err)
+{
+    struct tls_trust trust = {cert->chain, cert->key, cert->chain_len, cert->key_len};
+    struct tls_trust_info info;
+    bool clients = cert->name_len == sizeof CERTS_CLIENTS - 1 &&
+                   memcmp(cert->name, CERTS_CLIENTS, cert->name_len) == 0;
+    if (!clients || c->clients != NULL)
+        return 0;
+    c->clients = tls_trust_make(&trust, &info, err);
+    return c->clients != NULL ? 0 : -1;
+}
+
 static int take(struct certificates *c, const struct cert *cert, struct error *err)
 {
-    if (cert->kind != CERT_PAIR)
+    if (cert->kind == CERT_TLS_ALPN_01)
         return proofs_add(c->proofs, cert, err);
     cleanup_free struct tls_pair_info *info = xcalloc(1, sizeof *info);
     if (tls_pair_check(cert->chain, cert->chain_len, cert->key, cert->key_len, info, err) < 0)
@@ -130,6 +148,22 @@ static int take(struct certificates *c, const struct cert *cert, struct error *e
     return 0;
 }
 
+/* The CAs first: the others' contexts refer to them. Gives how many there are of the others. */
+static size_t take_all(struct certificates *c, const struct cert *certs, size_t len)
+{
+    size_t others = 0;
+    for (int trust = 1; trust >= 0; trust--)
+        for (size_t i = 0; i < len; i++) {
+            struct error why = ERROR_INIT;
+            if ((certs[i].kind == CERT_TRUST) != trust)
+                continue;
+            others += !trust;
+            if ((trust ? take_trust : take)(c, &certs[i], &why) < 0)
+                log_error("certificate %.*s: %s", (int)certs[i].name_len, certs[i].name, why.text);
+        }
+    return others;
+}
+
 int certificates_make(const void *data, size_t bytes, struct certificates **out, struct error *err)
 {
     size_t len;
@@ -142,14 +176,10 @@ int certificates_make(const void *data, size_t bytes, struct certificates **out,
     struct certificates *c = xcalloc(1, sizeof *c);
     atomic_init(&c->refs, 1);
     c->proofs = proofs_new(certs, len);
-    for (size_t i = 0; i < len; i++) {
-        struct error why = ERROR_INIT;
-        if (take(c, &certs[i], &why) < 0)
-            log_error("certificate %.*s: %s", (int)certs[i].name_len, certs[i].name, why.text);
-    }
+    size_t others = take_all(c, certs, len);
     if (c->all.len == 0 && c->proofs != NULL)
         c->bare = new_context(c);
-    if (c->all.len == 0 && c->bare == NULL) {
+    if (c->all.len == 0 && c->bare == NULL && others > 0) {
         certificates_unref(c);
         return error_set(err, ERROR_USAGE, "there is no certificate that can be used");
     }
@@ -171,6 +201,7 @@ void certificates_unref(struct certificates *c)
         SSL_CTX_free(c->all.items[i]);
     vec_release(&c->all);
     SSL_CTX_free(c->bare);
+    X509_STORE_free(c->clients);
     proofs_free(c->proofs);
     map_release(&c->by_name);
     free(c);
@@ -186,10 +217,18 @@ bool certificates_only_prove(const struct certificates *c, const SSL *ssl)
     return c->proofs != NULL && proofs_is_one(ssl);
 }
 
-SSL *certificates_accept(struct certificates *c)
+bool certificates_know_clients(const struct certificates *c)
 {
-    SSL *ssl = SSL_new(c->all.len > 0 ? c->all.items[0] : c->bare);
+    return c->clients != NULL;
+}
+
+SSL *certificates_accept(struct certificates *c, bool mutual)
+{
+    SSL_CTX *ctx = c->all.len > 0 ? c->all.items[0] : c->bare;
+    SSL *ssl = ctx != NULL && (!mutual || c->clients != NULL) ? SSL_new(ctx) : NULL;
     if (ssl != NULL)
         SSL_set_accept_state(ssl);
+    if (ssl != NULL && mutual)
+        client_cert_demand(ssl);
     return ssl;
 }

@@ -22,7 +22,10 @@ bool certificates_serve(const struct certificates *c); /* some connection over T
 /* The connection is one of a CA that looks (RFC 8737 section 3): nothing else is said on it. */
 bool certificates_only_prove(const struct certificates *c, const SSL *ssl);
 
-/* The server's side of a connection; it keeps what it needs of the set. NULL: no memory. */
-SSL *certificates_accept(struct certificates *c);
+bool certificates_know_clients(const struct certificates *c); /* there are CAs for them */
+
+/* The server's side of a connection; it keeps what it needs of the set. mutual: only for clients
+ * with a certificate of those CAs. NULL: no memory, no CAs. */
+SSL *certificates_accept(struct certificates *c, bool mutual);
 
 #endif

@@ -158,7 +158,8 @@ bool client_enter(struct client *c)
 
 static void client_timeout(struct timer *t);
 
-struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer, bool tls)
+struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer,
+                          enum tls_use tls)
 {
     struct client *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -166,11 +167,12 @@ struct client *client_new(struct worker *w, int fd, const struct sockaddr_storag
     c->endpoint = (struct endpoint){.fd = fd, .kind = ENDPOINT_CLIENT, .writable = true};
     c->worker = w;
     c->fresh = true;
-    c->secure = tls;
+    c->secure = tls != TLS_NONE;
+    c->certified = tls == TLS_MUTUAL; /* nothing is read of one that is not */
     timer_init(&c->timer, client_timeout);
-    if (tls)
-        c->endpoint.tls = tls_new(w->gateway, fd);
-    if ((tls && c->endpoint.tls == NULL) ||
+    if (c->secure)
+        c->endpoint.tls = tls_new(w->gateway, fd, tls);
+    if ((c->secure && c->endpoint.tls == NULL) ||
         worker_watch(w, &c->endpoint, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0) {
         tls_free(c->endpoint.tls);
         free(c);
@@ -198,6 +200,7 @@ struct client *client_of_stream(struct client *connection, struct h2_stream *s)
     c->worker = w;
     c->state = CLIENT_HEAD;
     c->secure = connection->secure;
+    c->certified = connection->certified;
     c->trusted = connection->trusted;
     c->address_len = connection->address_len;
     memcpy(c->address, connection->address, sizeof c->address);

@@ -43,6 +43,7 @@ struct client {
     bool in_head;      /* bytes of a head have come */
     bool fresh;        /* nothing has come yet that says which HTTP it speaks */
     bool secure;       /* it came by TLS */
+    bool certified;    /* ... with a certificate that was verified (client_cert.h) */
     uint8_t address_len;
     char address[ADDRESS_TEXT];
     uint8_t peer[ADDRESS_BYTES];
@@ -62,7 +63,8 @@ struct client {
 
 /* tls: with a handshake first. NULL: no memory, no certificate; fd stays the caller's. It does not
  * count for its client yet. */
-struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer, bool tls);
+struct client *client_new(struct worker *w, int fd, const struct sockaddr_storage *peer,
+                          enum tls_use tls);
 /* One request on a connection that carries many: from the same peer, with
  * a timer of its own. s stays the caller's. NULL: no memory. */
 struct client *client_of_stream(struct client *connection, struct h2_stream *s);
@@ -219,6 +221,7 @@ struct exchange {
     bool h2c;                      /* its instances speak HTTP/2 */
     bool via;                      /* the answer gets a Via field */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
+    bool certified;                /* by a client with a certificate that was verified */
     bool watched;                  /* for outliers */
     bool rescued;                  /* a retry hid a failed answer of an instance */
     uint8_t attempts, retries;     /* retries: those that the budget paid */

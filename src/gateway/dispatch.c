@@ -282,6 +282,8 @@ static bool find_route(struct request *q)
         take_route(x, q->r);
         if (q->r->route->redirect_https != 0 && !x->secure)
             redirect(q);
+        else if (q->r->route->client_cert && !x->certified)
+            exchange_refuse(x, OUTCOME_REFUSED, 403, "a client certificate is needed here");
         else if (q->r->route->redirect.to != NULL)
             redirect_answer(x, q->r->route, q->h, q->p);
         else

@@ -73,6 +73,7 @@ static struct exchange *exchange_new(struct client *c, const struct http1_head *
                           (h->framing == HTTP1_BODY_LENGTH && h->content_length <= REPLAY_MAX / 2));
     x->upgrade = h->upgrade;
     x->secure = c->secure || (c->trusted && says_https(h, p));
+    x->certified = c->certified;
     x->http10 = h->minor == 0;
     http1_body_start(&x->request, (enum http1_framing)h->framing, h->content_length);
     return x;

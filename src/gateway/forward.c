@@ -2,6 +2,7 @@
  * next one must know is put in. Field lines that stay are copied in runs, as they came. */
 #include "gateway/conn.h"
 
+#include "gateway/client_cert.h"
 #include "gateway/split.h"
 #include "gateway/via.h"
 
@@ -50,6 +51,8 @@ static bool request_field_stays(const struct client *c, const struct http1_head 
     case HTTP1_N_TE:
     case HTTP1_N_UPGRADE:
     case HTTP1_N_HTTP2_SETTINGS:
+    case HTTP1_N_CLIENT_CERT:
+    case HTTP1_N_CLIENT_CERT_CHAIN:
     case HTTP1_N_X_FORWARDED_FOR:
     case HTTP1_N_X_FORWARDED_PROTO:
     case HTTP1_N_X_FORWARDED_HOST: return false;
@@ -119,12 +122,26 @@ static void add_request_line(struct chunk *out, const struct http1_head *h, cons
     ADD(out, " HTTP/1.1\r\n");
 }
 
+/* RFC 9440 section 2. Nobody else's words: whatever came by that name is gone. */
+static void add_client_cert(struct chunk *out, const char *value)
+{
+    ADD(out, "Client-Cert: ");
+    chunk_add(out, value, strlen(value));
+    ADD(out, "\r\n");
+}
+
 struct chunk *forward_request(const struct client *c, const struct http1_head *h, const char *p)
 {
+    const char *client_cert = c->certified ? client_cert_of(c) : NULL;
+    if (c->certified && client_cert == NULL)
+        return NULL; /* its connection is gone */
     /* What is added: names and separators, an address, the host once more, commas between values.
      */
     size_t most = h->len + 200u + sizeof c->address + HTTP1_MAX_HOST + 2u * h->fields_len;
-    struct chunk *out = chunk_get(&c->worker->chunks, most < CHUNK_BIG ? most : CHUNK_BIG);
+    most = most < CHUNK_BIG ? most : CHUNK_BIG;
+    if (client_cert != NULL)
+        most += sizeof "Client-Cert: \r\n" + strlen(client_cert);
+    struct chunk *out = chunk_get(&c->worker->chunks, most);
     if (out == NULL)
         return NULL;
     add_request_line(out, h, p);
@@ -145,6 +162,8 @@ struct chunk *forward_request(const struct client *c, const struct http1_head *h
         ADD(out, "\r\n");
     }
     add_forwarded(out, c, h, p);
+    if (client_cert != NULL)
+        add_client_cert(out, client_cert);
     if (h->upgrade) {
         ADD(out, "Connection: Upgrade\r\nUpgrade: ");
         add_span(out, p, h->upgrade_to);

@@ -23,7 +23,7 @@ struct proofs {
 struct proofs *proofs_new(const struct cert *certs, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (certs[i].kind != CERT_PAIR)
+        if (certs[i].kind == CERT_TLS_ALPN_01)
             return xcalloc(1, sizeof(struct proofs));
     return NULL;
 }

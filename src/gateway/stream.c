@@ -32,7 +32,7 @@ void stream_keep_alive(int fd)
 int stream_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
                   const char *listener)
 {
-    struct client *c = client_new(w, fd, peer, false);
+    struct client *c = client_new(w, fd, peer, TLS_NONE);
     if (c == NULL)
         return -1;
     if (!client_enter(c)) {

@@ -1,5 +1,6 @@
 #include "gateway/tls.h"
 
+#include "gateway/client_cert.h"
 #include "gateway/conn.h"
 #include "os/listen.h"
 
@@ -15,7 +16,9 @@ enum { RECORD_MAX = 16384 };
 struct tls {
     SSL *ssl;
     struct certificates *certificates; /* its handshake looks them up */
+    char *client_cert;                 /* of a mutual one, once its handshake is over */
     int fd;
+    bool mutual;
     bool drained; /* the last read from the socket took all that was there */
     bool eof;
 };
@@ -89,31 +92,39 @@ static BIO *socket_bio(struct tls *t)
 /* ---- a connection
  * ------------------------------------------------------------------------------------------- */
 
-bool tls_possible(struct gateway *g)
+bool tls_possible(struct gateway *g, enum tls_use use)
 {
     pthread_mutex_lock(&g->certificates_lock);
-    bool any = g->certificates != NULL && certificates_serve(g->certificates);
+    const struct certificates *c = g->certificates;
+    bool any =
+        c != NULL && certificates_serve(c) && (use != TLS_MUTUAL || certificates_know_clients(c));
     pthread_mutex_unlock(&g->certificates_lock);
     return any;
 }
 
-unsigned tls_port(struct gateway *g)
+/* 443 where one of those listens there, else the first of them; 0: there is none. */
+static unsigned port_of(const struct gateway *g, bool (*is_one)(const char *))
 {
-    unsigned found = 443;
-    pthread_mutex_lock(&g->listeners_lock);
-    for (size_t i = g->listeners_len; i-- > 0;) {
-        const char *address = g->listeners[i].address, *colon = strrchr(address, ':');
-        unsigned port = listen_is_tls(address) ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
-        if (port != 0)
-            found = port;
-        if (port == 443)
-            break;
+    unsigned found = 0;
+    for (size_t i = g->listeners_len; i-- > 0 && found != 443;) {
+        const char *address = g->listeners[i].address;
+        if (is_one(address))
+            found = (unsigned)strtoul(strrchr(address, ':') + 1, NULL, 10);
     }
-    pthread_mutex_unlock(&g->listeners_lock);
     return found;
 }
 
-struct tls *tls_new(struct gateway *g, int fd)
+unsigned tls_port(struct gateway *g)
+{
+    pthread_mutex_lock(&g->listeners_lock);
+    unsigned port = port_of(g, listen_is_tls);
+    if (port == 0) /* then all clients have certificates */
+        port = port_of(g, listen_is_mtls);
+    pthread_mutex_unlock(&g->listeners_lock);
+    return port != 0 ? port : 443;
+}
+
+struct tls *tls_new(struct gateway *g, int fd, enum tls_use use)
 {
     pthread_mutex_lock(&g->certificates_lock);
     struct certificates *c = g->certificates != NULL ? certificates_ref(g->certificates) : NULL;
@@ -121,7 +132,7 @@ struct tls *tls_new(struct gateway *g, int fd)
     struct tls *t = c != NULL ? calloc(1, sizeof *t) : NULL;
     BIO *socket = t != NULL ? socket_bio(t) : NULL;
     if (socket != NULL)
-        t->ssl = certificates_accept(c);
+        t->ssl = certificates_accept(c, use == TLS_MUTUAL);
     if (socket == NULL || t->ssl == NULL) {
         BIO_free(socket);
         certificates_unref(c);
@@ -130,6 +141,7 @@ struct tls *tls_new(struct gateway *g, int fd)
     }
     SSL_set_bio(t->ssl, socket, socket);
     t->certificates = c;
+    t->mutual = use == TLS_MUTUAL;
     t->fd = fd;
     return t;
 }
@@ -139,12 +151,18 @@ const char *tls_version(const struct tls *t)
     return SSL_get_version(t->ssl);
 }
 
+const char *tls_client_cert(const struct tls *t)
+{
+    return t->client_cert;
+}
+
 void tls_free(struct tls *t)
 {
     if (t == NULL)
         return;
     SSL_free(t->ssl);
     certificates_unref(t->certificates);
+    free(t->client_cert);
     free(t);
 }
 
@@ -171,13 +189,32 @@ static bool spoke_http(const struct tls *t)
     return !SSL_is_init_finished(t->ssl) && ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST;
 }
 
+static void turned_away(const struct endpoint *e, const char *why)
+{
+    struct client *c = link_owner(e, struct client, endpoint);
+    client_cert_refused(c->worker->gateway, c->address, why);
+}
+
+/* false: nothing may be read of it. */
+static bool client_known(struct endpoint *e)
+{
+    const char *why;
+    if (e->tls->client_cert == NULL) {
+        e->tls->client_cert = client_cert_value(e->tls->ssl, &why);
+        if (e->tls->client_cert == NULL)
+            turned_away(e, why);
+    }
+    return e->tls->client_cert != NULL;
+}
+
 ssize_t tls_read(struct endpoint *e, void *data, size_t room)
 {
     size_t n;
     ERR_clear_error();
     int result = SSL_read_ex(e->tls->ssl, data, room, &n);
     if (result == 1) {
-        if (certificates_only_prove(e->tls->certificates, e->tls->ssl))
+        if (certificates_only_prove(e->tls->certificates, e->tls->ssl) ||
+            (e->tls->mutual && !client_known(e)))
             return READ_BROKEN;
         if (e->tls->drained && !e->hangup && !SSL_has_pending(e->tls->ssl))
             e->readable = false;
@@ -185,6 +222,9 @@ ssize_t tls_read(struct endpoint *e, void *data, size_t room)
     }
     if (spoke_http(e->tls))
         send(e->fd, NOT_TLS, sizeof NOT_TLS - 1, MSG_NOSIGNAL);
+    const char *why = e->tls->mutual ? client_cert_fault(e->tls->ssl, ERR_peek_last_error()) : NULL;
+    if (why != NULL)
+        turned_away(e, why);
     if (SSL_get_error(e->tls->ssl, result) == SSL_ERROR_ZERO_RETURN) {
         e->readable = false;
         e->hangup = true;

@@ -11,14 +11,18 @@
 
 struct tls;
 
-bool tls_possible(struct gateway *g); /* there are certificates */
+bool tls_possible(struct gateway *g, enum tls_use use); /* there are certificates, and CAs */
 /* Where clients find TLS: 443 where one listens there, or none at all does. */
 unsigned tls_port(struct gateway *g);
-/* With the certificates of this moment. NULL: there are none, or no memory. */
-struct tls *tls_new(struct gateway *g, int fd);
+/* With the certificates of this moment. TLS_MUTUAL: nothing is ever read from a client that has no
+ * certificate of the CAs of this moment. NULL: there are none, or no memory. */
+struct tls *tls_new(struct gateway *g, int fd, enum tls_use use);
 void tls_free(struct tls *t); /* NULL is fine */
 
 const char *tls_version(const struct tls *t); /* "TLSv1.3" */
+
+/* Of TLS_MUTUAL, once something was read: the value of Client-Cert. NULL else. */
+const char *tls_client_cert(const struct tls *t);
 
 /* As endpoint_read() and endpoint_send(): bytes, 0 would block (readable, writable are kept),
  * READ_END, READ_BROKEN or -1. */

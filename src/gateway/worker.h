@@ -66,8 +66,10 @@ struct gateway {
     uint32_t listener_users[BOOT_MAX_LISTENERS]; /* a bit per worker that has not let go of it */
     bool listener_closing[BOOT_MAX_LISTENERS];
     pthread_mutex_t certificates_lock;
-    struct certificates *certificates; /* NULL: there is none */
-    atomic_bool certificates_known;    /* the controller has said */
+    struct certificates *certificates;        /* NULL: there is none */
+    atomic_bool certificates_known;           /* the controller has said */
+    _Atomic uint64_t refused_clients_said_ms; /* client_cert.c: of its last line in the log */
+    atomic_uint refused_clients_unsaid;       /* since then */
     struct rates *rates;
     struct peers *peers;      /* NULL: a client may have any number of connections */
     bool proxy_protocol;      /* trusted peers begin with a header */
@@ -96,9 +98,13 @@ struct endpoint {
     struct endpoint *next_dead;
 };
 
+/* What connections begin with. */
+enum tls_use { TLS_NONE, TLS_SERVER, TLS_MUTUAL };
+
 struct listener {
     struct endpoint endpoint;
-    bool tls, watched;
+    uint8_t tls; /* enum tls_use */
+    bool watched;
     const char *tcp; /* its address, where it is of a TCP route; NULL: HTTP */
     uint32_t place;  /* in gateway.listeners */
     struct link link;

@@ -39,9 +39,10 @@ void guardian_announce(struct guardian *g)
     buf_printf(&line, "sluice %s ready: listening on ", SLUICE_VERSION);
     for (size_t i = 0; i < g->boot.listeners_len; i++)
         buf_printf(&line, "%s%s://%s", i == 0 ? "" : ", ",
-                   listen_is_tls(g->boot.listeners[i].address)   ? "https"
-                   : listen_is_tcp(g->boot.listeners[i].address) ? "tcp"
-                                                                 : "http",
+                   listen_is_tls(g->boot.listeners[i].address)    ? "https"
+                   : listen_is_mtls(g->boot.listeners[i].address) ? "https+mtls"
+                   : listen_is_tcp(g->boot.listeners[i].address)  ? "tcp"
+                                                                  : "http",
                    listen_bare(g->boot.listeners[i].address));
     buf_printf(&line, ", api %s, data %s (pid %d)\n", g->boot.api, g->boot.data_dir, (int)getpid());
     (void)!write(STDOUT_FILENO, line.data, line.len);

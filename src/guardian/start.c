@@ -153,7 +153,10 @@ int become(const struct guardian *g, int binary_fd, struct error *err)
         add(&w, "--stop-apps", NULL);
     for (size_t i = 0; i < b->listeners_len; i++)
         if (!listen_is_tcp(b->listeners[i].address)) /* those are taken over */
-            add(&w, listen_is_tls(b->listeners[i].address) ? "--tls-listen" : "--listen",
+            add(&w,
+                listen_is_tls(b->listeners[i].address)    ? "--tls-listen"
+                : listen_is_mtls(b->listeners[i].address) ? "--mtls-listen"
+                                                          : "--listen",
                 listen_bare(b->listeners[i].address));
     *vec_push(&w) = NULL;
     /* The lock goes with the exec (all our descriptors are close-on-exec); serve takes it again

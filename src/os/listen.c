@@ -19,15 +19,28 @@ bool listen_is_tls(const char *text)
     return strncmp(text, LISTEN_TLS, sizeof LISTEN_TLS - 1) == 0;
 }
 
+bool listen_is_mtls(const char *text)
+{
+    return strncmp(text, LISTEN_MTLS, sizeof LISTEN_MTLS - 1) == 0;
+}
+
 bool listen_is_tcp(const char *text)
 {
     return strncmp(text, LISTEN_TCP, sizeof LISTEN_TCP - 1) == 0;
 }
 
+/* What stands before the address. */
+static const char *before(const char *text)
+{
+    return listen_is_tls(text)    ? LISTEN_TLS
+           : listen_is_mtls(text) ? LISTEN_MTLS
+           : listen_is_tcp(text)  ? LISTEN_TCP
+                                  : "";
+}
+
 const char *listen_bare(const char *text)
 {
-    _Static_assert(sizeof LISTEN_TLS == sizeof LISTEN_TCP, "both are as long");
-    return listen_is_tls(text) || listen_is_tcp(text) ? text + sizeof LISTEN_TLS - 1 : text;
+    return text + strlen(before(text));
 }
 
 int listen_parse(const char *text, struct sockaddr_storage *address, socklen_t *len,
@@ -154,10 +167,9 @@ static void name_listener(struct boot_listener *l, const struct sockaddr_storage
                           const char *text)
 {
     char bare[BOOT_ADDRESS_MAX];
-    const char *before = listen_is_tls(text) ? LISTEN_TLS : listen_is_tcp(text) ? LISTEN_TCP : "";
     listen_format(address, bare);
-    snprintf(l->address, sizeof l->address, "%s%.*s", before,
-             (int)(sizeof l->address - sizeof LISTEN_TLS), bare);
+    snprintf(l->address, sizeof l->address, "%s%.*s", before(text),
+             (int)(sizeof l->address - sizeof LISTEN_MTLS), bare);
 }
 
 static int open_group(struct boot_listener *l, struct sockaddr_storage *address, socklen_t len,

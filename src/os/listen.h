@@ -19,10 +19,13 @@ enum { LISTEN_BACKLOG = 4096 };
 
 /* Before an address, wherever one stands ("tls:0.0.0.0:443"): what comes there speaks TLS. */
 #define LISTEN_TLS "tls:"
+/* "mtls:0.0.0.0:8443": TLS, and only with a client's certificate. */
+#define LISTEN_MTLS "mtls:"
 /* "tcp:127.0.0.1:5432": what comes there is not looked into. Opened for apps' TCP routes, not for
  * --listen. */
 #define LISTEN_TCP "tcp:"
-bool listen_is_tls(const char *text);
+bool listen_is_tls(const char *text); /* LISTEN_TLS, not LISTEN_MTLS */
+bool listen_is_mtls(const char *text);
 bool listen_is_tcp(const char *text);
 const char *listen_bare(const char *text); /* into it, behind what stands before the address */
 

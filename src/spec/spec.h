@@ -170,6 +170,7 @@ struct route_spec {
     uint32_t retries;
     bool h2c;            /* instances speak HTTP/2 on clear text */
     bool redirect_https; /* a request without TLS is sent to https:// */
+    bool client_cert;    /* a request needs a client's certificate */
     bool tls_auto;       /* the host's certificate is obtained by ACME; host is a full name then */
     int64_t hsts_ms;     /* 0: none */
     struct headers_spec headers;

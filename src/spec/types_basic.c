@@ -33,6 +33,12 @@ bool write_quoted_word(struct buf *out, const char *word)
     return true;
 }
 
+/* Where it is asked for only: plans stay short. */
+static bool write_client_cert(const struct key *key, const void *base, struct buf *out)
+{
+    return ((const struct route_spec *)base)->client_cert && write_word(key, base, out);
+}
+
 static bool write_boolean(const struct key *key, const void *base, struct buf *out)
 {
     buf_puts(out, *(const bool *)const_field_at(base, key->offset) ? "true" : "false");
@@ -65,6 +71,7 @@ static const char *const sticky_words[] = {"none", "cookie", NULL};
 static const char *const tls_words[] = {"files", "auto", NULL};
 static const char *const protocol_words[] = {"http1", "h2c", NULL};
 static const char *const https_words[] = {"optional", "redirect", NULL};
+static const char *const client_cert_words[] = {"optional", "required", NULL};
 
 static const char *const inconclusive_words[] = {[INCONCLUSIVE_CONTINUE] = "continue",
                                                  [INCONCLUSIVE_PAUSE] = "pause",
@@ -91,6 +98,11 @@ const struct value_type type_https = {.shape = "`optional` or `redirect`",
                                       .read = read_word,
                                       .write = write_word,
                                       .words = https_words};
+
+const struct value_type type_client_cert = {.shape = "`optional` or `required`",
+                                            .read = read_word,
+                                            .write = write_client_cert,
+                                            .words = client_cert_words};
 
 /* ---- whole numbers --------------------------------------------------------------------------- */
 

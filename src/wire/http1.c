@@ -104,6 +104,7 @@ static enum http1_name name_id(const char *p, size_t len)
         if ((p[0] | 0x20) == 'c')
             return NAME_IS("connection", HTTP1_N_CONNECTION);
         return NAME_IS("keep-alive", HTTP1_N_KEEP_ALIVE);
+    case 11: return loosely(p, len, "client-cert") ? HTTP1_N_CLIENT_CERT : HTTP1_N_OTHER;
     case 14:
         if ((p[0] | 0x20) == 'c')
             return NAME_IS("content-length", HTTP1_N_CONTENT_LENGTH);
@@ -116,6 +117,8 @@ static enum http1_name name_id(const char *p, size_t len)
     case 17:
         if ((p[0] | 0x20) == 't')
             return NAME_IS("transfer-encoding", HTTP1_N_TRANSFER_ENCODING);
+        if ((p[0] | 0x20) == 'c')
+            return loosely(p, len, "client-cert-chain") ? HTTP1_N_CLIENT_CERT_CHAIN : HTTP1_N_OTHER;
         return loosely(p, len, "x-forwarded-proto") ? HTTP1_N_X_FORWARDED_PROTO : HTTP1_N_OTHER;
     default: return HTTP1_N_OTHER;
     }

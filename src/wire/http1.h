@@ -62,8 +62,8 @@ enum http1_error {
 unsigned http1_error_status(enum http1_error e);
 const char *http1_error_text(enum http1_error e);
 
-/* Field names that mean something to a proxy. `strict`: only this spelling; the X-Forwarded ones
- * are known with '_' for '-' too, since CGI-like applications cannot tell the two apart. */
+/* Field names that mean something to a proxy. What apps believe of it (X-Forwarded-*, Client-Cert)
+ * is known with '_' for '-' too, since CGI-like applications cannot tell the two apart. */
 #define HTTP1_NAMES(X)                                                                             \
     X(TE, "te")                                                                                    \
     X(HOST, "host")                                                                                \
@@ -72,6 +72,7 @@ const char *http1_error_text(enum http1_error e);
     X(UPGRADE, "upgrade")                                                                          \
     X(FORWARDED, "forwarded")                                                                      \
     X(CONNECTION, "connection")                                                                    \
+    X(CLIENT_CERT, "client-cert")                                                                  \
     X(KEEP_ALIVE, "keep-alive")                                                                    \
     X(HTTP2_SETTINGS, "http2-settings")                                                            \
     X(CONTENT_LENGTH, "content-length")                                                            \
@@ -79,6 +80,7 @@ const char *http1_error_text(enum http1_error e);
     X(X_FORWARDED_HOST, "x-forwarded-host")                                                        \
     X(PROXY_CONNECTION, "proxy-connection")                                                        \
     X(TRANSFER_ENCODING, "transfer-encoding")                                                      \
+    X(CLIENT_CERT_CHAIN, "client-cert-chain")                                                      \
     X(X_FORWARDED_PROTO, "x-forwarded-proto")
 
 enum http1_name {

@@ -33,13 +33,18 @@ bool http1_body_whole_at_eof(const struct http1_body *b)
     return b->done || b->framing == HTTP1_BODY_CLOSE;
 }
 
-/* RFC 9110 section 6.5.1: a trailer must not carry framing, routing or connection fields. */
+/* RFC 9110 section 6.5.1: a trailer must not carry framing, routing or connection fields; RFC 9440
+ * section 2: nor a client's certificate. */
 static bool trailer_forbidden(const struct http1_body *b)
 {
     static const char *const names[] = {
-        "content-length", "transfer-encoding", "host", "connection", "te", "trailer", "upgrade"};
+        "content-length", "transfer-encoding", "host",        "connection",       "te",
+        "trailer",        "upgrade",           "client-cert", "client-cert-chain"};
+    char name[sizeof b->name];
+    for (size_t i = 0; i < b->name_len; i++)
+        name[i] = b->name[i] == '_' ? '-' : b->name[i];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strlen(names[i]) == b->name_len && memcmp(names[i], b->name, b->name_len) == 0)
+        if (strlen(names[i]) == b->name_len && memcmp(names[i], name, b->name_len) == 0)
             return true;
     return false;
 }

@@ -100,6 +100,7 @@ enum {
     X(u32, h2c)                                                                                    \
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
+    X(flag, client_cert)                                                                           \
     X(u32, resilience.connect_ms)                                                                  \
     X(u32, resilience.total_ms)                                                                    \
     X(u32, resilience.retry_budget_ppm)                                                            \
@@ -860,7 +861,7 @@ static const char *check_tcp_route(const struct snapshot_route *r)
 {
     bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
                  r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0 &&
-                 r->redirect.to == NULL && !r->h2c && r->mirror.share_ppm == 0;
+                 !r->client_cert && r->redirect.to == NULL && !r->h2c && r->mirror.share_ppm == 0;
     for (uint32_t i = 0; i < r->shares_len; i++)
         plain = plain && r->shares[i].rules == 0;
     return plain ? NULL : "it is a TCP route and looks at requests";

@@ -192,6 +192,7 @@ struct snapshot_route {
     uint32_t h2c;            /* 1: its instances speak HTTP/2 on clear text */
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
+    bool client_cert;        /* only for clients whose certificate was verified */
     struct snapshot_resilience resilience;
     struct snapshot_observe observe;
     struct snapshot_guard guard;

@@ -16,21 +16,26 @@
  *   copy (the next sample of copies: fault, status, the copy's status, part, where; or none)
  *   access (the next line of the access log, or none), access-drop (all of them: bytes)
  *   worker NAME (refused, reclaimed, shed)
+ *   certificate NAME CHAIN KEY, trust NAME CA [CRL] (files), certify (sends those since the last
+ *                                 time: "certified", and what is wrong)
  *   drain MS, takeover, wait, listener [tcp:]HOST:PORT (opens another group, gives its port),
  *   close-listener [tcp:]HOST:PORT
  */
 #include "base/alloc.h"
 #include "base/vec.h"
 #include "gateway/gateway.h"
+#include "os/durable.h"
 #include "os/listen.h"
 #include "os/memfd.h"
 #include "os/unixsock.h"
 #include "wire/accessring.h"
+#include "wire/certs.h"
 #include "wire/gatewayctl.h"
 #include "wire/http1.h"
 #include "wire/metrics.h"
 #include "wire/snapshot.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -133,6 +138,7 @@ static void collect_route(char **w, int n)
         .min_rate = number(w, n, "min_rate", 0),
     };
     r->h2c = number(w, n, "h2c", 0);
+    r->client_cert = number(w, n, "client_cert", 0) != 0;
     r->sticky_cookie = arg(w, n, "sticky", "");
     r->observe = (struct snapshot_observe){
         .log_ppm = number(w, n, "log", 1000000),
@@ -401,6 +407,51 @@ static void add_listener(int control, const char *text, uint32_t workers)
     listen_close(&l);
 }
 
+/* ---- certificates ---- */
+
+static struct cert certs[16];
+static size_t certs_len;
+
+static const char *file_text(const char *path, size_t *len)
+{
+    struct error err = ERROR_INIT;
+    struct buf text = BUF_INIT;
+    if (file_read(AT_FDCWD, path, 1 << 20, &text, &err) < 0)
+        fail(path, &err);
+    *len = text.len;
+    return text.data;
+}
+
+static void collect_certificate(enum cert_kind kind, char **w, int n)
+{
+    if (n < 3 || certs_len == COUNT_OF(certs))
+        fail("certificate NAME CHAIN KEY", NULL);
+    struct cert *c = &certs[certs_len++];
+    *c = (struct cert){.kind = kind, .name = xstrdup(w[1]), .name_len = strlen(w[1])};
+    c->chain = file_text(w[2], &c->chain_len);
+    if (n > 3)
+        c->key = file_text(w[3], &c->key_len);
+}
+
+static void certify(int control)
+{
+    struct buf b = BUF_INIT;
+    struct error err = ERROR_INIT;
+    certs_encode(certs, certs_len, &b);
+    int fd = memfd_make("certificates", b.data, b.len, &err);
+    struct gatewayctl_message m = {
+        .magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_CERTIFICATES, .a = 1, .b = b.len};
+    if (fd < 0 || unixsock_send(control, &m, sizeof m, &fd, 1, &err) != UNIXSOCK_OK)
+        fail("certificates", &err);
+    close(fd);
+    buf_release(&b);
+    certs_len = 0;
+    int fds[LISTENER_SOCKETS];
+    size_t fds_len;
+    receive(control, &m, fds, &fds_len);
+    printf("certified %s\n", m.text);
+}
+
 static void tell_sample(const struct metrics_view *v)
 {
     static uint64_t seen[METRICS_MAX_WORKERS];
@@ -472,6 +523,11 @@ static void obey(char *line, int control, pid_t gateway, const struct metrics_vi
         return;
     if (strcmp(words[0], "apply") == 0) {
         apply(control);
+    } else if (strcmp(words[0], "certificate") == 0 || strcmp(words[0], "trust") == 0) {
+        collect_certificate(words[0][0] == 't' ? CERT_TRUST : CERT_PAIR, words, n);
+        return;
+    } else if (strcmp(words[0], "certify") == 0) {
+        certify(control);
     } else if (strcmp(words[0], "drain") == 0) {
         struct gatewayctl_message m = {
             .magic = GATEWAYCTL_MAGIC, .type = GATEWAYCTL_DRAIN, .a = strtoull(words[1], NULL, 10)};

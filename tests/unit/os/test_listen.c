@@ -71,17 +71,25 @@ static void what_stands_before_an_address(void **state)
     assert_true(listen_is_tls("tls:127.0.0.1:1") && !listen_is_tcp("tls:127.0.0.1:1"));
     assert_string_equal(listen_bare("tcp:[::1]:1"), "[::1]:1");
     assert_string_equal(listen_bare("tls:[::1]:1"), "[::1]:1");
+    assert_true(listen_is_mtls("mtls:127.0.0.1:1") && !listen_is_tls("mtls:127.0.0.1:1"));
+    assert_false(listen_is_mtls("tls:127.0.0.1:1") || listen_is_mtls("127.0.0.1:1"));
+    assert_string_equal(listen_bare("mtls:[::1]:1"), "[::1]:1");
     assert_string_equal(listen_bare("[::1]:1"), "[::1]:1");
-    struct boot_listener l;
-    struct error err = ERROR_INIT;
-    assert_int_equal(listen_open(&l, "tcp:127.0.0.1:0", 1, &err), 0);
-    assert_true(listen_is_tcp(l.address));
-    assert_int_equal(listen_check(&l, &err), 0);
-    struct boot_listener twice;
-    assert_int_equal(listen_open(&twice, l.address, 1, &err), -1);
-    assert_int_equal(err.class, ERROR_CONFLICT);
-    assert_null(strstr(err.text, "tcp:")); /* for people */
-    listen_close(&l);
+    static const char *const KINDS[] = {"tcp:127.0.0.1:0", "tls:127.0.0.1:0", "mtls:[::1]:0"};
+    for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) {
+        struct boot_listener l, twice;
+        struct error err = ERROR_INIT;
+        size_t kind = strcspn(KINDS[i], ":") + 1;
+        assert_int_equal(listen_open(&l, KINDS[i], 1, &err), 0);
+        assert_memory_equal(l.address, KINDS[i], kind);
+        assert_int_equal(listen_check(&l, &err), 0);
+        assert_int_equal(listen_open(&twice, l.address, 1, &err), -1);
+        assert_int_equal(err.class, ERROR_CONFLICT);
+        if (strstr(err.text, "listen on ") == NULL || strstr(err.text, ":127") ||
+            strstr(err.text, ":["))
+            fail_msg("not for people: %s", err.text);
+        listen_close(&l);
+    }
 }
 
 static void where_apps_may_listen(void **state)

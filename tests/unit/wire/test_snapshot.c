@@ -323,6 +323,8 @@ static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
     X(x->routes[0].host = "a b", "route 0: its host")                                              \
     X(x->routes[0].host = "tcp:127.0.0.1:1", "TCP route and looks at requests")                    \
     X((x->routes[1].host = "tcp:127.0.0.1:1", x->routes[1].path = "/blog"), "looks at requests")   \
+    X((x->routes[1].host = "tcp:127.0.0.1:1", x->routes[1].client_cert = true),                    \
+      "looks at requests")                                                                         \
     X(x->routes[0].path = "", "route 0: its path")                                                 \
     X(x->routes[0].path = "shop", "route 0: its path")                                             \
     X(x->routes[0].matches = 3, "route 0: its matches")                                            \
