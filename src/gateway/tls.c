@@ -211,6 +211,7 @@ ssize_t tls_read(struct endpoint *e, void *data, size_t room)
 {
     size_t n;
     ERR_clear_error();
+    e->tls->drained = false; /* what an earlier call saw says nothing of what came since */
     int result = SSL_read_ex(e->tls->ssl, data, room, &n);
     if (result == 1) {
         if (certificates_only_prove(e->tls->certificates, e->tls->ssl) ||

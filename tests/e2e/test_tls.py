@@ -295,6 +295,37 @@ def test_pipelined_requests_and_the_end(tls):
     sock.close()
 
 
+def test_what_comes_while_a_request_is_answered_is_read_after_it(tls):
+    """Two records come at once, more while the first of them is answered: OpenSSL has the second one already,
+    so its read leaves the socket alone, and says nothing of what has come there since."""
+    raw = socket.create_connection((tls.host, int(tls.port)), timeout=20 * PATIENCE)
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    peer = tls.context().wrap_bio(came, goes, server_hostname="shop.test")
+
+    def call(function, *args):
+        while True:
+            try:
+                return function(*args)
+            except ssl.SSLWantReadError:
+                raw.sendall(goes.read())
+                came.write(raw.recv(65536))
+
+    with raw:
+        call(peer.do_handshake)
+        peer.write(b"GET /slow?ms=700 HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        peer.write(b"GET /version HTTP/1.1\r\nHost: shop.t")
+        raw.sendall(goes.read())
+        tls.get("/version")  # by then those records are read
+        peer.write(b"est\r\n\r\n")
+        raw.sendall(goes.read())
+        answers = b""
+        while answers.count(b"HTTP/1.1 ") < 2:
+            more = call(peer.read, 65536)
+            assert more, answers
+            answers += more
+    assert answers.count(b"HTTP/1.1 200 ") == 2, answers
+
+
 def test_websocket(tls):
     sock = tls.connect()
     sock.sendall(b"GET /ws HTTP/1.1\r\nHost: shop.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
