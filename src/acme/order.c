@@ -91,6 +91,13 @@ static int fail_problem(struct acme_order *o, const json_t *object)
     return -1;
 }
 
+/* An order or authorization that is invalid stays so, whoever is to blame (section 7.1.6). */
+static int fail_for_good(struct acme_order *o, const json_t *problem)
+{
+    free(take_ptr(&o->url));
+    return fail_problem(o, problem);
+}
+
 static int nonsense(struct acme_order *o, const char *what)
 {
     fail(o, ACME_NONSENSE, "%s: the answer is not ACME: %s", doing[o->state], what);
@@ -207,7 +214,7 @@ static int take_order(struct acme_order *o, const struct acme_reply *r, const js
     const json_t *list = json_object_get(object, "authorizations");
     o->resumed = false;
     if (strcmp(status, "invalid") == 0)
-        return fail_problem(o, json_object_get(object, "error"));
+        return fail_for_good(o, json_object_get(object, "error"));
     if (take_url(o, object, "finalize", &o->finalize) < 0)
         return -1;
     if (strcmp(status, "ready") == 0) {
@@ -312,7 +319,7 @@ static int take_authorization(struct acme_order *o, const struct acme_reply *r,
                                          : look_again(o, r, VALIDATION);
     const json_t *challenge = challenge_in(object, o->challenge);
     if (strcmp(status, "invalid") == 0)
-        return fail_problem(o, json_object_get(challenge, "error"));
+        return fail_for_good(o, json_object_get(challenge, "error"));
     if (*status == '\0')
         return nonsense(o, "the authorization has no status");
     return fail(o, ACME_REFUSED, "the CA has withdrawn the authorization of %s", o->host);

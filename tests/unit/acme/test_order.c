@@ -416,6 +416,41 @@ static void what_the_ca_could_not_see(void **state)
     assert_null(acme_order_url(g->order));
 }
 
+/* Its failure may be nobody's fault and pass; the order stays invalid (section 7.1.6). */
+static void an_invalid_order_is_not_gone_on_with(void **state)
+{
+    static const char *const types[] = {"serverInternal", "rateLimited"};
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        struct ground *g = *state;
+        struct acme_options options = usual;
+        cleanup_free char *error = xasprintf(
+            "\"error\":{\"type\":\"urn:ietf:params:acme:error:%s\",\"detail\":\"x\"}", types[i]);
+        cleanup_free char *order = xasprintf("{\"status\":\"invalid\",%s}", error);
+        cleanup_free char *authorization =
+            xasprintf("{\"status\":\"invalid\",\"challenges\":[{\"type\":\"http-01\",%s}]}", error);
+        options.url = AT "order/9";
+        options.key = acme_key_new(NULL);
+        free(take_ptr(&g->account.kid));
+        free(take_ptr(&g->account.new_order));
+        begin_with(g, &options);
+        open_account(g);
+        say(g, 200, "replay-nonce: n3\n", order);
+        assert_int_equal(g->action.what, ACME_FAILED);
+        assert_int_not_equal(acme_order_failure(g->order)->blame, ACME_REFUSED);
+        assert_null(acme_order_url(g->order));
+        acme_order_free(g->order);
+        free(take_ptr(&g->account.kid));
+        free(take_ptr(&g->account.new_order));
+        begin_with(g, &usual);
+        to_validation(g);
+        say(g, 200, "replay-nonce: n\n", authorization);
+        assert_int_equal(g->action.what, ACME_FAILED);
+        assert_null(acme_order_url(g->order));
+        acme_order_free(g->order);
+        g->order = NULL;
+    }
+}
+
 static void every_problem_has_words(void **state)
 {
     static const struct {
@@ -664,6 +699,7 @@ int main(void)
         TEST(an_account_that_the_ca_lost),
         TEST(limits_are_heeded),
         TEST(what_the_ca_could_not_see),
+        TEST(an_invalid_order_is_not_gone_on_with),
         TEST(every_problem_has_words),
         TEST(a_ca_that_is_away),
         TEST(what_takes_too_long),
