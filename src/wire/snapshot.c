@@ -4,6 +4,7 @@
 #include "base/field.h"
 #include "wire/http1.h"
 #include "wire/http1_chars.h"
+#include "wire/jsonprint.h"
 #include "wire/metrics.h"
 #include "wire/runsocket.h"
 
@@ -759,7 +760,8 @@ static const char *check_pointer(const struct snapshot *s, const struct snapshot
     for (const char *at = p->text; (at = strchr(at, '~')) != NULL; at++)
         if (at[1] != '0' && at[1] != '1')
             return "its \"~\" is neither \"~0\" nor \"~1\"";
-    return NULL;
+    struct jsonprint_ignored compiled;
+    return jsonprint_compile(&compiled, p->text) ? NULL : "it has too many tokens";
 }
 
 static const char *check_edit(const struct snapshot *s, const struct snapshot_edit *e)

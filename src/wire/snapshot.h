@@ -28,7 +28,7 @@ enum {
     SNAPSHOT_MAX_COPIED_BODY = 32 << 10, /* of a request that is mirrored */
     SNAPSHOT_MAX_COMPARED = 16,          /* fields of two answers */
     SNAPSHOT_MAX_IGNORED = 32,           /* JSON pointers */
-    SNAPSHOT_MAX_POINTER = 255,          /* bytes of one */
+    SNAPSHOT_MAX_POINTER = 255,          /* bytes of one; 16 tokens (jsonprint.h) */
 };
 
 enum snapshot_match_kind {

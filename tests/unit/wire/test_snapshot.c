@@ -398,6 +398,7 @@ static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
     X(x->fields[0].name = "Location", "field to be compared 0: its name")                          \
     X(x->pointers[1].text = "items", "JSON pointer 1: it does not begin")                          \
     X(x->pointers[1].text = LONG_POINTER, "JSON pointer 1: it does not begin")                     \
+    X(x->pointers[0].text = "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17", "too many tokens")       \
     X(x->pointers[0].text = "/a~2", "neither")                                                     \
     X(x->pointers[0].text = "/a~", "neither")                                                      \
     X(x->routes[0].sticky_cookie = "a;b", "sticky")                                                \
