@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "gateway/h2.h"
+#include "gateway/mirror.h"
 #include "gateway/peers.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
@@ -98,8 +99,9 @@ ssize_t endpoint_read(struct worker *w, struct endpoint *e, struct chunk **in)
 
 ssize_t endpoint_send(struct endpoint *e, const struct iovec *parts, int len)
 {
-    if (e->stream != NULL)
-        return h2_stream_send(e->stream, parts, len);
+    if (e->fd < 0)
+        return e->stream != NULL ? h2_stream_send(e->stream, parts, len)
+                                 : mirror_sink(e, parts, len);
     if (e->tls != NULL)
         return tls_send(e, parts, len);
     size_t total = parts[0].iov_len;
@@ -212,6 +214,22 @@ struct client *client_of_stream(struct client *connection, struct h2_stream *s)
     return c;
 }
 
+struct client *client_of_copy(const struct client *of)
+{
+    struct worker *w = of->worker;
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->endpoint = (struct endpoint){.fd = -1, .kind = ENDPOINT_CLIENT, .writable = true};
+    c->worker = w;
+    c->state = CLIENT_COPY;
+    c->secure = of->secure;
+    timer_init(&c->timer, client_timeout);
+    link_init(&c->ready);
+    link_before(&w->copies, &c->link);
+    return c;
+}
+
 static void drop_buffers(struct client *c)
 {
     chunk_put_all(&c->worker->chunks, c->in);
@@ -229,7 +247,7 @@ void client_close(struct client *c)
     link_remove(&c->ready);
     if (c->endpoint.stream != NULL) {
         h2_stream_leave(c->endpoint.stream);
-    } else {
+    } else if (c->endpoint.fd >= 0) {
         stats_add(&w->metrics->connections, -1);
         if (c->counted != NULL)
             peers_leave(w->gateway->peers, c->counted);
@@ -240,7 +258,7 @@ void client_close(struct client *c)
 
 void client_reset(struct client *c)
 {
-    if (c->endpoint.stream != NULL) { /* one that ends too early is reset */
+    if (c->endpoint.fd < 0) { /* a stream that ends too early is reset */
         client_close(c);
         return;
     }
@@ -296,8 +314,9 @@ void client_next(struct client *c)
 {
     ASSERT(c->exchange == NULL && c->out == NULL);
     struct worker *w = c->worker;
-    if (c->endpoint.stream != NULL) { /* one request each */
-        h2_stream_end(c->endpoint.stream);
+    if (c->endpoint.fd < 0) { /* one request each */
+        if (c->endpoint.stream != NULL)
+            h2_stream_end(c->endpoint.stream);
         client_close(c);
         return;
     }
@@ -432,6 +451,7 @@ void client_run(struct client *c)
                 return;
             client_next(c);
             break;
+        case CLIENT_COPY: mirror_begin(c); break;
         case CLIENT_LINGER: linger_on(c); return;
         case CLIENT_H2: h2_run(c); return;
         }
@@ -466,6 +486,7 @@ static void client_timeout(struct timer *t)
         if (!c->endpoint.dead)
             client_later(c);
         break;
+    case CLIENT_COPY: break; /* it goes on in this turn */
     case CLIENT_PROXY:
     case CLIENT_ANSWER:
     case CLIENT_LINGER: client_close(c); break;

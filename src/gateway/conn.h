@@ -31,6 +31,7 @@ enum client_state {
     CLIENT_BUSY,   /* an exchange runs */
     CLIENT_ANSWER, /* the gateway's own answer is being sent */
     CLIENT_LINGER, /* half-closed; what still comes is read and dropped until end of file */
+    CLIENT_COPY,   /* nobody: of a copy that begins soon (mirror.h) */
     CLIENT_H2,     /* a connection for HTTP/2; its streams are clients of their own */
 };
 
@@ -68,6 +69,9 @@ struct client *client_new(struct worker *w, int fd, const struct sockaddr_storag
 /* One request on a connection that carries many: from the same peer, with
  * a timer of its own. s stays the caller's. NULL: no memory. */
 struct client *client_of_stream(struct client *connection, struct h2_stream *s);
+/* Nobody, for whom a request of this client is copied (mirror.h): what is sent to it is dropped.
+ * NULL: no memory. */
+struct client *client_of_copy(const struct client *of);
 /* Counts the connection for its client. false: it has too many already. Trusted proxies may have
  * any number: they speak for many. */
 bool client_enter(struct client *c);
@@ -190,6 +194,8 @@ enum answer_state { ANSWER_HEAD, ANSWER_BODY, ANSWER_DONE };
 /* How an attempt or an exchange failed. */
 enum failure { FAILED_CONNECT, FAILED_BROKEN, FAILED_BAD_ANSWER, FAILED_TIMEOUT };
 
+struct mirror;
+
 struct exchange {
     struct worker *worker;
     struct client *client;
@@ -224,6 +230,10 @@ struct exchange {
     bool certified;                /* by a client with a certificate that was verified */
     bool watched;                  /* for outliers */
     bool rescued;                  /* a retry hid a failed answer of an instance */
+    bool copy;                     /* of a mirrored request (mirror.h) */
+    bool drawn;                    /* whether it is mirrored was decided */
+    bool printed;                  /* mirror looks at the answer's body */
+    struct mirror *mirror;         /* NULL: it is not mirrored */
     uint8_t attempts, retries;     /* retries: those that the budget paid */
     bool traced, identified;       /* trace.context, trace.request_id are known */
     bool client_eof, upstream_eof; /* tunnel, stream: seen, and passed on */

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
+#include "gateway/mirror.h"
 #include "gateway/orders.h"
 #include "gateway/outlier.h"
 #include "gateway/split.h"
@@ -176,7 +177,7 @@ static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
     struct client *c = x->client;
     if ((share->rules == 0 && x->plain == NULL) || rewrite_request(x, share->rules))
         return true;
-    exchange_end(x, OUTCOME_CUT);
+    exchange_end(x, x->copy ? OUTCOME_CLIENT_LEFT : OUTCOME_CUT);
     client_reset(c);
     return false;
 }
@@ -194,8 +195,13 @@ static enum sent send_to_somebody(const struct request *q, const struct instance
             q->x->share_slot = c.share->slot;
             return FULL;
         }
-        if (open_connection(q->x, &c, &local))
-            return follow_rules(q->x, c.share) ? SENT : GONE;
+        if (open_connection(q->x, &c, &local)) {
+            if (!follow_rules(q->x, c.share))
+                return GONE;
+            if (q->r->mirrored)
+                mirror_draw(q->x, q->r, c.share, q->h);
+            return SENT;
+        }
         if (local)
             return LOCAL;
         stats_request(q->x->worker, c.share->slot, REQUESTS_RETRIED, 1);
@@ -330,6 +336,34 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
         capacity_wait(x, q.r);
     else if (sent == NOBODY && (passes || !hold_put(x, app)))
         unserved(x, "no instance is ready");
+}
+
+enum dispatched dispatch_copy(struct exchange *x, const struct table_route *r,
+                              const struct instance *avoid)
+{
+    struct worker *w = x->worker;
+    const struct snapshot_share *to = &r->route->mirror.to;
+    const struct snapshot_pool *pool = &w->table->snapshot->pools[to->pool];
+    struct choice c = {.spilled = false};
+    take_route(x, r);
+    x->watched = false;
+    /* It does not wait longer than a user may; and not without end for what always goes on. */
+    if (x->total_deadline_ms == 0)
+        x->total_deadline_ms = x->start_ms + 2 * (uint64_t)x->timeout_ms;
+    while (try_share(w, to, avoid, 0, &c)) {
+        bool local;
+        if (open_connection(x, &c, &local))
+            return follow_rules(x, to) ? DISPATCHED : DISPATCH_GONE;
+        if (local)
+            return DISPATCH_LOCAL;
+        stats_request(w, to->slot, REQUESTS_RETRIED, 1);
+        avoid = c.instance;
+    }
+    if (pool->instances == 0)
+        return DISPATCH_NOBODY;
+    x->share_slot = to->slot;
+    x->taken = true;
+    return DISPATCH_FAILED;
 }
 
 bool dispatch_held(struct exchange *x, uint32_t limit)

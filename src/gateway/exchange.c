@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
+#include "gateway/mirror.h"
 #include "gateway/orders.h"
 #include "gateway/outlier.h"
 #include "gateway/pages.h"
@@ -251,8 +252,10 @@ static struct client_identity identify(const struct exchange *x)
 static void count_error(struct exchange *x, enum request_metric m)
 {
     struct worker *w = x->worker;
-    struct client_identity client = identify(x);
     stats_request(w, x->share_slot, m, 1);
+    if (x->copy) /* no client has asked for it */
+        return;
+    struct client_identity client = identify(x);
     if (repeats_add(&w->repeats, &client, x->app_slot, w->now_ms))
         stats_request(w, x->share_slot, REQUESTS_REPEATS, 1);
 }
@@ -326,6 +329,8 @@ void exchange_end(struct exchange *x, enum outcome outcome)
     if (x->upstream != NULL && x->upstream->endpoint.stream != NULL)
         x->status = h2_stream_counts_as(x->upstream->endpoint.stream, x->status);
     count(x, outcome);
+    if (x->mirror != NULL)
+        mirror_ended(x, outcome);
     hold_remove(x);
     capacity_end(x);
     /* What is left of the request must never be read as the next one. (Before head_taken it is
@@ -341,6 +346,10 @@ void exchange_refuse(struct exchange *x, enum outcome outcome, unsigned status, 
 {
     if (x->stream) { /* there are no words for it */
         stream_refuse(x, outcome);
+        return;
+    }
+    if (x->copy) {
+        mirror_refuse(x, outcome);
         return;
     }
     struct client *c = x->client;
@@ -473,7 +482,9 @@ void exchange_timeout(struct exchange *x)
     bool slow = x->slow_at_ms != 0 && now >= x->slow_at_ms;
     if (slow && (guard_too_slow(x) || (!drained && !overdue && now < x->deadline_ms)))
         return;
-    if (x->state == EXCHANGE_DELAYED) {
+    if (x->copy && x->final && overdue) {
+        exchange_client_left(x); /* it may go on for as long as it likes, but not with us */
+    } else if (x->state == EXCHANGE_DELAYED) {
         orders_delay_ended(x);
     } else if (x->state == EXCHANGE_HELD && orders_hold_ended(x)) {
         return;

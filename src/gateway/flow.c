@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "gateway/guard.h"
+#include "gateway/mirror.h"
 #include "gateway/splice.h"
 #include "gateway/stats.h"
 
@@ -142,6 +143,8 @@ bool flow_up(struct exchange *x)
             s = send_up(x);
         } else if (x->request.done) {
             x->sent_all = true;
+            if (x->mirror != NULL)
+                mirror_sent(x);
             if (!x->keeping)
                 exchange_forget_kept(x);
             return true;
@@ -223,6 +226,8 @@ static enum step feed_down(struct exchange *x, size_t n)
 {
     struct upstream *u = x->upstream;
     size_t keep;
+    if (x->printed)
+        mirror_body(x, u->in->data + u->in->end - n, n);
     ssize_t taken = http1_body_feed(&x->body, u->in->data + u->in->end - n, n, &keep);
     if (taken < 0) {
         exchange_failed(x, FAILED_BAD_ANSWER);
@@ -260,7 +265,7 @@ void exchange_count_latency(struct exchange *x)
 }
 
 /* The final head: what the client is told about its connection is decided here. */
-static void final_head(struct exchange *x, const struct http1_head *h)
+static void final_head(struct exchange *x, const struct http1_head *h, const char *p)
 {
     struct client *c = x->client;
     struct worker *w = x->worker;
@@ -275,6 +280,8 @@ static void final_head(struct exchange *x, const struct http1_head *h)
         c->close_after = true;
     if (!x->request.done)
         c->client_asked = false;
+    if (x->mirror != NULL)
+        mirror_head(x, h, p);
     x->final = true;
     x->keeping = false;
     if (x->cursor == NULL)
@@ -316,7 +323,7 @@ static enum step take_head(struct exchange *x)
     if (h.status >= 502 && retry_answer(x, h.status))
         return STEP_GONE;
     if (h.status >= 200)
-        final_head(x, &h);
+        final_head(x, &h, p);
     bool pass = h.status >= 200 || !x->http10; /* RFC 9110 section 15.2: none to HTTP/1.0 */
     struct chunk *head = pass ? forward_answer(x, &h, p) : NULL;
     if (pass && head == NULL) {

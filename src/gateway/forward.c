@@ -41,7 +41,7 @@ static void add_span(struct chunk *out, const char *p, struct http1_span s)
 /* ---- requests
  * ---------------------------------------------------------------------------------------- */
 
-static bool request_field_stays(const struct client *c, const struct http1_head *h,
+static bool request_field_stays(const struct client *c, const struct http1_head *h, const char *p,
                                 const struct http1_field *f)
 {
     switch ((enum http1_name)f->id) {
@@ -58,6 +58,9 @@ static bool request_field_stays(const struct client *c, const struct http1_head 
     case HTTP1_N_X_FORWARDED_HOST: return false;
     /* RFC 7239 says the same as X-Forwarded-*: it must not be believed from anyone. */
     case HTTP1_N_FORWARDED: return c->trusted && !f->named;
+    /* A user's request is no copy (mirror.h), unless a gateway in front says so. */
+    case HTTP1_N_SLUICE_MIRROR:
+        return c->trusted && !f->named && memchr(p + f->name.at, '_', f->name.len) == NULL;
     case HTTP1_N_EXPECT: return h->expect_continue;
     case HTTP1_N_HOST: return true;
     default: return !f->named;
@@ -150,7 +153,7 @@ struct chunk *forward_request(const struct client *c, const struct http1_head *h
     bool host = false;
     for (size_t i = 0; i < h->fields_len; i++) {
         const struct http1_field *f = &h->fields[i];
-        if (request_field_stays(c, h, f))
+        if (request_field_stays(c, h, p, f))
             run_keep(&run, at, f->line_end);
         host |= f->id == HTTP1_N_HOST;
         at = f->line_end;

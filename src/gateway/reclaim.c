@@ -59,6 +59,7 @@ static bool give_up(struct client *c)
     case CLIENT_BUSY: return stalled(c);
     case CLIENT_ANSWER: return waits_for(c, limits->head_ms, STALLED_MS);
     case CLIENT_LINGER: return waits_for(c, limits->linger_ms, SILENT_MS);
+    case CLIENT_COPY:
     case CLIENT_H2: break;
     }
     return false;

@@ -1,6 +1,7 @@
 /* Another attempt: what may be sent again, how often, when. */
 #include "gateway/conn.h"
 
+#include "gateway/mirror.h"
 #include "gateway/stats.h"
 
 enum { MAX_ATTEMPTS = 16, BACKOFF_MAX_MS = 5000 };
@@ -29,7 +30,7 @@ static bool retried_on(const struct exchange *x, uint32_t what)
 /* The request may have been carried out: only what may be carried out twice, and what is kept. */
 static bool take_retry(struct exchange *x, uint32_t what)
 {
-    if (x->began || x->attempts >= MAX_ATTEMPTS || !x->idempotent || !x->keeping ||
+    if (x->copy || x->began || x->attempts >= MAX_ATTEMPTS || !x->idempotent || !x->keeping ||
         x->retries_left == 0 || !retried_on(x, what) || !budget_allows(x))
         return false;
     x->retries_left--;
@@ -51,7 +52,10 @@ static void start_anew(struct exchange *x)
 void retry_now(struct exchange *x, const struct instance *avoid)
 {
     start_anew(x);
-    dispatch(x, NULL, NULL, avoid);
+    if (x->copy)
+        mirror_again(x, avoid);
+    else
+        dispatch(x, NULL, NULL, avoid);
 }
 
 /* Exponential back-off with full jitter: those who failed together do not come back together. */

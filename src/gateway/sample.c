@@ -42,11 +42,11 @@ void sample_take(struct exchange *x, enum outcome outcome)
         .instance_slot = x->instance_slot,
         .method = x->method,
     };
-    if (!what_failed(x, outcome, &s))
-        return;
+    if (!what_failed(x, outcome, &s) || (x->copy && s.fault == SAMPLE_5XX))
+        return; /* a copy's status is compared (mirror.c) */
     bool answered = x->final && outcome != OUTCOME_UNSERVED;
     s.took_us = answered ? x->latency_us : worker_now_us(w) - x->start_us;
     s.at_boot_ms = w->now_ms + w->boot_minus_mono_ms;
     sample_set_path(&s, x->path, x->path_len);
-    samples_add(&w->metrics->samples, &s);
+    samples_add(x->copy ? &w->metrics->copies : &w->metrics->samples, &s);
 }

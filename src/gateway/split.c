@@ -8,9 +8,19 @@ static uint32_t share_at(const struct table_route *r, uint64_t x)
     return 0;
 }
 
+static uint64_t spread(uint64_t n)
+{
+    return n * UINT64_C(0x9E3779B97F4A7C15);
+}
+
 uint32_t split_by_count(const struct table_route *r, uint64_t n)
 {
-    return share_at(r, n * UINT64_C(0x9E3779B97F4A7C15));
+    return share_at(r, spread(n));
+}
+
+bool split_takes(uint64_t n, uint64_t below)
+{
+    return spread(n) < below;
 }
 
 uint32_t split_by_bucket(const struct table_route *r, uint16_t bucket)

@@ -188,6 +188,8 @@ struct table *table_make(struct snapshot *s, struct error *err)
         r->path_len = (uint16_t)strlen(s->routes[i].path);
         compile_split(r);
         compile_guard(s, r);
+        r->mirrored = r->route->mirror.share_ppm > 0;
+        r->copies_below = share_of_2_64(r->route->mirror.share_ppm);
     }
     qsort(t->routes, t->routes_len, sizeof *t->routes, by_host_then_precedence);
     compile_hosts(t);

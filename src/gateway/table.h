@@ -19,6 +19,8 @@ struct table_route {
     uint32_t whole;     /* the share that has all of it while not split */
     uint32_t candidate; /* the last share with a weight */
     bool guarded;       /* it has limits for clients (guard.h) */
+    bool mirrored;      /* some of its requests are copied (mirror.h): of 2^64 so many */
+    uint64_t copies_below;
     struct rate_limit rate;
     uint64_t identity; /* of app, host, path and matches; the same in the tables after this one */
 };

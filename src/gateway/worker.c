@@ -6,6 +6,7 @@
 #include "gateway/access.h"
 #include "gateway/capacity.h"
 #include "gateway/h2.h"
+#include "gateway/mirror.h"
 #include "gateway/outlier.h"
 #include "gateway/splice.h"
 #include "gateway/tls.h"
@@ -95,7 +96,7 @@ int worker_init(struct worker *w, struct gateway *g, uint32_t index, struct erro
     timer_init(&w->accept_timer, accept_resume);
     struct link *lists[] = {&w->clients,   &w->exchanges, &w->ready,         &w->listeners,
                             &w->pipes,     &w->holds,     &w->instance_list, &w->h2_sessions,
-                            &w->h2_unsent, &w->queues,    &w->reach_waits};
+                            &w->h2_unsent, &w->queues,    &w->reach_waits,   &w->copies};
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         link_init(lists[i]);
     w->accepting = true;
@@ -119,6 +120,7 @@ void worker_release(struct worker *w)
         next = l->next;
         free(link_owner(l, struct listener, link));
     }
+    mirror_release(w);
     capacity_free(w);
     balance_release(w);
     splice_release(w);
@@ -151,6 +153,7 @@ static void go_online(struct worker *w)
         (uint64_t)boot.tv_sec * 1000 + (uint64_t)boot.tv_nsec / 1000000 - w->now_ms;
     balance_sync(w);
     exchange_drain_deadlines(w);
+    mirror_sync(w);
     w->holds_changed = true;
     w->table_version = t->version;
     atomic_store(&w->metrics->seen_version, t->version);

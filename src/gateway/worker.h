@@ -130,6 +130,8 @@ struct worker {
     uint32_t pipes_len; /* all of them */
     struct link holds;  /* struct hold_queue of apps that have requests waiting here */
     struct link h2_sessions, h2_unsent; /* struct h2_session: all; those with something to send */
+    struct link copies;                 /* clients of mirror.h */
+    uint32_t copies_len, pairs_len;     /* struct mirror: of which those have a copy that runs */
     struct link queues; /* struct capacity_queue of shares that have requests waiting here */
     _Atomic uint64_t
         queue_heads[METRICS_REQUEST_SLOTS]; /* since when the first waits, us; 0: none */

@@ -105,6 +105,7 @@ static enum http1_name name_id(const char *p, size_t len)
             return NAME_IS("connection", HTTP1_N_CONNECTION);
         return NAME_IS("keep-alive", HTTP1_N_KEEP_ALIVE);
     case 11: return loosely(p, len, "client-cert") ? HTTP1_N_CLIENT_CERT : HTTP1_N_OTHER;
+    case 13: return loosely(p, len, "sluice-mirror") ? HTTP1_N_SLUICE_MIRROR : HTTP1_N_OTHER;
     case 14:
         if ((p[0] | 0x20) == 'c')
             return NAME_IS("content-length", HTTP1_N_CONTENT_LENGTH);

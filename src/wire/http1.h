@@ -62,8 +62,9 @@ enum http1_error {
 unsigned http1_error_status(enum http1_error e);
 const char *http1_error_text(enum http1_error e);
 
-/* Field names that mean something to a proxy. What apps believe of it (X-Forwarded-*, Client-Cert)
- * is known with '_' for '-' too, since CGI-like applications cannot tell the two apart. */
+/* Field names that mean something to a proxy. What apps believe of it (X-Forwarded-*, Client-Cert,
+ * Sluice-Mirror) is known with '_' for '-' too, since CGI-like applications cannot tell the two
+ * apart. */
 #define HTTP1_NAMES(X)                                                                             \
     X(TE, "te")                                                                                    \
     X(HOST, "host")                                                                                \
@@ -75,6 +76,7 @@ const char *http1_error_text(enum http1_error e);
     X(CLIENT_CERT, "client-cert")                                                                  \
     X(KEEP_ALIVE, "keep-alive")                                                                    \
     X(HTTP2_SETTINGS, "http2-settings")                                                            \
+    X(SLUICE_MIRROR, "sluice-mirror")                                                              \
     X(CONTENT_LENGTH, "content-length")                                                            \
     X(X_FORWARDED_FOR, "x-forwarded-for")                                                          \
     X(X_FORWARDED_HOST, "x-forwarded-host")                                                        \

@@ -132,7 +132,7 @@ struct metrics_worker {
     struct red_slot red[METRICS_REQUEST_SLOTS];
     struct exemplars exemplars; /* of red, from traced requests */
     struct sample_ring samples; /* of requests that failed */
-    struct sample_ring copies;  /* of copies that failed, or whose answers differ */
+    struct sample_ring copies;  /* of copies that failed without an answer, or differ */
 };
 #define METRICS_OFFLINE UINT64_MAX
 
