@@ -189,7 +189,8 @@ endif
 test: ## unit and end-to-end tests, with the normal build and under ASan + UBSan
 	@tests/run-all
 
-soak: $(O)/sluice $(O)/hello $(O)/load $(O)/test-packages.stamp ## long kill storms; 200 canaries of good releases, 120 of bad ones
+soak: $(O)/sluice $(O)/hello $(O)/load $(O)/test-packages.stamp ## 24 minutes of deploys under mixed load; long kill storms; 200 canaries of good releases, 120 of bad ones
+	@SLUICE_SOAK=1 SLUICE_BUILD=$(O) /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/e2e/test_soak.py
 	@SLUICE_SOAK=1 SLUICE_BUILD=$(O) tests/run-e2e tests/e2e/test_killstorm.py
 	@SLUICE_SOAK=1 SLUICE_BUILD=$(O) /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/e2e/test_judge.py
 
