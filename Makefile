@@ -224,7 +224,7 @@ lint-build: $(foreach r,$(ROOMS),$(call lib,$r)) $(O)/obj/main.o
 
 # fuzz/fuzz_NAME.c, each for FUZZ_SECONDS; seeds in fuzz/corpus/NAME, what is found new stays in build/.
 FUZZ_SECONDS ?= 60
-FUZZ_ROOMS   := gateway os tls judge core spec acme tls wire base
+FUZZ_ROOMS   := gateway os tls judge core spec acme wire base
 FUZZ_NAMES   := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 fuzz: $(O)/fuzz-packages.stamp $(O)/packages.stamp ## fuzzers of what reads from outside, FUZZ_SECONDS=60 each
 	@$(MAKE) --no-print-directory -j$(JOBS) SAN=fuzz fuzz-bins
