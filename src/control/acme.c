@@ -100,6 +100,7 @@ static void end_order(struct acme_host *h)
 static void forget_pending(struct acme_host *h)
 {
     free(take_ptr(&h->order_url));
+    free(take_ptr(&h->order_directory));
     EVP_PKEY_free(take_ptr(&h->order_key));
 }
 
@@ -316,6 +317,7 @@ static int keep_order(struct acme_host *h, struct error *err)
         return 0;
     forget_pending(h);
     h->order_url = xstrdup(url);
+    h->order_directory = xstrdup(h->control->acme->account.directory);
     h->order_key = acme_order_key(h->order);
     EVP_PKEY_up_ref(h->order_key);
     return write_host(h, err);
@@ -433,10 +435,23 @@ static bool ready_for_orders(struct acme *a)
     return false;
 }
 
+/* One that another CA was asked for can neither go on here nor be waited for. */
+static void forget_other_ca(struct acme_host *h)
+{
+    const char *directory = h->control->acme->account.directory;
+    if (h->order_url == NULL || strcmp(h->order_directory, directory) == 0)
+        return;
+    log_info("certificate %s: the order at %s is given up for one at %s", h->name,
+             h->order_directory, directory);
+    end_order(h); /* what it had offered */
+    forget_pending(h);
+}
+
 static void begin(struct acme_host *h)
 {
     struct error err = ERROR_INIT;
     struct acme *a = h->control->acme;
+    forget_other_ca(h);
     struct acme_options options = {.host = h->name, .prefer = h->prefer, .url = h->order_url};
     for (size_t i = 0; i < guardian_link_listeners(h->control->guardian); i++) {
         const char *address = guardian_link_listener(h->control->guardian, i);

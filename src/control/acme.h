@@ -28,6 +28,7 @@ struct acme_host {
     enum acme_challenge prefer;
     char text[ACME_TEXT_MAX], advice[ACME_TEXT_MAX]; /* of the last failure */
     char *order_url;                                 /* to go on with; NULL: none */
+    char *order_directory;                           /* the CA that it is of */
     EVP_PKEY *order_key;
     /* What gateways show the CA: from when it is told to look until the order is over, whichever
      * controller began it. NULL: nothing. */

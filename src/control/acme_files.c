@@ -157,8 +157,11 @@ void acme_host_load(struct acme_host *h)
     snprintf(h->text, sizeof h->text, "%s", text != NULL ? text : "");
     snprintf(h->advice, sizeof h->advice, "%s", advice != NULL ? advice : "");
     h->order_key = key_of(order);
-    if (h->order_key != NULL)
-        h->order_url = xstrdup(text_of(order, "url"));
+    const char *url = text_of(order, "url"), *directory = text_of(order, "directory");
+    if (h->order_key != NULL && url != NULL) {
+        h->order_url = xstrdup(url);
+        h->order_directory = xstrdup(directory != NULL ? directory : "");
+    }
     h->proof = acme_challenge_of(text_of(order, "challenge"));
     if (h->order_url != NULL && h->proof != ACME_CHALLENGES_COUNT) {
         h->proof_token = xstrdup(text_of(order, "token"));
@@ -172,7 +175,8 @@ int acme_host_store(const struct acme_host *h, struct error *err)
     cleanup_free char *name = xasprintf("%s.json", h->name);
     json_t *order = json_null();
     if (h->order_url != NULL) {
-        order = json_pack("{s:s,s:s?,s:s?,s:s?}", "url", h->order_url, "challenge",
+        order = json_pack("{s:s,s:s,s:s?,s:s?,s:s?}", "url", h->order_url, "directory",
+                          h->order_directory, "challenge",
                           h->proof_answer != NULL ? acme_challenge_word(h->proof) : NULL, "token",
                           h->proof_token, "answer", h->proof_answer);
         if (put_key(order, h->order_key, err) < 0) {

@@ -309,6 +309,27 @@ def test_answers_that_are_not_acme(fake):
     wait_until(lambda: "not ACME" in t.trouble() and ca.count("/order") == 1, 15, "no redirects")
 
 
+def test_another_ca_is_asked_anew(fake):
+    """An order under way is of the CA that it was placed at."""
+    t, first, second = fake, fake.ca, FakeCa()
+    ask_for_proof(first)
+    ask_for_proof(second)
+    try:
+        t.app.deploy(1, ok=True)
+        wait_until(lambda: first.count("/challenge") == 1, 15, "it was told to look")
+        t.server.stop()
+        asked = len(first.asked)
+        t.server.extra = [{first.directory: second.directory, str(first.ca): str(second.ca)}.get(word, word)
+                          for word in t.server.extra]
+        t.server.start()
+        wait_until(lambda: second.count("/challenge") == 1, 15, "the second one was asked for an order")
+        assert len(first.asked) == asked and t.state()["order"]["directory"] == second.directory
+        kids = {r["protected"].get("kid") for r in second.asked if r["method"] == "POST" and r["path"] != "/account"}
+        assert kids == {second.url + "/account/1"}
+    finally:
+        second.close()
+
+
 # ---- certificates from files ----------------------------------------------------------------------
 
 
