@@ -135,6 +135,11 @@ static void collect(struct acme *a)
         for (size_t k = 0; k < CORE_MAX_POOLS; k++)
             if (c->apps.items[i]->state.pools[k].id != 0)
                 want(a, pool_spec(c->apps.items[i], c->apps.items[i]->state.pools[k].id));
+    for (size_t i = 0; i < a->hosts.len; i++)
+        if (a->hosts.items[i]->leads != a->hosts.items[i]->wanted) {
+            a->hosts.items[i]->leads = a->hosts.items[i]->wanted;
+            certificates_reorder(c);
+        }
 }
 
 static void drop_unwanted(struct acme *a)
@@ -513,6 +518,7 @@ void acme_collect(struct control *c)
         c->acme->account.directory = xstrdup(c->boot->acme_directory);
         if (c->boot->acme_email != NULL && c->boot->acme_email[0] != '\0')
             c->acme->account.email = xstrdup(c->boot->acme_email);
+        certificates_reorder(c);
     }
     struct acme *a = c->acme;
     if (a->collected_version != c->snapshot_version || llabs(now - a->collected_ms) > COLLECT_MS) {
@@ -530,7 +536,7 @@ void acme_tick(struct control *c)
     if (a == NULL || c->store == NULL)
         return;
     drop_unwanted(a);
-    if (a->hosts.len > 0 && llabs(now - a->cleaned_ms) > CLEAN_MS) {
+    if (llabs(now - a->cleaned_ms) > CLEAN_MS) {
         a->cleaned_ms = now;
         acme_files_clean(a, now);
     }
@@ -602,6 +608,12 @@ void acme_answers(struct control *c, struct snapshot *s, struct arena *memory)
             s->proofs[s->proofs_len++] = (struct snapshot_proof){
                 .host = h->name, .token = h->proof_token, .answer = h->proof_answer};
     }
+}
+
+bool acme_wants(const struct control *c, const char *host)
+{
+    const struct acme_host *h = find_host(c->acme, host);
+    return c->acme == NULL || (h != NULL && h->wanted);
 }
 
 bool acme_state(const struct control *c, const char *host, struct certificate_state *out)

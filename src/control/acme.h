@@ -18,6 +18,7 @@ struct acme_host {
     struct control *control;
     char *name;
     bool wanted;  /* a route has it */
+    bool leads;   /* its certificate was sent as one of a wanted host's */
     bool on_disk; /* its file was there once */
 
     /* As in its file. */

@@ -43,8 +43,14 @@ static void put_failure(const struct certificate_state *s, struct buf *out)
 void certificate_trouble(const struct certificate_state *s, int64_t now_ms, struct buf *out)
 {
     bool soon = s->there && expires_soon(s, now_ms);
-    if (s->automatic && !s->wanted)
-        return; /* nothing is served by it that anybody wants */
+    if (s->automatic && !s->wanted) {
+        if (s->needed && soon) {
+            put_expiry(s, now_ms, out);
+            buf_puts(out, " and is not renewed, no route of its host has `tls: auto`: put another "
+                          "one into DATA/certs, or write it");
+        }
+        return;
+    }
     if (s->automatic && s->failure[0] != '\0') {
         buf_puts(out, s->there ? "cannot be renewed" : "cannot be obtained");
         if (s->there) {

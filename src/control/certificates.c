@@ -205,19 +205,6 @@ static void take_entry(struct certificate_folder *f, int dir, bool automatic, co
     take(f, name, automatic, dir, entry, apart ? key : entry);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct certificate *x = *(struct certificate *const *)a,
-                             *y = *(struct certificate *const *)b;
-    bool first = !x->automatic && strcmp(x->name, "default") == 0;
-    bool second = !y->automatic && strcmp(y->name, "default") == 0;
-    if (first != second)
-        return first ? -1 : 1;
-    if (x->automatic != y->automatic) /* it is the one that is renewed */
-        return x->automatic ? -1 : 1;
-    return strcmp(x->name, y->name);
-}
-
 /* dir -1: there is none. */
 static void read_folder(struct certificate_folder *f, int dir, bool automatic)
 {
@@ -254,8 +241,6 @@ static void read_folders(struct certificate_folder *f, int files, int automatic)
         certificate_free(k);
         vec_remove(&f->all, i);
     }
-    if (f->all.len > 1)
-        qsort(f->all.items, f->all.len, sizeof *f->all.items, by_name);
 }
 
 /* ---- to the gateways ---- */
@@ -275,12 +260,13 @@ static void send_all(struct control *c)
     struct error err = ERROR_INIT;
     cleanup_buf struct buf out = BUF_INIT;
     struct cert *certs = xcalloc(CERTS_MAX, sizeof *certs);
+    certificates_order(c, control_now());
     size_t others = authorities_put(f, certs);
     others += acme_proofs(c, certs + others, CERTS_MAX - others - f->all.len);
     size_t len = others;
     for (size_t i = 0; i < f->all.len; i++) {
         const struct certificate *k = f->all.items[i];
-        if (k->chain.len > 0)
+        if (k->chain.len > 0 && !k->replaced)
             certs[len++] = (struct cert){.name = k->name,
                                          .name_len = strlen(k->name),
                                          .chain = k->chain.data,
@@ -331,7 +317,7 @@ void certificates_tick(struct control *c)
     if (!open_folder(c, "certs", &files) || !open_folder(c, "acme/certs", &automatic))
         return;
     uint64_t signature = sign_folder(files) * 31 + sign_folder(automatic);
-    if (signature == f->signature && !f->changed)
+    if (signature == f->signature && !f->changed && now < f->expires_ms)
         return;
     if (signature != f->signature) {
         read_folders(f, files, automatic);
@@ -350,6 +336,12 @@ void certificates_changed(struct control *c)
         c->certificates->looked_ms = 0;
     }
     certificates_tick(c);
+}
+
+void certificates_reorder(struct control *c)
+{
+    if (c->certificates != NULL)
+        c->certificates->changed = true;
 }
 
 uint64_t certificates_version(const struct control *c)
@@ -387,22 +379,12 @@ void certificates_release(struct control *c)
     c->certificates = NULL;
 }
 
-static bool names(const char *pattern, const char *host)
-{
-    const char *dot = strchr(host, '.');
-    return strcmp(pattern, host) == 0 ||
-           (pattern[0] == '*' && dot != NULL && strcmp(pattern + 1, dot) == 0);
-}
-
 bool certificates_for(struct control *c, const char *host)
 {
     if (c->certificates == NULL)
         certificates_tick(c);
-    for (size_t i = 0; i < c->certificates->all.len; i++) {
-        const struct certificate *k = c->certificates->all.items[i];
-        for (size_t n = 0; k->chain.len > 0 && n < k->info.names_len; n++)
-            if (names(k->info.names[n], host))
-                return true;
-    }
+    for (size_t i = 0; i < c->certificates->all.len; i++)
+        if (certificate_names(c->certificates->all.items[i], host))
+            return true;
     return false;
 }

@@ -1,5 +1,5 @@
-/* What certificates.c (from the folders to the gateways), authorities.c and certificates_view.c
- * share. Inside control only. */
+/* What certificates.c (from the folders to the gateways), certificate_order.c, authorities.c and
+ * certificates_view.c share. Inside control only. */
 #ifndef SLUICE_CONTROL_CERTIFICATES_H
 #define SLUICE_CONTROL_CERTIFICATES_H
 
@@ -15,6 +15,8 @@ struct certificate {
     struct buf chain, key;
     struct tls_pair_info info;
     char trouble[256]; /* what is wrong with its files now; "" nothing */
+    unsigned rank;     /* as certificates_order() left it */
+    bool replaced;     /* has expired, and others name all its hosts: gateways do not get it */
 };
 
 /* NAME.ca and NAME.crl. */
@@ -33,6 +35,7 @@ struct certificate_folder {
     uint64_t signature;   /* of all names, sizes and times; 0: never read */
     uint64_t version;     /* of what was sent */
     size_t served;        /* certificates in that */
+    int64_t expires_ms;   /* the next of them does */
     struct map automatic; /* by ACME: host -> struct certificate */
     bool changed;         /* all of it is due to be sent, whatever the folders say */
     int fd;               /* that as a memfd; -1: there is none */
@@ -53,6 +56,12 @@ struct certificate_folder {
 int certificates_read_pem(int dir, const char *name, struct buf *out, struct error *err);
 /* h and what tells one version of a file from another. */
 uint64_t certificates_sign(uint64_t h, int dir, const char *name);
+
+/* certificate_order.c */
+void certificates_order(struct control *c, int64_t now_ms); /* as gateways are to get them */
+bool certificate_names(const struct certificate *k, const char *host); /* also by a wildcard */
+/* Of one by ACME: a route's host has no other. */
+bool certificate_needed(const struct control *c, const struct certificate *k, int64_t now_ms);
 
 /* authorities.c */
 void authorities_read(struct certificate_folder *f, int dir); /* dir -1: there is none */

@@ -17,8 +17,8 @@ static json_t *one_json(const struct control *c, const char *name, const struct 
         s.not_before_ms = k->info.not_before_ms;
         s.not_after_ms = k->info.not_after_ms;
     }
-    if (s.automatic)
-        acme_state(c, name, &s);
+    if (s.automatic && !acme_state(c, name, &s) && k != NULL)
+        s.needed = certificate_needed(c, k, control_now());
     certificate_trouble(&s, control_now(), &trouble);
     for (size_t n = 0; s.there && n < k->info.names_len; n++)
         json_array_append_new(hosts, json_string(k->info.names[n]));

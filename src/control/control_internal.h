@@ -13,8 +13,9 @@
  *              hook.c build, release, smoke, stop.before, run
  *   routes     orders.c maintenance, faults; pages.c what gateways answer with;
  *              routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
- *              certificates.c DATA/certs -> gateways; acme.c obtains some, acme_files.c keeps
- *              them; certificates_view.c, certificate_trouble.c what is said about them;
+ *              certificates.c DATA/certs -> gateways, certificate_order.c which of two;
+ *              acme.c obtains some, acme_files.c keeps them;
+ *              certificates_view.c, certificate_trouble.c what is said about them;
  *              authorities.c the CAs of clients and instances there;
  *              tcp_listeners.c the addresses of TCP routes -> guardian
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
@@ -630,8 +631,9 @@ int traffic_history(struct app *a, uint32_t without_release, struct traffic_sum 
 
 /* certificates.c */
 void certificates_tick(struct control *c);
-void certificates_send(const struct gateway *g);                     /* what there is */
-void certificates_changed(struct control *c);                        /* reads and sends them now */
+void certificates_send(const struct gateway *g); /* what there is */
+void certificates_changed(struct control *c);    /* reads and sends them now */
+void certificates_reorder(struct control *c);    /* with the next look: who is wanted has changed */
 uint64_t certificates_version(const struct control *c);              /* of what was sent last */
 bool certificates_served(const struct control *c, uint64_t version); /* by every live gateway */
 struct tls_pair_info;
@@ -649,6 +651,7 @@ void certificates_release(struct control *c);
 struct certificate_state {
     bool there; /* it is served */
     bool automatic, wanted;
+    bool needed; /* of an automatic one that is not wanted: a route's host has no other */
     int64_t not_before_ms, not_after_ms, retry_ms, renewal_ms; /* wall clock; the last two: or 0 */
     const char *error;                                         /* of its files; "" none */
     const char *failure, *advice, *doing; /* where it is automatic and wanted; "" none */
@@ -666,6 +669,7 @@ void acme_release(struct control *c); /* before fetch_release() */
 size_t acme_proofs(const struct control *c, struct cert *out, size_t room);
 void acme_answers(struct control *c, struct snapshot *s, struct arena *memory);
 /* Fills in what it knows of this host; false: no route wants it. */
+bool acme_wants(const struct control *c, const char *host); /* true also while nobody knows */
 bool acme_state(const struct control *c, const char *host, struct certificate_state *out);
 const char *acme_host_at(const struct control *c, size_t i); /* NULL: there are no more */
 

@@ -1,5 +1,6 @@
 """TLS at the front: which certificate, how it changes, and that nothing else differs."""
 
+import datetime
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import threading
 import zlib
 
 import pytest
+from certs import Certificate, DAY
 from h2_peer import H2Client
 from sluice_test import App, wait_until
 from sluice_test.build import PATIENCE
@@ -193,6 +195,43 @@ def test_all_layouts_of_the_folder(tls):
     der = {name: ssl.PEM_cert_to_DER_cert((tls.made / f"{name}.crt").read_text()) for name in ("live", "one")}
     wait_until(lambda: tls.serial("one.test") == der["one"], 10, "served")
     assert tls.serial("live.test") == der["live"]
+
+
+def test_what_has_expired_gives_way(tls):
+    """Also to a file, where one by ACME expired and is not renewed."""
+    automatic = tls.server.data / "acme" / "certs"
+    automatic.mkdir(parents=True)
+
+    def by_acme(host, **times):
+        made = Certificate(tls.made, host, names=[host], **times)
+        path = automatic / f"{host}.pem"
+        path.touch(0o600)
+        path.write_bytes(made.pem + made.key_file.read_bytes())
+        return made.der
+
+    def served(host, what):
+        wait_until(lambda: tls.serial(host) == what, 15, f"{host} is served by it")
+
+    old = {"begins": -90 * DAY, "ends": -DAY}
+    by_acme("shop.test", **old)
+    by_acme("a.shop.test", **old)  # there is one for *.shop.test
+    alone = by_acme("alone.test", **old)
+    soon = by_acme("b.shop.test", ends=datetime.timedelta(seconds=8))
+    good = by_acme("other.test")
+    tls.put("other", "other.test")
+    tls.server.give(tls.server.data / "acme")
+    served("b.shop.test", soon)
+    served("alone.test", alone)
+    served("shop.test", tls.of_file("shop"))
+    served("a.shop.test", tls.of_file("shop"))
+    served("other.test", tls.of_file("other"))  # nobody renews the one by ACME
+    served("b.shop.test", tls.of_file("shop"))  # now
+    assert tls.certificates()["alone.test"]["trouble"] is None
+    tls.app.deploy(2, ok=True, routes=[{"path": "/"}, {"host": "alone.test"}, {"host": "shop.test"}])
+    wait_until(lambda: "has expired" in (tls.certificates()["alone.test"]["trouble"] or ""), 5, "it is said")
+    assert tls.certificates()["shop.test"]["trouble"] is None
+    (tls.folder / "other.crt").unlink()
+    served("other.test", good)
 
 
 def test_without_any(make_server):

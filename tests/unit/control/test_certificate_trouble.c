@@ -63,6 +63,8 @@ static void expiry(void **state)
     expect(&s, "its renewal is under way");
     s.wanted = false; /* its route is gone */
     expect(&s, NULL);
+    s.needed = true; /* it has `tls: files` now, and there is no file */
+    expect(&s, "expires in 1d and is not renewed");
 }
 
 static void files(void **state)
