@@ -279,7 +279,7 @@ void mirror_head(struct exchange *x, const struct http1_head *h, const char *p)
     if (other->over && other->outcome != OUTCOME_WHOLE)
         return; /* there is nothing to compare it with */
     answerprint_head(print, &m->rules, h, p);
-    x->printed = !print->lost;
+    x->printed = !print->lost && (m->rules.compare & SNAPSHOT_COMPARE_BODY) != 0;
 }
 
 void mirror_body(struct exchange *x, const char *data, size_t len)

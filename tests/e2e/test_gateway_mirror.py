@@ -1,5 +1,7 @@
 """Mirroring, the gateway alone: what is copied, what of the answers is compared, and that users never notice."""
 
+import itertools
+import random
 import socket
 import threading
 
@@ -395,6 +397,52 @@ def test_an_answer_before_the_request_is_whole(make):
     assert reader.answer()[::2] == (200, b"same")
     sock.close()
     assert rig.over(1) == {"uncopied": 1}
+
+
+def test_all_at_once(make):
+    """Users and candidates of every kind, and new tables meanwhile: users get theirs, and nothing is left behind."""
+    kinds = [answer(), answer(status=500), RESET, None, answer(b"half")[:-2], b"nonsense\r\n\r\n",
+             as_json("[" * 40 + "]" * 40), chunked(b"y" * 300000, 5000), answer(fields="Connection: close\r\n")]
+
+    def candidate(sock, reader):
+        for raw in itertools.cycle(kinds[random.randrange(len(kinds)):] + kinds):
+            if (head := reader.head()) is None or raw is RESET:
+                return
+            reader.body(head[1])
+            if raw is not None:
+                sock.sendall(raw)
+
+    def user(n):
+        for k in range(40):
+            leaves, method = (n + k) % 5 == 0, ("GET", "POST")[k % 2]
+            body = b"x" * (k % 3) * 500
+            sock, reader = rig.gateway.connect(
+                f"{method} /{k} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            if leaves:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            else:
+                wrong.extend([] if reader.answer()[2] == rig.stable.raw[-200000:] else [(n, k)])
+            sock.close()
+
+    wrong = []
+    mirror = f"share=700000 methods={GET | POST} body=1000"
+    rig = Rig(make, Instance(answer(b"z" * 200000)), candidate, route="timeout=500", mirror=mirror, workers=2)
+    users = [threading.Thread(target=user, args=[n]) for n in range(8)]
+    for u in users:
+        u.start()
+    while any(u.is_alive() for u in users):
+        rig.table(rig.lines("timeout=500", mirror))
+        rig.table([line for line in rig.lines("timeout=500") if "mirror" not in line and "id=c" not in line and
+                   "release=2" not in line])
+    for u in users:
+        u.join()
+    assert wrong == []
+    until(lambda: all(rig.count("in_flight", slot) == 0 for slot in (STABLE, COPIES)), "the end of all")
+    assert rig.gateway.instance("in_flight", 0) == rig.gateway.instance("in_flight", 1) == 0
+    over = rig.count("compared") + rig.count("uncompared")
+    assert over == rig.count("requests") == rig.count("requests", COPIED) > 0
+    assert rig.gateway.ask("drain 60000") == "draining"
+    assert rig.gateway.wait() == "exit 0"
 
 
 # ---- tables and drains -----------------------------------------------------------------------------------------------
