@@ -236,6 +236,24 @@ static void test_split_is_even(void **state)
     table_free(t);
 }
 
+/* Copies of requests are spread like them. */
+static void test_turns_are_even(void **state)
+{
+    (void)state;
+    uint32_t total = 0, window = 0;
+    for (uint64_t n = 1; n <= 100000; n++) {
+        total += split_takes(n, UINT64_MAX / 20);
+        window += split_takes(n, UINT64_MAX / 20);
+        if (n > 40)
+            window -= split_takes(n - 40, UINT64_MAX / 20);
+        if (n >= 40)
+            assert_true(window >= 1 && window <= 3);
+        assert_true(split_takes(n, UINT64_MAX));
+        assert_false(split_takes(n, 0));
+    }
+    assert_in_range(total, 4990, 5010);
+}
+
 static void test_split_of_three(void **state)
 {
     (void)state;
@@ -312,15 +330,11 @@ static void test_slots_beyond_the_metrics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routes),
-        cmocka_unit_test(test_tcp_routes),
-        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_split_is_even),
-        cmocka_unit_test(test_split_of_three),
-        cmocka_unit_test(test_whole_shares),
-        cmocka_unit_test(test_sticky_is_monotone),
-        cmocka_unit_test(test_buckets),
-        cmocka_unit_test(test_slots_beyond_the_metrics),
+        cmocka_unit_test(test_routes),         cmocka_unit_test(test_tcp_routes),
+        cmocka_unit_test(test_methods),        cmocka_unit_test(test_split_is_even),
+        cmocka_unit_test(test_turns_are_even), cmocka_unit_test(test_split_of_three),
+        cmocka_unit_test(test_whole_shares),   cmocka_unit_test(test_sticky_is_monotone),
+        cmocka_unit_test(test_buckets),        cmocka_unit_test(test_slots_beyond_the_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
