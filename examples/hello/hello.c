@@ -1,6 +1,7 @@
 /* hello: a small HTTP/1.1 server whose faults can be switched on, to show and to test deployments.
  *
- * It listens on 127.0.0.1:$PORT with one thread per connection and needs nothing but the C library.
+ * It listens on 127.0.0.1:$PORT, or on the Unix socket $SLUICE_SOCKET, with one thread per
+ * connection, and needs nothing but the C library.
  * Every option `--error-rate 5%` may also be given as the environment variable HELLO_ERROR_RATE=5%.
  * `hello --help` lists them. On SIGTERM it answers what is under way, then it exits with 0.
  *
@@ -36,6 +37,8 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,6 +65,8 @@ enum { HEAD_MAX = 32 * 1024, ECHO_MAX = 8 * 1024 * 1024, IDLE_MS = 75 * 1000, PI
     X(leak, SIZE, 0, "leak so many bytes per request")                                             \
     X(burn, DURATION, 0, "use so much CPU time for each request, in a thread of its own")          \
     X(listen_on, NUMBER, 0, "listen on this port instead of $PORT (1: on any other)")              \
+    X(ipv6, FLAG, 0, "listen on ::1 instead of 127.0.0.1")                                         \
+    X(socket_mode, NUMBER, 0, "the mode of the Unix socket, once it listens (384 is 0600)")        \
     X(worker, FLAG, 0, "do not listen: a background process that prints a line each second")       \
     X(log_requests, FLAG, 0, "print a line per request")                                           \
     X(fault_path, TEXT, NULL, "errors and latency only for this path")                             \
@@ -949,15 +954,40 @@ static void on_term(int signal_number)
 
 static int listen_on(uint16_t port)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int family = opt.ipv6 ? AF_INET6 : AF_INET, one = 1;
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {.v4 = {.sin_family = AF_INET, .sin_port = htons(port)}};
+    a.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (opt.ipv6)
+        a.v6 = (struct sockaddr_in6){
+            .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    const char *host = opt.ipv6 ? "[::1]" : "127.0.0.1";
+    socklen_t len = opt.ipv6 ? sizeof(a.v6) : sizeof(a.v4);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 4096) < 0)
-        die("cannot listen on 127.0.0.1:%u: %s", port, strerror(errno));
-    socklen_t len = sizeof(a);
-    getsockname(fd, (struct sockaddr *)&a, &len);
-    printf("hello %s listens on 127.0.0.1:%u\n", app.version, ntohs(a.sin_port));
+    if (fd < 0 || bind(fd, &a.any, len) < 0 || listen(fd, 4096) < 0)
+        die("cannot listen on %s:%u: %s", host, port, strerror(errno));
+    getsockname(fd, &a.any, &len);
+    printf("hello %s listens on %s:%u\n", app.version, host,
+           ntohs(opt.ipv6 ? a.v6.sin6_port : a.v4.sin_port));
+    fflush(stdout);
+    return fd;
+}
+
+static int listen_on_socket(const char *path)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(a.sun_path))
+        die("cannot listen on %s: longer than %zu bytes", path, sizeof(a.sun_path) - 1);
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 4096) < 0 ||
+        (opt.socket_mode && chmod(path, (mode_t)opt.socket_mode) < 0))
+        die("cannot listen on %s: %s", path, strerror(errno));
+    printf("hello %s listens on %s\n", app.version, path);
     fflush(stdout);
     return fd;
 }
@@ -1056,8 +1086,11 @@ int main(int argc, char **argv)
     struct pollfd stop = {.fd = app.stop_fd, .events = POLLIN};
     if (opt.start_delay)
         poll(&stop, 1, (int)opt.start_delay);
+    const char *socket_path = getenv("SLUICE_SOCKET");
     if (opt.worker) {
         work_until_stopped();
+    } else if (socket_path && !opt.listen_on) {
+        serve_until_stopped(listen_on_socket(socket_path));
     } else {
         unsigned long port = strtoul(env_or("PORT", "0"), NULL, 10);
         if (opt.listen_on)

@@ -186,7 +186,7 @@ static void put_instances(const json_t *instances, const struct term *term, stru
         if (port > 0)
             table_cellf(&t, STYLE_NONE, "%lld", (long long)port);
         else
-            table_cell(&t, STYLE_NONE, NULL);
+            table_cell(&t, STYLE_NONE, json_object_get(instance, "socket") != NULL ? "unix" : NULL);
         table_cellf(&t, restarts > 0 ? STYLE_YELLOW : STYLE_NONE, "%lld", (long long)restarts);
         table_cellf(&t, STYLE_NONE, "%lld", (long long)json_whole(instance, "in_flight"));
         table_cell(&t, STYLE_DIM, json_text(instance, "detail"));

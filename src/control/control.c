@@ -356,8 +356,11 @@ static int open_engine(struct control *c, struct error *err)
     cleanup_free char *run_dir = xasprintf("%s/run/instances", c->data);
     if (make_folders(AT_FDCWD, run_dir, 0700, err) < 0)
         return -1;
+    cleanup_free char *sockets = xasprintf("%s/run/sockets", c->data);
     struct engine_config config = {
         .run_dir = run_dir,
+        .sockets_dir = sockets,
+        .sockets_gid = c->boot->gateway_uid > 0 ? c->boot->gateway_gid : -1,
         .data_dir = c->data,
         .shim_fd = c->boot->shim_fd,
         .on_change = on_run_change,
@@ -404,6 +407,7 @@ struct control *control_open(const struct control_config *config, struct error *
     c->boot = config->boot;
     c->loop = config->loop;
     c->data = xstrdup(c->boot->data_dir);
+    sockets_open(c);
     c->snapshot_fd = -1;
     c->started_ms = control_now();
     c->ended_requests = xcalloc(METRICS_REQUEST_SLOTS, sizeof *c->ended_requests);
@@ -583,6 +587,7 @@ void control_free(struct control *c)
         close(c->snapshot_fd);
     if (c->run_dir_fd >= 0)
         close(c->run_dir_fd);
+    free(c->sockets);
     free(c->data);
     free(c);
 }

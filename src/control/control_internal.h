@@ -10,6 +10,7 @@
  *              pack_watch.c pack's children; rollout_begin.c the first step;
  *              ended.c results, old releases; plan.c, detect.c what a deploy would do and find
  *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
+ *              socket.c where an app listens that wants a Unix socket;
  *              hook.c build, release, smoke, stop.before, run
  *   routes     orders.c maintenance, faults; pages.c what gateways answer with;
  *              routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
@@ -47,6 +48,7 @@
 #include "pack/pack.h"
 #include "store/store.h"
 #include "wire/metrics.h"
+#include "wire/runsocket.h"
 #include "wire/samples.h"
 #include "wire/snapshot.h"
 
@@ -62,12 +64,19 @@ enum {
     INSTANCE_FLAG_DOWN = 4,    /* crashed, waits for its next start */
     INSTANCE_FLAG_CRASHES_SHIFT = 3,
     INSTANCE_FLAG_CRASHES_MAX = 31,
+    INSTANCE_FLAG_SLOT_BITS = 23,
     STORE_RETRY_MS = 1000,
     HOOK_TEXT_LINES = 5,
     APP_LABEL_MAX = 72,
     LOG_TAIL_LINES = 10,
-    WATCH_FELT_MS = 10, /* shorter answers tell machines apart, not releases */
+    SOCKET_PATH_MAX = 108, /* sun_path */
+    WATCH_FELT_MS = 10,    /* shorter answers tell machines apart, not releases */
 };
+
+#define INSTANCE_FLAG_IPV6 (UINT32_C(1) << 31)
+/* Of a row's flags: slot + 1, 0: none. */
+#define INSTANCE_FLAGS_SLOT(flags)                                                                 \
+    (((flags) >> INSTANCE_FLAG_SLOT_SHIFT) & ((UINT32_C(1) << INSTANCE_FLAG_SLOT_BITS) - 1))
 
 /* ---- probes
  * --------------------------------------------------------------------------------------- */
@@ -127,8 +136,11 @@ struct instance {
     int64_t drain_deadline_ms;  /* wall clock */
     uint64_t drain_deadline_boot_ms;
     bool drain_timed_out;
-    uint16_t port;
-    uint32_t slot; /* in the metrics; UINT32_MAX: none (its process has no routes) */
+    uint16_t port;              /* 0: none */
+    bool ipv6;                  /* it listens on [::1] only; decided until it is ready */
+    char socket[RUNSOCKET_MAX]; /* its place; "": none */
+    uint32_t socket_uid;        /* who listens on it, or SNAPSHOT_ANY_UID */
+    uint32_t slot;              /* in the metrics; UINT32_MAX: none (its process has no routes) */
     uint32_t restarts, fast_crashes, losses; /* as in struct instance_obs */
     int64_t created_ms, since_ms, started_ms, exited_ms;
     enum instance_state last_state;
@@ -394,6 +406,8 @@ struct control {
     struct buf snapshot;       /* the last one, encoded */
     int snapshot_fd;           /* it as a memfd; -1: not made yet */
     int run_dir_fd;
+    char *sockets; /* DATA/run/sockets as apps see it: itself, or a link to it */
+    bool sockets_linked;
     bool snapshot_file_failing;
     uint32_t snapshot_apps_found; /* in the last routes of an earlier controller */
     struct snapshot *found; /* those routes; until the first publishing, or for `unreadable` */
@@ -489,8 +503,12 @@ void control_mark(struct app *a);
 void pipeline_run_marked(struct control *c);
 void pipeline_release(struct app *a);
 void app_observe(struct app *a, struct arena *arena, struct observations *out);
-/* http://127.0.0.1:PORT of a ready candidate instance, for commands; "" none is. */
-void app_preview_url(const struct app *a, char *out, size_t size);
+/* A ready candidate instance for commands, as SLUICE_PREVIEW_URL and SLUICE_PREVIEW_SOCKET: a URL
+ * of its port, or the path of its socket; "" where there is none. */
+struct preview {
+    char url[40], socket[SOCKET_PATH_MAX];
+};
+void app_preview(const struct app *a, struct preview *out);
 
 /* instance.c */
 struct instance *instance_new(struct app *a, uint32_t pool, uint32_t release, uint8_t process);
@@ -509,6 +527,15 @@ bool instance_drained(struct instance *in);
 const struct process_spec *instance_process(const struct instance *in,
                                             const struct app_spec **spec);
 void instance_free_if_closed(struct instance *in);
+
+/* socket.c */
+void socket_plan(struct instance *in); /* for its present run: socket, socket_uid */
+void sockets_open(struct control *c);
+int sockets_prepare(const struct control *c, struct error *err); /* before a run gets a socket */
+const char *instance_socket_path(const struct instance *in, char out[SOCKET_PATH_MAX]);
+/* A connection, nonblocking; lets the gateway in, too. *err is one about "the socket";
+ * ERROR_UNAVAILABLE: its backlog is full. */
+int socket_connect(const struct instance *in, struct error *err);
 
 /* environment.c */
 struct run_env {

@@ -79,6 +79,9 @@ void run_env_make(struct run_env *env, struct app *a, const struct release *r,
             snprintf(number, sizeof number, "%u", in->port);
             env_set(&list, "PORT", number);
         }
+        char path[SOCKET_PATH_MAX];
+        if (in->socket[0] != '\0')
+            env_set(&list, "SLUICE_SOCKET", instance_socket_path(in, path));
     }
     for (size_t i = 0; i < extra_len; i++)
         env_set(&list, extra[i].name, extra[i].value);

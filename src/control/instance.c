@@ -6,6 +6,7 @@
 #include "os/clock.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,12 +93,22 @@ static bool port_in_use_by_us(const struct control *c, uint16_t port)
     return false;
 }
 
+/* A listener on any address of IPv6 would get in the way, too. Without IPv6 there is none. */
+static bool port_free6(uint16_t port)
+{
+    cleanup_close int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    int only = 1;
+    return fd < 0 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) < 0 ||
+           bind(fd, (const struct sockaddr *)&at, sizeof at) == 0 || errno == EADDRNOTAVAIL;
+}
+
 static bool port_free(uint16_t port)
 {
     cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
     at.sin_addr.s_addr = htonl(INADDR_ANY); /* a listener on any address would get in the way */
-    return fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+    return fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && port_free6(port);
 }
 
 static uint16_t choose_port(const struct control *c)
@@ -119,8 +130,10 @@ void instance_plan_run(struct instance *in)
     const struct process_spec *p = instance_process(in, &spec);
     in->run = a->next_run++;
     snprintf(in->run_id, sizeof in->run_id, "%s.%u", in->id, in->run);
+    socket_plan(in);
     in->port = 0;
-    if (p != NULL && (p->routed || spec->processes_len == 1))
+    in->ipv6 = false;
+    if (p != NULL && in->socket[0] == '\0' && (p->routed || spec->processes_len == 1))
         in->port = spec->port != 0 ? spec->port : choose_port(a->control);
     in->life = LIFE_PLANNED;
     in->stopping = in->signalled = in->draining = in->restart_wanted = false;
@@ -144,6 +157,8 @@ static uint32_t row_flags(const struct instance *in)
         flags |= INSTANCE_FLAG_LEAVING;
     if (instance_state(in) == INSTANCE_BACKING_OFF)
         flags |= INSTANCE_FLAG_DOWN;
+    if (in->ipv6)
+        flags |= INSTANCE_FLAG_IPV6;
     if (in->slot != UINT32_MAX)
         flags |= (in->slot + 1) << INSTANCE_FLAG_SLOT_SHIFT;
     return flags;
@@ -206,11 +221,17 @@ void instance_start(struct instance *in)
         start_failed(in, "its release is gone");
         return;
     }
+    struct error err = ERROR_INIT;
+    if (in->socket[0] != '\0' && sockets_prepare(c, &err) < 0) {
+        start_failed(in, err.text);
+        return;
+    }
     struct run_env env;
     run_env_make(&env, a, r, spec, in, NULL, 0);
     struct run_spec run;
     run_spec_fill(&run, a, r, spec);
     run.id = in->run_id;
+    run.socket = in->socket[0] != '\0';
     run.argv = run_env_expand(&env, &p->run);
     run.envp = (const char *const *)env.envp;
     run.state_dir = env.state_dir;
@@ -219,7 +240,6 @@ void instance_start(struct instance *in)
     run.log_path = log;
     in->life = LIFE_RUNNING;
     own_run(in);
-    struct error err = ERROR_INIT;
     if (c->engine->ops->start(c->engine, &run, &err) < 0)
         start_failed(in, err.text);
     run_env_release(&env);

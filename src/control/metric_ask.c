@@ -138,8 +138,9 @@ static void on_ran(void *arg, struct hook *hook, bool ok, const char *text)
 static void ask_command(struct metric_ask *ask, const struct metric_about *about)
 {
     struct app *a = ask->app;
-    char url[64], window[32];
-    app_preview_url(a, url, sizeof url);
+    char window[32];
+    struct preview preview;
+    app_preview(a, &preview);
     snprintf(window, sizeof window, "%" PRId64, about->window_ms / 1000);
     snprintf(ask->id, sizeof ask->id, "%s-%u-metric-%u", a->label, about->release, a->next_run++);
     struct hook_config config = {
@@ -148,7 +149,8 @@ static void ask_command(struct metric_ask *ask, const struct metric_about *about
         .commands_len = 1,
         .id = ask->id,
         .release = about->release,
-        .extra = {{"SLUICE_PREVIEW_URL", url},
+        .extra = {{"SLUICE_PREVIEW_URL", preview.url},
+                  {"SLUICE_PREVIEW_SOCKET", preview.socket},
                   {"SLUICE_METRIC", ask->spec->name},
                   {"SLUICE_WINDOW", window}},
         .timeout_ms = ask->spec->timeout_ms,

@@ -107,15 +107,20 @@ static void cancel_step_hook(struct app *a)
     memset(&a->step_hook, 0, sizeof a->step_hook);
 }
 
-void app_preview_url(const struct app *a, char *out, size_t size)
+void app_preview(const struct app *a, struct preview *out)
 {
-    out[0] = '\0';
+    out->url[0] = out->socket[0] = '\0';
     for (size_t i = 0; i < a->instances.len; i++) {
         const struct instance *in = a->instances.items[i];
-        if (in->pool == a->state.candidate && in->port != 0 && instance_ready(in)) {
-            snprintf(out, size, "http://127.0.0.1:%u", in->port);
+        if (in->pool != a->state.candidate || !instance_ready(in))
+            continue;
+        if (in->port != 0)
+            snprintf(out->url, sizeof out->url, "http://%s:%u", in->ipv6 ? "[::1]" : "127.0.0.1",
+                     in->port);
+        if (in->socket[0] != '\0')
+            instance_socket_path(in, out->socket);
+        if (in->port != 0 || in->socket[0] != '\0')
             return;
-        }
     }
 }
 
@@ -131,8 +136,8 @@ static void start_step_hook(struct app *a)
     cancel_step_hook(a);
     const struct step *step = &r->plan.steps[r->cursor];
     bool smoke = step->kind == STEP_SMOKE;
-    char url[64];
-    app_preview_url(a, url, sizeof url);
+    struct preview preview;
+    app_preview(a, &preview);
     snprintf(a->step_hook.id, sizeof a->step_hook.id, "%s-%u-%s-%llu.%u", a->label, pool->release,
              smoke ? "smoke" : "release", (unsigned long long)r->id, r->cursor);
     struct hook_config config = {
@@ -151,7 +156,9 @@ static void start_step_hook(struct app *a)
             step->count > 0 ? &spec->strategy.steps[step->count - 1] : NULL;
         config.commands = cs != NULL ? cs->smoke : spec->strategy.smoke;
         config.commands_len = cs != NULL ? cs->smoke_len : spec->strategy.smoke_len;
-        config.extra[0] = (struct env_var){.name = "SLUICE_PREVIEW_URL", .value = url};
+        config.extra[0] = (struct env_var){.name = "SLUICE_PREVIEW_URL", .value = preview.url};
+        config.extra[1] =
+            (struct env_var){.name = "SLUICE_PREVIEW_SOCKET", .value = preview.socket};
     }
     a->step_hook.rollout = r->id;
     a->step_hook.cursor = r->cursor;

@@ -17,6 +17,17 @@ static const struct probe_spec port_probe = {
 static void on_timer(uv_timer_t *timer);
 static void schedule(struct probe *p, int64_t in_ms);
 
+/* A command says that it is ready: the gateway must reach it, too. */
+static bool check_socket(struct instance *in)
+{
+    struct probe *p = &in->probes[PROBE_READINESS];
+    struct error err = ERROR_INIT;
+    cleanup_close int fd = socket_connect(in, &err);
+    if (fd < 0)
+        snprintf(p->error, sizeof p->error, "$SLUICE_SOCKET: %.180s", err.text);
+    return fd >= 0;
+}
+
 /* Ready (again): the first time only when the listener on its port is its own. */
 static bool check_owner(struct instance *in)
 {
@@ -27,9 +38,17 @@ static bool check_owner(struct instance *in)
     struct probe *p = &in->probes[PROBE_READINESS];
     /* A worker has a port to use, or not to. */
     bool asked = p->spec->kind == PROBE_HTTP || p->spec->kind == PROBE_TCP;
-    if (in->port == 0 || !(asked || (process != NULL && process->routed)))
+    if (!(asked || (process != NULL && process->routed)))
         return true;
-    int owner = e->ops->owns_port(e, in->run_id, in->port, &stranger);
+    if (in->socket[0] != '\0')
+        return asked || check_socket(in);
+    if (in->port == 0)
+        return true;
+    int owner = e->ops->owns_port(e, in->run_id, in->port, in->ipv6, &stranger);
+    if (owner == 0 && !asked) { /* nobody has tried which it is */
+        in->ipv6 = !in->ipv6;
+        owner = e->ops->owns_port(e, in->run_id, in->port, in->ipv6, &stranger);
+    }
     if (owner >= 1)
         return true;
     if (owner == 0) {

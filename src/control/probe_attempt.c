@@ -6,6 +6,7 @@
 #include "os/pidfd.h"
 #include "os/spawn.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { KEEP_BYTES = 2048 };
+enum { KEEP_BYTES = 2048, BACKLOG_MS = 20 };
 
 struct probe_attempt {
     struct probe *probe; /* NULL: abandoned or answered */
@@ -24,7 +25,10 @@ struct probe_attempt {
     char got[KEEP_BYTES + 1]; /* what was answered, or printed */
     size_t got_len;
     /* http, tcp */
-    uv_tcp_t tcp;
+    uv_stream_t *stream; /* one of these; the second is for the other family */
+    uv_tcp_t tcp, second;
+    uv_pipe_t pipe;
+    bool ipv6;
     uv_connect_t connect;
     uv_write_t write;
     char *request;
@@ -77,6 +81,8 @@ static void close_handle(struct probe_attempt *t, uv_handle_t *handle)
 static void close_all(struct probe_attempt *t)
 {
     close_handle(t, (uv_handle_t *)&t->tcp);
+    close_handle(t, (uv_handle_t *)&t->second);
+    close_handle(t, (uv_handle_t *)&t->pipe);
     close_handle(t, (uv_handle_t *)&t->output);
     close_handle(t, (uv_handle_t *)&t->later);
     if (t->output.data == NULL && t->output_fd >= 0) { /* else on_output_closed() does it */
@@ -103,10 +109,13 @@ static void finish(struct probe_attempt *t, bool ok, const char *error)
 static const char *target(const struct probe_attempt *t, char *out, size_t size)
 {
     const struct probe *p = t->probe;
+    char place[24] = "$SLUICE_SOCKET";
+    if (p->instance->socket[0] == '\0')
+        snprintf(place, sizeof place, "port %u", p->instance->port);
     if (p->spec->kind == PROBE_HTTP)
-        snprintf(out, size, "GET %.80s on port %u", p->spec->http_path, p->instance->port);
+        snprintf(out, size, "GET %.80s on %s", p->spec->http_path, place);
     else
-        snprintf(out, size, "port %u", p->instance->port);
+        snprintf(out, size, "%s", place);
     return out;
 }
 
@@ -117,8 +126,9 @@ static void fail_connection(struct probe_attempt *t, const char *what)
     char name[120], text[200];
     uint16_t other = e->ops->other_port(e, in->run_id, in->port);
     if (other != 0)
-        snprintf(text, sizeof text, "%s: %s; it listens on port %u instead of $PORT",
-                 target(t, name, sizeof name), what, other);
+        snprintf(text, sizeof text, "%s: %s; it listens on port %u instead of $%s",
+                 target(t, name, sizeof name), what, other,
+                 in->socket[0] != '\0' ? "SLUICE_SOCKET" : "PORT");
     else
         snprintf(text, sizeof text, "%s: %s", target(t, name, sizeof name), what);
     finish(t, false, text);
@@ -201,37 +211,105 @@ static void on_written(uv_write_t *write, int status)
         fail_connection(t, uv_strerror(status));
 }
 
-static void on_connected(uv_connect_t *connect, int status)
+/* The connection stands. */
+static void begin_request(struct probe_attempt *t)
 {
-    struct probe_attempt *t = connect->handle->data;
-    if (t->probe == NULL)
-        return;
-    if (status < 0) {
-        fail_connection(t, status == UV_ECONNREFUSED ? "connection refused" : uv_strerror(status));
-        return;
-    }
+    char host[24] = "localhost";
     const struct probe *p = t->probe;
     if (p->spec->kind == PROBE_TCP) {
         finish(t, true, "");
         return;
     }
-    t->request = xasprintf("GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: sluice-probe\r\n"
+    if (p->instance->socket[0] == '\0')
+        snprintf(host, sizeof host, "%s:%u", t->ipv6 ? "[::1]" : "127.0.0.1", p->instance->port);
+    t->request = xasprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice-probe\r\n"
                            "Accept: */*\r\nConnection: close\r\n\r\n",
-                           p->spec->http_path, p->instance->port);
+                           p->spec->http_path, host);
     uv_buf_t out = uv_buf_init(t->request, (unsigned)strlen(t->request));
-    uv_read_start((uv_stream_t *)&t->tcp, on_alloc, on_read);
-    uv_write(&t->write, (uv_stream_t *)&t->tcp, &out, 1, on_written);
+    uv_read_start(t->stream, on_alloc, on_read);
+    uv_write(&t->write, t->stream, &out, 1, on_written);
 }
 
-static void start_tcp(struct probe_attempt *t)
+static void on_connected(uv_connect_t *connect, int status);
+
+static void connect_port(struct probe_attempt *t, uv_tcp_t *tcp, bool ipv6)
 {
-    struct sockaddr_in at;
-    uv_ip4_addr("127.0.0.1", t->probe->instance->port, &at);
-    uv_tcp_init(t->control->loop, &t->tcp);
-    opened(t, (uv_handle_t *)&t->tcp);
-    int error = uv_tcp_connect(&t->connect, &t->tcp, (const struct sockaddr *)&at, on_connected);
+    uint16_t port = htons(t->probe->instance->port);
+    const struct sockaddr_in v4 = {
+        .sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in6 v6 = {
+        .sin6_family = AF_INET6, .sin6_port = port, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    t->ipv6 = ipv6;
+    t->stream = (uv_stream_t *)tcp;
+    uv_tcp_init(t->control->loop, tcp);
+    opened(t, (uv_handle_t *)tcp);
+    int error = uv_tcp_connect(&t->connect, tcp,
+                               ipv6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4,
+                               on_connected);
     if (error < 0)
         snprintf(t->failed, sizeof t->failed, "connect: %s", uv_strerror(error));
+}
+
+/* Some listen on what `localhost` comes to, which may be ::1 alone. Which of both it is does not
+ * change once it was ready: then another's listener would get its requests. */
+static void on_connected(uv_connect_t *connect, int status)
+{
+    struct probe_attempt *t = connect->handle->data;
+    if (t->probe == NULL)
+        return;
+    struct instance *in = t->probe->instance;
+    bool open = !in->ever_ready;
+    if (status == UV_ECONNREFUSED && open && t->stream == (uv_stream_t *)&t->tcp) {
+        connect_port(t, &t->second, !t->ipv6);
+        if (t->failed[0] == '\0')
+            return;
+    }
+    if (status < 0) {
+        bool refused = status == UV_ECONNREFUSED || t->stream == (uv_stream_t *)&t->second;
+        fail_connection(t, refused ? "connection refused" : uv_strerror(status));
+        return;
+    }
+    if (open)
+        in->ipv6 = t->ipv6;
+    begin_request(t);
+}
+
+static void start_port(struct probe_attempt *t)
+{
+    connect_port(t, &t->tcp, t->probe->instance->ipv6);
+}
+
+static void on_socket_turn(uv_timer_t *timer)
+{
+    struct probe_attempt *t = timer->data;
+    struct error err = ERROR_INIT;
+    if (t->probe == NULL)
+        return;
+    int fd = socket_connect(t->probe->instance, &err);
+    if (fd < 0 && err.class == ERROR_UNAVAILABLE) { /* as TCP, which has the kernel wait */
+        uv_timer_start(timer, on_socket_turn, BACKLOG_MS, 0);
+        return;
+    }
+    if (fd < 0) {
+        fail_connection(t, err.text);
+        return;
+    }
+    t->stream = (uv_stream_t *)&t->pipe;
+    uv_pipe_init(t->control->loop, &t->pipe, 0);
+    opened(t, (uv_handle_t *)&t->pipe);
+    if (uv_pipe_open(&t->pipe, fd) < 0) {
+        close(fd);
+        fail_connection(t, "it cannot be read");
+        return;
+    }
+    begin_request(t);
+}
+
+static void start_socket(struct probe_attempt *t)
+{
+    uv_timer_init(t->control->loop, &t->later);
+    opened(t, (uv_handle_t *)&t->later);
+    uv_timer_start(&t->later, on_socket_turn, 0, 0);
 }
 
 /* ---- exec
@@ -378,8 +456,10 @@ struct probe_attempt *probe_attempt_start(struct probe *probe, probe_result_fn *
     t->output_fd = t->pidfd = -1;
     if (probe->spec->kind == PROBE_EXEC)
         start_exec(t);
+    else if (probe->instance->socket[0] != '\0')
+        start_socket(t);
     else
-        start_tcp(t);
+        start_port(t);
     if (t->failed[0] != '\0') {
         uv_timer_init(t->control->loop, &t->later);
         opened(t, (uv_handle_t *)&t->later);

@@ -85,12 +85,17 @@ static int restore_app(struct control *c, const struct store_app *row, struct ar
     return 0;
 }
 
-/* Readiness is published before it is stored: who has traffic was ready. */
-static bool is_routed(const struct snapshot *s, const struct instance *in)
+/* Readiness is published before it is stored: who has traffic was ready, and where it says. */
+static bool is_routed(const struct snapshot *s, struct instance *in)
 {
-    for (uint32_t i = 0; s != NULL && i < s->instances_len; i++)
-        if (s->instances[i].port == in->port && strcmp(s->instances[i].id, in->id) == 0)
+    for (uint32_t i = 0; s != NULL && i < s->instances_len; i++) {
+        const struct snapshot_instance *found = &s->instances[i];
+        if (found->port == in->port && strcmp(found->id, in->id) == 0 &&
+            strcmp(found->socket != NULL ? found->socket : "", in->socket) == 0) {
+            in->ipv6 = found->ipv6;
             return true;
+        }
+    }
     return false;
 }
 
@@ -101,7 +106,7 @@ static void restore_instance(struct app *a, const struct store_instance *row)
     uint32_t release = p != NULL ? p->release : 0;
     struct instance *in = instance_new(a, row->pool, release, (uint8_t)row->process);
     snprintf(in->id, sizeof in->id, "%s", row->id);
-    uint32_t slot = row->flags >> INSTANCE_FLAG_SLOT_SHIFT;
+    uint32_t slot = INSTANCE_FLAGS_SLOT(row->flags);
     if (slot > 0 && slot <= METRICS_INSTANCE_SLOTS && in->slot != slot - 1) {
         if (in->slot != UINT32_MAX)
             c->instance_slot_used[in->slot] = 0;
@@ -111,10 +116,12 @@ static void restore_instance(struct app *a, const struct store_instance *row)
     in->ejections_known = false; /* the ejections until now were told */
     in->run = row->run;
     in->port = (uint16_t)row->port;
+    in->ipv6 = (row->flags & INSTANCE_FLAG_IPV6) != 0;
     in->restarts = row->restarts;
     in->fast_crashes = (row->flags >> INSTANCE_FLAG_CRASHES_SHIFT) & INSTANCE_FLAG_CRASHES_MAX;
     in->created_ms = row->created_ms;
     snprintf(in->run_id, sizeof in->run_id, "%s.%u", in->id, in->run);
+    socket_plan(in);
     if (row->run >= a->next_run)
         a->next_run = row->run + 1;
     bool leaving = (row->flags & INSTANCE_FLAG_LEAVING) != 0;

@@ -127,6 +127,9 @@ static uint32_t add_pool(struct builder *b, struct app *a, const struct pool_sta
         out->id = in->id;
         out->slot = in->slot;
         out->port = in->port;
+        out->ipv6 = in->ipv6;
+        out->socket = in->socket[0] != '\0' ? in->socket : NULL;
+        out->socket_uid = in->socket_uid;
         out->keepalive_ms = KEEP_ALIVE_MS;
         out->ready_at_ms = in->ready_boot_ms;
         in->routed = true;

@@ -93,7 +93,7 @@ void unreadable_add_run(struct control *c, const struct store_instance *row)
     struct unreadable_run *run = vec_push(&u->runs);
     snprintf(run->instance, sizeof run->instance, "%s", row->id);
     snprintf(run->id, sizeof run->id, "%s.%u", row->id, row->run);
-    uint32_t slot = row->flags >> INSTANCE_FLAG_SLOT_SHIFT;
+    uint32_t slot = INSTANCE_FLAGS_SLOT(row->flags);
     run->slot = slot > 0 && slot <= METRICS_INSTANCE_SLOTS ? slot - 1 : UINT32_MAX;
     if (run->slot != UINT32_MAX)
         c->instance_slot_used[run->slot] = 1;

@@ -108,6 +108,9 @@ static json_t *instances_json(struct app *a)
             "state", instance_state_word(instance_state(in)), "pid", (int)in->pid, "port",
             (int)in->port, "restarts", (int)in->restarts, "in_flight", (json_int_t)in_flight);
         json_t *detail = in->detail[0] != '\0' ? json_string(in->detail) : NULL;
+        char path[SOCKET_PATH_MAX];
+        if (in->socket[0] != '\0')
+            json_object_set_new(one, "socket", json_string(instance_socket_path(in, path)));
         json_object_set_new(one, "detail", detail != NULL ? detail : json_null());
         outlier_json(a, in, one);
         json_array_append_new(list, one);

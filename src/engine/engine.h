@@ -34,6 +34,7 @@ struct run_spec {
     uint64_t log_max_bytes; /* of both files together */
     const char *log_label;  /* process name: the "p" of each line */
     int64_t timeout_ms;     /* jobs: killed after that; 0: never */
+    bool socket; /* gets a folder for a Unix socket (wire/runsocket.h), which goes with the run's */
 };
 
 enum run_state {
@@ -74,11 +75,11 @@ struct engine_ops {
     /* -1 with ERROR_NOT_FOUND where no such run is known. */
     int (*status)(struct engine *e, const char *id, struct run_status *out, struct error *err);
     /* Does a process of this run (its whole group or cgroup) hold the listening TCP socket on
-     * 127.0.0.1:port (or the wildcard)? 1 yes, 0 no one listens there, -1 a stranger does (then
-     * *stranger is its pid or 0). */
-    int (*owns_port)(struct engine *e, const char *id, uint16_t port, pid_t *stranger);
-    /* A listening TCP port of this run other than `port`, 0 where there is none: for "listens on
-     * 3000 instead of $PORT". */
+     * 127.0.0.1:port (ipv6: [::1]:port), or on the wildcard? 1 yes, 0 no one listens there, -1 a
+     * stranger does (then *stranger is its pid or 0). */
+    int (*owns_port)(struct engine *e, const char *id, uint16_t port, bool ipv6, pid_t *stranger);
+    /* A listening TCP port of this run other than `port` (0: any), 0 where there is none: for
+     * "listens on 3000 instead of $PORT". */
     uint16_t (*other_port)(struct engine *e, const char *id, uint16_t port);
     /* Resident memory and CPU time used so far, of the whole run. */
     int (*usage)(struct engine *e, const char *id, uint64_t *rss_bytes, uint64_t *cpu_us);
@@ -103,8 +104,10 @@ struct engine {
 };
 
 struct engine_config {
-    const char *run_dir;  /* DATA/run/instances, exists */
-    const char *data_dir; /* for the processes' titles */
+    const char *run_dir;     /* DATA/run/instances, exists */
+    const char *data_dir;    /* for the processes' titles */
+    const char *sockets_dir; /* DATA/run/sockets, made when missing; NULL: no run gets a socket */
+    int64_t sockets_gid;     /* who may reach a run's socket besides its user; -1: nobody */
     int shim_fd; /* the shim program, a memfd or file, stays the caller's; used with execveat */
     /* A run changed (started, exited, lost). Called from within poll() only. */
     void (*on_change)(void *arg, const char *id, const struct run_status *status);

@@ -63,7 +63,7 @@ static void start(struct guardian *g)
     c->due_ms = NEVER;
     if (unixsock_pair(pair, &err) == 0) {
         b.guardian_fd = pair[1];
-        c->pid = start_role(&b, "controller", &err);
+        c->pid = start_role(&b, "controller", -1, &err);
         close(pair[1]);
     }
     if (pair[0] < 0 || c->pid < 0) {

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -261,6 +262,18 @@ static struct boot gateway_boot(const struct guardian *g, const struct gateway *
     return b;
 }
 
+/* The gateway's working folder: the instances' sockets are named from there. -1: without one, none
+ * of those is reached, but all that listen on a port are. */
+static int open_sockets(const struct guardian *g)
+{
+    if (mkdirat(g->run_dir_fd, "sockets", 0711) == 0)
+        fchmodat(g->run_dir_fd, "sockets", 0711, 0); /* the umask */
+    int fd = openat(g->run_dir_fd, "sockets", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        log_warn("run/sockets: %s: instances on Unix sockets are out of reach", strerror(errno));
+    return fd;
+}
+
 /* The socket is connected before the fork, so that it is there whatever the gateway does. */
 static int start_in(struct guardian *g, struct gateway *w, struct error *err)
 {
@@ -271,10 +284,12 @@ static int start_in(struct guardian *g, struct gateway *w, struct error *err)
         return -1;
     w->link_fd = unixsock_connect(g->run_dir_fd, name, SOCK_SEQPACKET, err);
     if (w->link_fd >= 0) {
+        int sockets_fd = open_sockets(g);
         struct boot b = gateway_boot(g, w, control_fd);
-        w->pid = start_role(&b, "gateway", err);
+        w->pid = start_role(&b, "gateway", sockets_fd, err);
         unixsock_close_all(&b.snapshot0_fd, 1);
         unixsock_close_all(&b.snapshot1_fd, 1);
+        unixsock_close_all(&sockets_fd, 1);
     }
     /* Ours is closed: when the gateway is gone, so is the listening end. */
     close(control_fd);

@@ -157,7 +157,8 @@ void controller_tell_gateway(struct guardian *g, uint32_t type, const struct gat
 
 /* start.c */
 /* Forks and executes the main binary with that boot; gives the pid, or -1. */
-pid_t start_role(const struct boot *b, const char *role, struct error *err);
+/* dir: its working folder; -1: ours. */
+pid_t start_role(const struct boot *b, const char *role, int dir, struct error *err);
 /* What it says, where that is a process of that role; 0 else. */
 pid_t read_pid_file(const struct guardian *g, const char *name, const char *role);
 void write_pid_file(const struct guardian *g, const char *name, pid_t pid);

@@ -19,7 +19,7 @@ extern char **environ;
 
 /* In the child. A session of its own: Ctrl-C in the terminal of `serve` is for the guardian alone,
  * which stops the others in order. */
-_Noreturn static void exec_role(const struct boot *b, int boot_fd, char *title)
+_Noreturn static void exec_role(const struct boot *b, int boot_fd, int dir, char *title)
 {
     struct error err = ERROR_INIT;
     setsid();
@@ -32,7 +32,9 @@ _Noreturn static void exec_role(const struct boot *b, int boot_fd, char *title)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
-    if (boot_inherit(b, boot_fd, &err) == 0) {
+    if (dir >= 0 && fchdir(dir) < 0) {
+        error_errno(&err, errno, "enter its folder");
+    } else if (boot_inherit(b, boot_fd, &err) == 0) {
         fexecve(b->binary_fd, (char *[]){title, NULL}, environ);
         error_errno(&err, errno, "exec");
     }
@@ -40,7 +42,7 @@ _Noreturn static void exec_role(const struct boot *b, int boot_fd, char *title)
     _exit(127);
 }
 
-pid_t start_role(const struct boot *b, const char *role, struct error *err)
+pid_t start_role(const struct boot *b, const char *role, int dir, struct error *err)
 {
     cleanup_close int boot_fd = boot_write(b, err);
     if (boot_fd < 0)
@@ -48,7 +50,7 @@ pid_t start_role(const struct boot *b, const char *role, struct error *err)
     cleanup_free char *title = title_make(role, b->data_dir);
     pid_t pid = fork();
     if (pid == 0)
-        exec_role(b, boot_fd, title);
+        exec_role(b, boot_fd, dir, title);
     if (pid < 0)
         return error_errno(err, errno, "start the %s: fork", role);
     return pid;

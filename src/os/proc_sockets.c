@@ -33,6 +33,13 @@ static bool reaches_loopback(const uint32_t words[4], bool v6, bool v6_only)
     return words[2] == htonl(0xFFFF) && words[3] == htonl(INADDR_LOOPBACK);
 }
 
+static bool reaches_loopback6(const uint32_t words[4], bool v6)
+{
+    bool any = (words[0] | words[1] | words[2]) == 0 &&
+               (words[3] == 0 || words[3] == htonl(1)); /* [::], [::1] */
+    return v6 && any;
+}
+
 /* ---- the socket monitor --------------------------------------------------------------------- */
 
 static int ask_monitor(int fd, int family)
@@ -65,6 +72,7 @@ static void add_answer(struct nlmsghdr *head, struct listening_list *out)
         .inode = m->idiag_inode,
         .port = ntohs(m->id.idiag_sport),
         .reaches_loopback = reaches_loopback(m->id.idiag_src, m->idiag_family == AF_INET6, v6_only),
+        .reaches_loopback6 = reaches_loopback6(m->id.idiag_src, m->idiag_family == AF_INET6),
     };
 }
 
@@ -131,6 +139,7 @@ void listening_parse(const char *text, bool v6, struct listening_list *out)
                 .inode = inode,
                 .port = (uint16_t)port,
                 .reaches_loopback = reaches_loopback(words, v6, false),
+                .reaches_loopback6 = reaches_loopback6(words, v6),
             };
         }
         line = strchr(line, '\n');

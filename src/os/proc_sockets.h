@@ -15,7 +15,8 @@
 struct listening {
     uint64_t inode;
     uint16_t port;
-    bool reaches_loopback; /* gets what is sent to 127.0.0.1:port */
+    bool reaches_loopback;  /* gets what is sent to 127.0.0.1:port */
+    bool reaches_loopback6; /* ... to [::1]:port */
 };
 struct listening_list {
     struct listening *items;

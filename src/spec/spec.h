@@ -284,6 +284,7 @@ struct app_spec {
     struct process_spec processes[SPEC_MAX_PROCESSES];
     size_t processes_len;
     uint16_t port; /* 0: auto */
+    bool socket;   /* a Unix socket instead of a port */
     const struct env_var *env;
     size_t env_len;
     const char *user;   /* NULL: absent */

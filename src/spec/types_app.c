@@ -293,7 +293,8 @@ static void read_port(struct reader *r, const struct key *key, const struct node
     uint64_t port;
     if (text == NULL)
         return;
-    if (strcmp(text, "auto") == 0)
+    spec->socket = strcmp(text, "unix") == 0;
+    if (spec->socket || strcmp(text, "auto") == 0)
         spec->port = 0;
     else if (parse_u64(text, 65535, &port) == 0 && port > 0)
         spec->port = (uint16_t)port;
@@ -306,10 +307,10 @@ static bool write_port(const struct key *key, const void *base, struct buf *out)
     const struct app_spec *spec = base;
     (void)key;
     if (spec->port == 0)
-        return write_quoted_word(out, "auto");
+        return write_quoted_word(out, spec->socket ? "unix" : "auto");
     buf_printf(out, "%u", spec->port);
     return true;
 }
 
 const struct value_type type_port = {
-    .shape = "`auto`, or a port from 1 to 65535", .read = read_port, .write = write_port};
+    .shape = "`auto`, `unix`, or a port from 1 to 65535", .read = read_port, .write = write_port};

@@ -303,9 +303,11 @@ static int status(struct engine *e, const char *id, struct run_status *out, stru
     return 0;
 }
 
-static int owns_port(struct engine *e, const char *id, uint16_t port, pid_t *stranger)
+static int owns_port(struct engine *e, const char *id, uint16_t port, bool ipv6, pid_t *stranger)
 {
     (void)e;
+    if (ipv6) /* simulated apps listen on 127.0.0.1 */
+        return 0;
     const struct sim_run *r = engine_run(id), *owner = engine_by_port(port);
     if (owner == NULL || !owner->listening)
         return 0;

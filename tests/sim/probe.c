@@ -84,7 +84,7 @@ static void on_arrived(void *arg, uint64_t number)
     (void)arg;
     if (c == NULL)
         return;
-    c->run = engine_by_port(c->port);
+    c->run = c->port != 0 ? engine_by_port(c->port) : NULL;
     c->status = c->run != NULL && c->run->listening ? 0 : UV_ECONNREFUSED;
     loop_post((uv_handle_t *)c->tcp, on_connected);
 }
@@ -141,7 +141,8 @@ int uv_tcp_connect(uv_connect_t *request, uv_tcp_t *tcp, const struct sockaddr *
     c->connect = request;
     c->on_connect = cb;
     c->readiness = true;
-    c->port = ntohs(((const struct sockaddr_in *)address)->sin_port);
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+    c->port = v4->sin_family == AF_INET ? ntohs(v4->sin_port) : 0; /* nobody listens on ::1 */
     *vec_push(&connections) = c;
     sim_at(sim_between(20, 400), on_arrived, NULL, c->serial);
     return 0;
@@ -192,12 +193,16 @@ uv_buf_t uv_buf_init(char *base, unsigned len)
     return (uv_buf_t){.base = base, .len = len};
 }
 
-int uv_ip4_addr(const char *ip, int port, struct sockaddr_in *out)
+int uv_pipe_init(uv_loop_t *loop, uv_pipe_t *pipe, int ipc)
 {
-    memset(out, 0, sizeof *out);
-    out->sin_family = AF_INET;
-    out->sin_port = htons((uint16_t)port);
-    return inet_pton(AF_INET, ip, &out->sin_addr) == 1 ? 0 : UV_EINVAL;
+    (void)loop, (void)pipe, (void)ipc;
+    return UV_ENOSYS; /* no simulated app has a socket */
+}
+
+int uv_pipe_open(uv_pipe_t *pipe, uv_file fd)
+{
+    (void)pipe, (void)fd;
+    return UV_ENOSYS;
 }
 
 const char *uv_strerror(int error)

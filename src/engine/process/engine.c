@@ -115,6 +115,7 @@ void run_unwatch_shim(struct process_engine *e, struct run *r)
 static int remove_traces(struct process_engine *e, struct run *r, struct error *err)
 {
     cgroup_remove(&r->cgroup);
+    socket_folder_remove(e, r->id);
     return run_folder_remove(e, r->id, err);
 }
 
@@ -348,12 +349,15 @@ static void process_close(struct engine *engine)
     cgroup_release(&e->cgroup);
     if (e->run_dir_fd >= 0)
         close(e->run_dir_fd);
+    if (e->sockets_fd >= 0)
+        close(e->sockets_fd);
     if (e->timer_fd >= 0)
         close(e->timer_fd);
     if (e->epoll_fd >= 0)
         close(e->epoll_fd);
     free(e->run_dir);
     free(e->data_dir);
+    free(e->sockets_dir);
     free(e);
 }
 
@@ -408,10 +412,12 @@ struct engine *process_engine_open(const struct engine_config *config, struct er
     e->config = *config;
     e->run_dir = xstrdup(config->run_dir);
     e->data_dir = xstrdup(config->data_dir);
-    e->run_dir_fd = e->epoll_fd = e->timer_fd = -1;
+    e->sockets_dir = config->sockets_dir != NULL ? xstrdup(config->sockets_dir) : NULL;
+    e->run_dir_fd = e->sockets_fd = e->epoll_fd = e->timer_fd = -1;
     e->timer_watch = (struct watch){WATCH_TIMER, NULL};
     e->timer_at_ms = NEVER;
-    if (open_descriptors(e, err) < 0 || find_cgroup(e, err) < 0 || adopt_all(e, err) < 0) {
+    if (open_descriptors(e, err) < 0 || socket_folders_open(e, err) < 0 ||
+        find_cgroup(e, err) < 0 || adopt_all(e, err) < 0) {
         process_close(&e->base);
         return NULL;
     }

@@ -36,7 +36,8 @@ static struct run *find_run(struct engine *engine, const char *id)
     return map_get(&((struct process_engine *)engine)->runs, id);
 }
 
-int process_owns_port(struct engine *engine, const char *id, uint16_t port, pid_t *stranger)
+int process_owns_port(struct engine *engine, const char *id, uint16_t port, bool ipv6,
+                      pid_t *stranger)
 {
     struct run *r = find_run(engine, id);
     struct listening_list sockets = {0};
@@ -47,7 +48,7 @@ int process_owns_port(struct engine *engine, const char *id, uint16_t port, pid_
         return 0;
     for (size_t i = 0; i < sockets.len && answer >= 0; i++) {
         const struct listening *s = &sockets.items[i];
-        if (s->port != port || !s->reaches_loopback)
+        if (s->port != port || !(ipv6 ? s->reaches_loopback6 : s->reaches_loopback))
             continue;
         if (pids.len == 0 && r != NULL)
             run_pids(r, &pids);

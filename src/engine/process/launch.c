@@ -178,9 +178,14 @@ static int launch(struct process_engine *e, struct run *r, const struct run_spec
     if (params < 0 || unixsock_pair(ends, err) < 0)
         return -1;
     cleanup_close int ours = ends[0], theirs = ends[1];
-    pid_t pid = spawn_shim(e, r, params, lock, theirs, err);
-    if (pid < 0)
+    if (spec->socket && socket_folder_make(e, spec, err) < 0)
         return -1;
+    pid_t pid = spawn_shim(e, r, params, lock, theirs, err);
+    if (pid < 0) {
+        if (spec->socket)
+            socket_folder_remove(e, r->id);
+        return -1;
+    }
     r->shim_alive = true;
     r->status.shim_pid = pid;
     r->pidfd = pidfd_open_pid(pid); /* our child, not waited for: it is the one */

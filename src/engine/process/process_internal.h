@@ -1,7 +1,7 @@
 /* The process engine's inside. engine.c: the surface and its one epoll; launch.c: starting a run;
  * link.c: the control connection to a shim; late.c: shims that do not do what they are told;
  * adopt.c: runs found at open; sweep.c: what is left when a shim was killed; inspect.c: ports and
- * usage; runfile.c: a run's folder; user.c: names to numbers.
+ * usage; runfile.c: a run's folder; socket.c: that of its socket; user.c: names to numbers.
  */
 #ifndef SLUICE_ENGINE_PROCESS_INTERNAL_H
 #define SLUICE_ENGINE_PROCESS_INTERNAL_H
@@ -58,8 +58,9 @@ struct run {
 struct process_engine {
     struct engine base;
     struct engine_config config;
-    char *run_dir, *data_dir;
+    char *run_dir, *data_dir, *sockets_dir; /* sockets_dir NULL: none */
     int run_dir_fd;
+    int sockets_fd; /* -1: none */
     int epoll_fd, timer_fd;
     struct watch timer_watch;
     int64_t timer_at_ms; /* clock_mono_ms(); INT64_MAX: not armed */
@@ -123,8 +124,15 @@ void run_pids_read(struct run *r, int folder_fd); /* fills sweep.*; zeros where 
 int run_exit_read(struct run *r, int folder_fd, struct error *err); /* fills status */
 void run_status_from_end(struct run_status *status, const struct exit_record *end);
 
+/* socket.c */
+int socket_folders_open(struct process_engine *e, struct error *err);
+int socket_folder_make(const struct process_engine *e, const struct run_spec *spec,
+                       struct error *err);
+void socket_folder_remove(const struct process_engine *e, const char *id);
+
 /* inspect.c */
-int process_owns_port(struct engine *engine, const char *id, uint16_t port, pid_t *stranger);
+int process_owns_port(struct engine *engine, const char *id, uint16_t port, bool ipv6,
+                      pid_t *stranger);
 uint16_t process_other_port(struct engine *engine, const char *id, uint16_t port);
 int process_usage(struct engine *engine, const char *id, uint64_t *rss_bytes, uint64_t *cpu_us);
 

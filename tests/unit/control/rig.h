@@ -256,9 +256,9 @@ RIG int fake_status(struct engine *e, const char *id, struct run_status *out, st
     return 0;
 }
 
-RIG int fake_owns_port(struct engine *e, const char *id, uint16_t port, pid_t *stranger)
+RIG int fake_owns_port(struct engine *e, const char *id, uint16_t port, bool ipv6, pid_t *stranger)
 {
-    (void)e, (void)id, (void)port, (void)stranger;
+    (void)e, (void)id, (void)port, (void)ipv6, (void)stranger;
     return 1;
 }
 

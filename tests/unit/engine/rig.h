@@ -31,7 +31,7 @@ enum { RIG_PATIENCE_MS = 20000 };
 
 struct rig {
     char root[64];
-    char run_dir[96], log_path[96];
+    char run_dir[96], log_path[96], sockets_dir[96];
     int shim_fd;
     struct engine *engine;
     unsigned changes;
@@ -50,6 +50,8 @@ static inline void rig_open(struct rig *rig)
     const struct engine_config config = {
         .run_dir = rig->run_dir,
         .data_dir = rig->root,
+        .sockets_dir = rig->sockets_dir,
+        .sockets_gid = -1,
         .shim_fd = rig->shim_fd,
         .on_change = rig_on_change,
         .arg = rig,
@@ -91,6 +93,7 @@ static inline int rig_setup(void **state)
     chmod(rig->root, 0755);
     snprintf(rig->run_dir, sizeof rig->run_dir, "%s/run", rig->root);
     snprintf(rig->log_path, sizeof rig->log_path, "%s/logs/app.log", rig->root);
+    snprintf(rig->sockets_dir, sizeof rig->sockets_dir, "%s/sockets", rig->root);
     mkdir(rig->run_dir, 0700);
     rig->shim_fd = rig_open_shim();
     rig_open(rig);

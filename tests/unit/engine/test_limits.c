@@ -180,17 +180,17 @@ static void whose_port_it_is(void **state)
     rig_wait(rig, "a.1", RUN_RUNNING);
     theirs = (uint16_t)rig_pid(rig, "port");
     const struct engine_ops *ops = rig->engine->ops;
-    assert_int_equal(ops->owns_port(rig->engine, "a.1", theirs, &stranger), 1);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", theirs, false, &stranger), 1);
     assert_int_equal(stranger, 0);
     int fd = listen_on(INADDR_LOOPBACK, &mine);
-    assert_int_equal(ops->owns_port(rig->engine, "a.1", mine, &stranger), -1);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", mine, false, &stranger), -1);
     assert_int_equal(stranger, getpid());
     assert_int_equal(ops->other_port(rig->engine, "a.1", mine), theirs);
     assert_int_equal(ops->other_port(rig->engine, "a.1", theirs), 0);
     close(fd);
-    assert_int_equal(ops->owns_port(rig->engine, "a.1", mine, &stranger), 0);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", mine, false, &stranger), 0);
     fd = listen_on(INADDR_ANY, &mine); /* the wildcard gets what goes to 127.0.0.1, too */
-    assert_int_equal(ops->owns_port(rig->engine, "a.1", mine, &stranger), -1);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", mine, false, &stranger), -1);
     close(fd);
     /* By a child of the app, on IPv6's wildcard. */
     snprintf(script, sizeof script, LISTEN, "AF_INET6", "::");
@@ -198,10 +198,29 @@ static void whose_port_it_is(void **state)
     rig_start(rig, "b.1", shell);
     RIG_UNTIL(rig, rig_pid(rig, "port") != 0 && rig_pid(rig, "port") != theirs);
     theirs = (uint16_t)rig_pid(rig, "port");
-    assert_int_equal(ops->owns_port(rig->engine, "b.1", theirs, &stranger), 1);
-    assert_int_equal(ops->owns_port(rig->engine, "a.1", theirs, &stranger), -1);
+    assert_int_equal(ops->owns_port(rig->engine, "b.1", theirs, false, &stranger), 1);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", theirs, false, &stranger), -1);
     assert_true(stranger > 0);
-    assert_int_equal(ops->owns_port(rig->engine, "no.1", theirs, &stranger), -1);
+    assert_int_equal(ops->owns_port(rig->engine, "no.1", theirs, false, &stranger), -1);
+    assert_int_equal(ops->owns_port(rig->engine, "b.1", theirs, true, &stranger), 1);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", theirs, true, &stranger), -1);
+}
+
+/* Both families have ports of their own. */
+static void whose_port_of_which_family_it_is(void **state)
+{
+    struct rig *rig = *state;
+    pid_t stranger = -1;
+    char script[512];
+    snprintf(script, sizeof script, LISTEN, "AF_INET6", "::1");
+    rig_start(rig, "a.1", script);
+    RIG_UNTIL(rig, rig_pid(rig, "port") != 0);
+    rig_wait(rig, "a.1", RUN_RUNNING);
+    uint16_t port = (uint16_t)rig_pid(rig, "port");
+    const struct engine_ops *ops = rig->engine->ops;
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", port, false, &stranger), 0);
+    assert_int_equal(ops->owns_port(rig->engine, "a.1", port, true, &stranger), 1);
+    assert_int_equal(ops->owns_port(rig->engine, "no.1", port, true, &stranger), -1);
 }
 
 /* ---- a full disk ---------------------------------------------------------------------------- */
@@ -370,6 +389,7 @@ int main(void)
         RIG_TEST(runs_as_the_user),
         RIG_TEST(a_shim_stays_small),
         RIG_TEST(whose_port_it_is),
+        RIG_TEST(whose_port_of_which_family_it_is),
         RIG_TEST(a_full_disk_does_not_stop_the_app),
         RIG_TEST(a_full_disk_still_gets_the_exit_record),
         RIG_TEST(a_record_without_room_is_held),

@@ -215,6 +215,61 @@ static void forgetting_removes_the_folder(void **state)
     RIG_UNTIL(rig, access(folder, F_OK) < 0);
 }
 
+static void start_with_socket(struct rig *rig, const char *id, const char *script)
+{
+    const char *argv[4];
+    struct run_spec spec = rig_spec(rig, id, script, argv);
+    spec.socket = true;
+    rig_start_spec(rig, &spec);
+}
+
+/* Also what the app puts beside its socket, links (not what they lead to), and over a restart. */
+static void the_folder_of_a_socket_goes_with_its_run(void **state)
+{
+    struct rig *rig = *state;
+    struct error err = ERROR_INIT;
+    struct stat st;
+    char folder[200], kept[200];
+    snprintf(folder, sizeof folder, "%s/shop-1-1.1", rig->sockets_dir);
+    snprintf(kept, sizeof kept, "%s/sockets", rig->root);
+    start_with_socket(rig, "shop-1-1.1",
+                      "cd sockets/shop-1-1.1 && touch sock sock.lock && ln -s ../.. up");
+    rig_wait(rig, "shop-1-1.1", RUN_EXITED);
+    assert_int_equal(stat(folder, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    rig_close(rig);
+    rig_open(rig);
+    rig_wait(rig, "shop-1-1.1", RUN_EXITED);
+    assert_int_equal(rig->engine->ops->forget(rig->engine, "shop-1-1.1", &err), 0);
+    RIG_UNTIL(rig, access(folder, F_OK) < 0);
+    assert_int_equal(access(kept, F_OK), 0);
+    start_with_socket(rig, "shop-1-1.2", "test -d sockets/shop-1-1.2");
+    struct run_status s = rig_wait(rig, "shop-1-1.2", RUN_EXITED);
+    assert_int_equal(s.exit_code, 0);
+}
+
+/* A run that does not start leaves none; one whose folder there is already does not start. */
+static void a_socket_is_nobody_elses(void **state)
+{
+    struct rig *rig = *state;
+    struct error err = ERROR_INIT;
+    const char *argv[4];
+    char folder[200];
+    struct run_spec spec = rig_spec(rig, "shop-1-1.1", "true", argv);
+    spec.socket = true;
+    spec.user = "no-such-user-here";
+    assert_int_equal(rig->engine->ops->start(rig->engine, &spec, &err), -1);
+    snprintf(folder, sizeof folder, "%s/shop-1-1.1", rig->sockets_dir);
+    assert_int_equal(access(folder, F_OK), -1);
+    spec.user = NULL;
+    snprintf(folder, sizeof folder, "%s/shop-1-1.2", rig->sockets_dir);
+    assert_int_equal(mkdir(folder, 0777), 0);
+    spec.id = "shop-1-1.2";
+    assert_int_equal(rig->engine->ops->start(rig->engine, &spec, &err), -1);
+    assert_non_null(strstr(err.text, "make the socket's folder shop-1-1.2: File exists"));
+    assert_int_equal(access(folder, F_OK), 0);
+}
+
 static void two_hundred_at_once(void **state)
 {
     enum { RUNS = 200 };
@@ -246,6 +301,8 @@ int main(void)
         RIG_TEST(a_forged_mark_is_left_out),
         RIG_TEST(a_job_over_its_time_is_killed),
         RIG_TEST(forgetting_removes_the_folder),
+        RIG_TEST(the_folder_of_a_socket_goes_with_its_run),
+        RIG_TEST(a_socket_is_nobody_elses),
         RIG_TEST(two_hundred_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -283,8 +283,10 @@ static const struct fault app_faults[] = {
                     "map by process name"},
     {"replicas: {wbe: 2}\n",
      "3:12 `replicas.wbe`: `run` has no process of this name | did you mean `web`?"},
-    {"port: 0\n", "3:7 `port`: expected `auto`, or a port from 1 to 65535, got `0`"},
-    {"port: 65536\n", "3:7 `port`: expected `auto`, or a port from 1 to 65535, got `65536`"},
+    {"port: UNIX\n", "3:7 `port`: expected `auto`, `unix`, or a port from 1 to 65535, got `UNIX`"},
+    {"port: 0\n", "3:7 `port`: expected `auto`, `unix`, or a port from 1 to 65535, got `0`"},
+    {"port: 65536\n",
+     "3:7 `port`: expected `auto`, `unix`, or a port from 1 to 65535, got `65536`"},
     {"port: 80\n",
      "3:7 `port`: with a fixed port the old instance must be gone before the new one "
      "starts, which rolling does not do | write `strategy: recreate`, or remove `port`"},
@@ -856,7 +858,7 @@ static void all_faults_of_a_file_come_at_once_in_order(void **state)
         "2:10 `run`: expected a word of a command, got a map\n"
         "3:28 `probes.readiness.http`: expected a path that starts with /, got `x` | did you mean "
         "`/x`?\n"
-        "4:7 `port`: expected `auto`, or a port from 1 to 65535, got `80000`\n"
+        "4:7 `port`: expected `auto`, `unix`, or a port from 1 to 65535, got `80000`\n"
         "0:0 `app` is missing | name what is deployed: `app: shop`");
 }
 
