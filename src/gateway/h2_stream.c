@@ -40,17 +40,22 @@ static void free_if_over(struct h2_stream *s)
         free(s);
 }
 
+static void give_back_owed(struct h2_stream *s)
+{
+    if (s->owed == 0)
+        return;
+    nghttp2_session_consume_connection(s->session->ng, s->owed);
+    h2_unsent(s->session);
+    s->owed = 0;
+}
+
 static void drop_in(struct h2_stream *s, struct chunk_pool *pool)
 {
     chunk_put_all(pool, s->head);
     chunk_put_all(pool, s->in);
     chunk_put_all(pool, s->trailers);
     s->head = s->in = s->trailers = NULL;
-    if (s->session != NULL && s->owed > 0) {
-        nghttp2_session_consume_connection(s->session->ng, s->owed);
-        h2_unsent(s->session);
-    }
-    s->owed = 0;
+    give_back_owed(s);
 }
 
 static void drop_out(struct h2_stream *s, struct chunk_pool *pool)
@@ -188,6 +193,7 @@ void h2_stream_closed(struct h2_stream *s, uint32_t code)
     s->lost = code == H2_LOST;
     if (s->broken)
         drop_in(s, pool);
+    give_back_owed(s); /* what is read later goes past the session */
     detach(s);
     if (s->owner != NULL && s->broken) {
         struct endpoint *e = s->owner;

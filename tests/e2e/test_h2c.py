@@ -8,6 +8,7 @@ import pytest
 from gateway_rig import Gateway, build_driver, until
 from h2_peer import (CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, NO_ERROR, PING, REFUSED_STREAM, SETTINGS,
                      H2Backend, H2Client, ended, frame)
+from h2.settings import SettingCodes
 from sluice_test import App
 from sluice_test.build import PATIENCE
 
@@ -129,6 +130,34 @@ def test_large_answers_and_a_client_that_takes_nothing(rig):
     client.h2.increment_flow_control_window(size, stuck)
     client.flush()
     assert len(client.wait(stuck).body) == size
+
+
+def test_answers_that_nobody_takes_do_not_use_up_the_connections_window(rig):
+    """Where memory is short, the window is given back as bytes are read, or with their stream."""
+    size, waiting, sent = 60000, [], []
+
+    def answer_some():
+        for connection in backend.connections:
+            with connection.lock:
+                while (streams := waiting_on(connection)) and connection.h2.outbound_flow_control_window >= size:
+                    sent.append(streams[0])
+                    waiting.remove((connection, streams[0]))
+                    connection.answer(streams[0], 200, [], b"x" * size)
+        return len(sent) == 1100
+
+    def waiting_on(connection):
+        return [stream for c, stream in waiting if c is connection]
+
+    gateway, backend = rig(lambda c, stream, r, event: waiting.append((c, stream)) if ended(event) else None,
+                           route="timeout=60000", clients=0)
+    clients = [H2Client(gateway.port, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}) for _ in range(11)]
+    for client in clients:
+        for _ in range(100):
+            client.request()
+    until(answer_some, "windows for 1100 answers")
+    for client in clients:
+        client.close()
+    until(lambda: gateway.metric("in_flight") == 0, "the end of them")
 
 
 # ---- connections ------------------------------------------------------------------------------------
