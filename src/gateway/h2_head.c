@@ -131,15 +131,23 @@ static void crumb(struct h2_block *b, const char *value, size_t len)
     memcpy(at, value, len);
 }
 
+/* With a format or parameters perhaps; "application/grpc-web" is another type. */
+static bool is_grpc(const char *type, size_t len)
+{
+    static const char grpc[] = "application/grpc";
+    const size_t n = sizeof grpc - 1;
+    return len >= n && strncasecmp(type, grpc, n) == 0 &&
+           (len == n || memchr("+; \t", type[n], 4) != NULL);
+}
+
 /* What the gateway itself looks at. */
 static void note(struct h2_block *b, const char *name, size_t name_len, const char *value,
                  size_t len)
 {
-    static const char grpc[] = "application/grpc";
     if (IS(name, name_len, "content-length")) {
         b->has_length = true;
     } else if (IS(name, name_len, "content-type")) {
-        b->grpc = len >= sizeof grpc - 1 && strncasecmp(value, grpc, sizeof grpc - 1) == 0;
+        b->grpc = is_grpc(value, len);
     } else if (IS(name, name_len, "grpc-status")) {
         unsigned status = 0;
         for (size_t i = 0; i < len && i < 3; i++)

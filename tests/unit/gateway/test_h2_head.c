@@ -282,6 +282,32 @@ static void test_grpc_statuses(void **state)
     }
 }
 
+/* grpc-web has its status in the body: it is an answer of HTTP like any other. */
+static void test_what_is_grpc(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        bool grpc;
+    } cases[] = {{"application/grpc", true},
+                 {"application/grpc+json", true},
+                 {"application/grpc;charset=utf-8", true},
+                 {"application/grpc \t; a=b", true},
+                 {"application/grpc-web", false},
+                 {"application/grpc-web+proto", false},
+                 {"application/grpc-web-text", false},
+                 {"application/grpcx", false},
+                 {"application/grp", false},
+                 {"text/plain; application/grpc", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct h2_block b;
+        h2_block_init(&b, &pool);
+        h2_block_field(&b, "content-type", 12, cases[i].type, strlen(cases[i].type));
+        assert_int_equal(b.grpc, cases[i].grpc);
+        h2_block_release(&b);
+    }
+}
+
 static void test_trailers(void **state)
 {
     (void)state;
@@ -412,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_trailer_lines),
         cmocka_unit_test(test_answers_of_instances),
         cmocka_unit_test(test_grpc_statuses),
+        cmocka_unit_test(test_what_is_grpc),
         cmocka_unit_test(test_a_request_for_an_instance),
         cmocka_unit_test(test_refusals_to_grpc),
     };
