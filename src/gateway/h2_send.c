@@ -94,7 +94,10 @@ static bool is_text(const struct http1_head *h, const char *p)
 static int submit_answer(struct h2_stream *s, const struct http1_head *h, struct h2_fields *f)
 {
     nghttp2_session *ng = s->session->ng;
-    if (h->status < 200 && h->status != 101)
+    bool interim = h->status < 200 && h->status != 101;
+    if (interim && nghttp2_session_get_outbound_queue_size(ng) > H2_MAX_QUEUED)
+        return 0; /* left out: nobody takes it, and no window bounds it */
+    if (interim)
         return nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, s->id, NULL, f->items, f->len, NULL);
     nghttp2_data_provider data = {.source.ptr = s, .read_callback = read_data};
     s->sent = h->status == 101 ? H2_SENT_SWITCH : s->body.done ? H2_SENT_ALL : H2_SENT_HEAD;

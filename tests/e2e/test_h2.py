@@ -1,5 +1,6 @@
 """HTTP/2 from clients: what instances see, what clients get, and what neither may do to the gateway."""
 
+import os
 import socket
 import struct
 import subprocess
@@ -141,6 +142,33 @@ def test_early_hints(rig):
     answer = client.get()
     assert [h[":status"] for h in answer.informational] == ["103"] and answer.informational[0]["link"] == "</a>"
     assert answer.status == 200 and answer.body == b"x"
+
+
+def test_early_hints_that_nobody_takes_are_left_out(rig):
+    """They have no flow control."""
+    most = 4000
+
+    def hint():
+        return b"HTTP/1.1 103 Early Hints\r\nLink: <%s>\r\n\r\n" % os.urandom(2000).hex().encode()
+
+    def handler(sock, reader):
+        reader.head()
+        for _ in range(most // 100):
+            sock.sendall(b"".join(hint() for _ in range(100)))
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        reader.head()
+
+    gateway, _, client = rig(handler)
+    before = gateway.rss()
+    stream = client.request()
+    until(lambda: gateway.instance("requests") == 1, "the end of the answer")
+    assert gateway.rss() - before < 8 << 20
+    data = b""
+    while not data.endswith(frame(DATA, END_STREAM, stream, b"x")):
+        piece = client.sock.recv(1 << 20)
+        assert piece
+        data += piece
+    assert len(data) < most * 2000
 
 
 def test_large_answers_on_many_streams(rig):
