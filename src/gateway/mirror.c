@@ -25,8 +25,9 @@ struct mirror {
     struct worker *worker;
     uint32_t slot, copied_slot; /* of the copies; of the requests that were copied */
     uint64_t body_bytes;
-    bool copied; /* the copy has an instance */
-    bool made;   /* there is one, or there will be none */
+    uint64_t before_us; /* of the user's latency: until the copy was made */
+    bool copied;        /* the copy had an instance */
+    bool made;          /* there is one, or there will be none */
     uint8_t method, path_len;
     char path[SAMPLE_PATH_MAX + 1];
     struct mirror_end ends[MIRROR_SIDES];
@@ -140,6 +141,8 @@ static bool copy_kept(struct exchange *x, const struct exchange *of)
 {
     struct chunk_pool *pool = &x->worker->chunks;
     const struct chunk *head = of->plain != NULL ? of->plain : of->kept;
+    if (of->head_len > MIRROR_HEAD_MAX)
+        return false;
     x->kept = x->cursor = chunk_get(pool, of->head_len + sizeof MIRROR_FIELD + 8);
     if (x->kept == NULL)
         return false;
@@ -164,7 +167,7 @@ static void give_up(struct exchange *x)
     client_close(c);
 }
 
-/* false: no memory. */
+/* false: no memory, or its head is too long. */
 static bool make_copy(struct exchange *of)
 {
     struct mirror *m = of->mirror;
@@ -190,6 +193,7 @@ static bool make_copy(struct exchange *of)
         return false;
     }
     x->mirror = m;
+    m->before_us = x->start_us - of->start_us;
     m->worker->copies_len++;
     client_later(c);
     return true;
@@ -224,12 +228,11 @@ static void send_copy(struct exchange *x, const struct instance *avoid)
 {
     struct mirror *m = x->mirror;
     const struct table_route *r = route_of_copy(x);
-    bool first = !m->copied;
+    bool first = !x->taken;
     switch (r != NULL ? dispatch_copy(x, r, avoid) : DISPATCH_NOBODY) {
-    case DISPATCHED: m->copied = true; return;
+    case DISPATCHED:
     case DISPATCH_GONE: return;
     case DISPATCH_FAILED:
-        m->copied = true;
         x->fault = SAMPLE_CONNECT;
         mirror_refuse(x, OUTCOME_FAILED);
         return;
@@ -243,8 +246,10 @@ static void send_copy(struct exchange *x, const struct instance *avoid)
 
 void mirror_begin(struct client *c)
 {
+    struct exchange *x = c->exchange;
     c->state = CLIENT_BUSY;
-    send_copy(c->exchange, NULL);
+    x->start_us = worker_now_us(c->worker); /* so far it has waited for users, not for anybody */
+    send_copy(x, NULL);
 }
 
 void mirror_again(struct exchange *x, const struct instance *avoid)
@@ -339,9 +344,9 @@ static void count_copied(struct mirror *m)
     struct worker *w = m->worker;
     const struct mirror_end *e = &m->ends[MIRROR_USER];
     uint32_t slot = m->copied_slot;
-    if (e->outcome == OUTCOME_UNSERVED || e->outcome > OUTCOME_REFUSED ||
-        e->outcome == OUTCOME_REDIRECTED)
-        return; /* nor does its share's */
+    bool left = e->outcome == OUTCOME_CLIENT_LEFT || e->outcome == OUTCOME_REFUSED;
+    if (!left && e->outcome > OUTCOME_CUT)
+        return; /* answered by the gateway after all: it does not count for its share, either */
     stats_request(w, slot, REQUESTS, 1);
     if (e->final) {
         stats_latency(w, slot, e->latency_us);
@@ -353,38 +358,44 @@ static void count_copied(struct mirror *m)
                   e->rescued && e->final && e->status < 500 && e->outcome != OUTCOME_CUT);
     stats_request(w, slot, REQUESTS_FAILED, e->outcome == OUTCOME_FAILED);
     stats_request(w, slot, REQUESTS_CUT, e->outcome == OUTCOME_CUT);
-    stats_request(w, slot, REQUESTS_CLIENT_LEFT,
-                  e->outcome == OUTCOME_CLIENT_LEFT || e->outcome == OUTCOME_REFUSED);
+    stats_request(w, slot, REQUESTS_CLIENT_LEFT, left);
+}
+
+/* The user's latency without what passed before there was a copy. */
+static struct mirror_end end_of(const struct exchange *x, enum outcome outcome)
+{
+    uint64_t before_us = x->copy ? 0 : x->mirror->before_us;
+    uint64_t latency_us = x->latency_us > before_us ? x->latency_us - before_us : 0;
+    return (struct mirror_end){
+        .outcome = (uint8_t)outcome,
+        .over = true,
+        .final = x->final,
+        .rescued = x->rescued,
+        .slow = x->final && latency_us > x->slo_us,
+        .status = x->status,
+        .latency_us = latency_us,
+        .instance_slot = x->instance_slot,
+    };
 }
 
 void mirror_ended(struct exchange *x, enum outcome outcome)
 {
     struct mirror *m = x->mirror;
-    enum mirror_side side = x->copy ? MIRROR_COPY : MIRROR_USER;
-    struct mirror_end *other = &m->ends[x->copy ? MIRROR_USER : MIRROR_COPY];
+    m->ends[x->copy ? MIRROR_COPY : MIRROR_USER] = end_of(x, outcome);
     x->mirror = NULL;
-    m->worker->copies_len -= x->copy;
-    m->ends[side] = (struct mirror_end){(uint8_t)outcome,
-                                        true,
-                                        x->final,
-                                        x->rescued,
-                                        x->final && x->latency_us > x->slo_us,
-                                        x->status,
-                                        x->latency_us,
-                                        x->instance_slot};
+    if (x->copy) {
+        m->worker->copies_len--;
+        m->copied = x->taken;
+    }
     if (!m->made) { /* before all of it was sent */
         stats_request(m->worker, m->slot, REQUESTS_UNCOPIED, 1);
-        mirror_free(m);
-        return;
-    }
-    if (!other->over) {
-        if (outcome != OUTCOME_WHOLE) { /* its memory is not needed */
+    } else if (!m->ends[MIRROR_USER].over || !m->ends[MIRROR_COPY].over) {
+        if (outcome != OUTCOME_WHOLE) { /* what is remembered is not needed */
             answerprint_lose(&m->prints[MIRROR_USER]);
             answerprint_lose(&m->prints[MIRROR_COPY]);
         }
         return;
-    }
-    if (m->copied) {
+    } else if (m->copied) {
         count_copied(m);
         compare(m);
     }

@@ -23,6 +23,7 @@
 enum {
     MIRROR_COPIES = 128,         /* that run, per worker */
     MIRROR_PAIRS = 1024,         /* users that are answered, or copies that run */
+    MIRROR_HEAD_MAX = 32 << 10,  /* of a request; rules make it longer */
     MIRROR_ANSWER_MAX = 2 << 20, /* bytes that are taken of an answer to a copy */
 };
 

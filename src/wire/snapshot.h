@@ -119,8 +119,8 @@ enum {
 /* Copies of some of a route's requests go to a pool whose answers nobody sees (gateway/mirror.h);
  * they have a field of their own, "Sluice-Mirror: 1". Of those that shares answer, not pins. A copy
  * is counted in to.slot like any request, and whether its answer was the same (metrics.h); the
- * requests that were copied are counted a second time, in copied_slot, so that like is compared
- * with like. */
+ * requests that were copied are counted a second time, in copied_slot (latencies from when the copy
+ * was made), so that like is compared with like. */
 struct snapshot_mirror {
     uint32_t share_ppm;       /* of the requests, up to 1,000,000; 0: none, nothing else counts */
     struct snapshot_share to; /* weight_ppm is 0 */
