@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from statistics import median
 
 import pytest
 from h2_peer import H2Client
@@ -109,14 +110,15 @@ class Figures:
         return [row[role][what] for row in self.rows[n * size:(n + 1) * size]]
 
     def assert_flat(self):
-        """The last third takes no more than the second: the first is there to warm up."""
+        """The last third takes no more than the second: the first is there to warm up. How many
+        connections there are in that moment varies, so of descriptors the middle counts."""
         assert len(self.rows) >= 12
         for role in ROLES:
             assert len({row[role][0] for row in self.rows}) == 1, f"{role} is another process"
-            for what, slack in ((1, 1024), (2, 0)):
+            for what in (1, 2):
                 second, last = self.third(1, role, what), self.third(2, role, what)
-                assert min(last) <= max(second), f"{role}: {second} became {last}"
-                assert max(last) <= max(second) * 1.1 + slack, f"{role}: {second} became {last}"
+                assert median(last) <= max(second), f"{role}: {second} became {last}"
+            assert max(last_kib := self.third(2, role, 1)) <= max(self.third(1, role, 1)) * 1.1 + 1024, last_kib
 
 
 def free_port():
