@@ -115,10 +115,9 @@ class Figures:
         assert len(self.rows) >= 12
         for role in ROLES:
             assert len({row[role][0] for row in self.rows}) == 1, f"{role} is another process"
-            for what in (1, 2):
+            for what, slack in ((1, 256), (2, 8)):  # 24 deploys lie between the two
                 second, last = self.third(1, role, what), self.third(2, role, what)
-                assert median(last) <= max(second), f"{role}: {second} became {last}"
-            assert max(last_kib := self.third(2, role, 1)) <= max(self.third(1, role, 1)) * 1.1 + 1024, last_kib
+                assert median(last) <= median(second) + slack, f"{role}: {second} became {last}"
 
 
 def free_port():
