@@ -319,14 +319,18 @@ void certificates_tick(struct control *c)
     uint64_t signature = sign_folder(files) * 31 + sign_folder(automatic);
     if (signature == f->signature && !f->changed && now < f->expires_ms)
         return;
-    if (signature != f->signature) {
+    bool other = signature != f->signature;
+    if (other) {
         read_folders(f, files, automatic);
+        certificate_copies_read(c);
         if (acme_host_at(c, 0) != NULL)
             control_mark_routes(c); /* redirects to https wait for certificates */
     }
     f->signature = signature;
     f->changed = false;
     send_all(c);
+    if (other)
+        certificate_copies_write(c);
 }
 
 void certificates_changed(struct control *c)

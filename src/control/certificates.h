@@ -1,5 +1,5 @@
-/* What certificates.c (from the folders to the gateways), certificate_order.c, authorities.c and
- * certificates_view.c share. Inside control only. */
+/* What certificates.c (from the folders to the gateways), certificate_order.c,
+ * certificate_copies.c, authorities.c and certificates_view.c share. Inside control only. */
 #ifndef SLUICE_CONTROL_CERTIFICATES_H
 #define SLUICE_CONTROL_CERTIFICATES_H
 
@@ -62,6 +62,10 @@ void certificates_order(struct control *c, int64_t now_ms); /* as gateways are t
 bool certificate_names(const struct certificate *k, const char *host); /* also by a wildcard */
 /* Of one by ACME: a route's host has no other. */
 bool certificate_needed(const struct control *c, const struct certificate *k, int64_t now_ms);
+
+/* certificate_copies.c */
+void certificate_copies_read(const struct control *c); /* for pairs that cannot be used */
+void certificate_copies_write(const struct control *c);
 
 /* authorities.c */
 void authorities_read(struct certificate_folder *f, int dir); /* dir -1: there is none */

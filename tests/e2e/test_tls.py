@@ -175,6 +175,36 @@ def test_what_does_not_fit_changes_nothing(tls):
     assert key not in tls.server.log_text(10 ** 7)
 
 
+def test_what_does_not_fit_changes_nothing_for_the_next_controller_either(tls):
+    tls.put("aaa", "aaa.test")  # comes first, and so is what others would get
+    wait_until(lambda: tls.serial("aaa.test") == tls.of_file("aaa"), 10, "another one is served")
+    good = tls.of_file("shop")
+    (tls.folder / "shop.key").write_bytes(b"garbage")
+    wait_until(lambda: tls.certificates()["shop"]["error"], 10, "it is told")
+    copies = tls.server.data / "run" / "certificates"
+    assert copies.stat().st_mode & 0o777 == 0o600
+    for restarted in ("controller", "all"):
+        if restarted == "all":
+            tls.server.stop()
+            tls.server.start()
+        else:
+            tls.server.kill("controller")
+            tls.server.wait_ready()
+        tls.address = next(a for a in tls.server.info()["listeners"] if a.startswith("tls:")).removeprefix("tls:")
+        tls.host, tls.port = tls.address.rsplit(":", 1)
+        told = wait_until(lambda: tls.certificates().get("shop"), 10, "it has looked")
+        assert "stays as it was" in told["trouble"] and told["hosts"] == sorted(HOSTS, key=HOSTS.index), told
+        assert tls.serial() == good and tls.serial("aaa.test") == tls.of_file("aaa")
+    for end in (".crt", ".key"):
+        (tls.folder / f"shop{end}").unlink()
+    wait_until(lambda: tls.serial() == tls.of_file("aaa"), 10, "what is gone is not served")
+    assert (tls.made / "shop.crt").read_bytes() not in copies.read_bytes()
+    (tls.folder / "shop.crt").write_bytes((tls.made / "shop.crt").read_bytes())
+    tls.server.kill("controller")
+    wait_until(lambda: "shop" in tls.certificates(), 10, "a pair without its key")
+    assert "cannot be used" in tls.certificates()["shop"]["trouble"] and tls.serial() == tls.of_file("aaa")
+
+
 def test_all_layouts_of_the_folder(tls):
     live = tls.folder / "live.test"
     live.mkdir()
