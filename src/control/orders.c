@@ -360,8 +360,6 @@ void orders_route(const struct app *a, struct snapshot *s, struct snapshot_app *
         out->maintenance.status = (uint16_t)m.status;
         out->maintenance.retry_after_s = (uint32_t)(m.retry_after_ms + 999) / 1000;
         out->maintenance.hold_ms = (uint32_t)m.hold_ms;
-        if (out->hold_ms < m.hold_ms)
-            out->hold_ms = (uint32_t)m.hold_ms;
         if (m.page != NULL) {
             size_t len = json_string_length(json_object_get(a->maintenance, "page"));
             struct snapshot_page page = {arena_strdup(memory, m.type),

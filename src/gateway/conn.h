@@ -374,8 +374,11 @@ void stream_refuse(struct exchange *x, enum outcome outcome);     /* ends it by 
 void stream_timeout(struct exchange *x); /* idle for too long, or its instance's drain is over */
 
 /* hold.c */
-/* Waits; false: too many wait. */
+/* Waits for as long as the app says, or for `ms` since it began to; false: too many wait. */
 bool hold_put(struct exchange *x, const struct snapshot_app *app);
+bool hold_put_for(struct exchange *x, const struct snapshot_app *app, uint32_t ms);
+/* Of one that waits. */
+void hold_set_time(struct exchange *x, uint32_t ms);
 void hold_remove(struct exchange *x);
 bool hold_waiting(struct worker *w,
                   uint32_t app_slot); /* somebody of this app waits in this worker */

@@ -380,19 +380,16 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
             client_later(c);
         return true;
     }
-    /* A longer hold (recreate) counts for those who wait already. */
-    uint64_t deadline = x->held_since_ms + q.r->app->hold_ms;
-    if (deadline > x->deadline_ms) {
-        x->deadline_ms = deadline;
-        exchange_set_timer(x);
-    }
-    if (q.r->app->hold)
-        return false;
     enum orders_step step = orders_any(q.r->app) ? orders_take(x, q.r->app, &head, p) : ORDERS_PASS;
     if (step == ORDERS_ANSWERED && !c->endpoint.dead)
         client_later(c);
     if (step != ORDERS_PASS) /* a fault's delay is outside of the hold */
         return step == ORDERS_ANSWERED || x->hold == NULL;
+    /* A longer hold (recreate) counts for those who wait already. */
+    if (x->held_since_ms + q.r->app->hold_ms > x->deadline_ms)
+        hold_set_time(x, q.r->app->hold_ms);
+    if (q.r->app->hold)
+        return false;
     enum sent sent = send_to_somebody(&q, NULL, limit, false);
     if (sent == GONE)
         return true;

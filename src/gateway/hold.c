@@ -50,11 +50,16 @@ static struct hold_queue *queue_make(struct worker *w, uint32_t app_slot)
 
 bool hold_put(struct exchange *x, const struct snapshot_app *app)
 {
+    return hold_put_for(x, app, app->hold_ms);
+}
+
+bool hold_put_for(struct exchange *x, const struct snapshot_app *app, uint32_t ms)
+{
     struct worker *w = x->worker;
     ASSERT(x->upstream == NULL && x->hold == NULL);
     if (!x->was_held)
         x->held_since_ms = w->now_ms;
-    uint64_t deadline = x->held_since_ms + app->hold_ms;
+    uint64_t deadline = x->held_since_ms + ms;
     if (deadline <= w->now_ms)
         return false;
     _Atomic uint32_t *held = &w->gateway->held[app->slot];
@@ -82,6 +87,15 @@ bool hold_put(struct exchange *x, const struct snapshot_app *app)
     if (w->hold_timer.due_ms == TIMER_NEVER)
         timer_set(&w->timers, &w->hold_timer, w->now_ms + LOOK_MS);
     return true;
+}
+
+void hold_set_time(struct exchange *x, uint32_t ms)
+{
+    uint64_t deadline = x->held_since_ms + ms;
+    if (deadline == x->deadline_ms)
+        return;
+    x->deadline_ms = deadline;
+    exchange_set_timer(x);
 }
 
 void hold_remove(struct exchange *x)

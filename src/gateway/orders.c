@@ -149,6 +149,15 @@ void orders_delay_ended(struct exchange *x)
     dispatch(x, NULL, NULL, NULL);
 }
 
+/* What is ordered counts, whether the app's own hold is longer or shorter. */
+static bool held_for(struct exchange *x, const struct snapshot_app *app, uint32_t ms)
+{
+    if (x->hold == NULL)
+        return hold_put_for(x, app, ms);
+    hold_set_time(x, ms);
+    return true;
+}
+
 /* ---- both
  * --------------------------------------------------------------------------------------------- */
 
@@ -161,7 +170,7 @@ enum orders_step orders_take(struct exchange *x, const struct snapshot_app *app,
     if (m->status != 0 && !is_one_of(x, m->first_caller, m->callers, h, p)) {
         if (m->hold_ms > 0 && x->place != 0)
             capacity_give_back(x);
-        if (m->hold_ms > 0 && (x->hold != NULL || hold_put(x, app)))
+        if (m->hold_ms > 0 && held_for(x, app, m->hold_ms))
             return ORDERS_WAIT;
         answer_maintenance(x, m, h, p);
         return ORDERS_ANSWERED;

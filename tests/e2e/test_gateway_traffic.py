@@ -402,6 +402,22 @@ def test_what_is_held_gets_the_page_in_the_end(rig):
     assert backend.requests == [] and gateway.metric("waiting", 0) == 0
 
 
+def test_the_time_that_is_ordered_counts_whatever_the_apps_hold_is(rig):
+    gateway, backend = rig()
+    for own in (600000, 0):
+        orders(gateway, backend.port, app=f"hold_ms={own} maintenance=503 barred_ms=300 retry_after=7")
+        status, fields, body = gateway.get()
+        assert (status, fields["retry-after"]) == (503, "7") and b"maintenance" in body
+    assert gateway.metric("held", 0) == 2
+    # Also for who waits for an instance already, and for who waits by an order before.
+    for before in ("hold_ms=600000 hold=1", "hold_ms=1 maintenance=503 barred_ms=600000"):
+        orders(gateway, backend.port, app=before)
+        _, held = gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: gateway.metric("waiting", 0) == 1, "a held request")
+        orders(gateway, backend.port, app="hold_ms=600000 maintenance=503 barred_ms=300 retry_after=9")
+        assert held.answer()[1]["retry-after"] == "9"
+
+
 # ---- faults --------------------------------------------------------------------------------------
 
 

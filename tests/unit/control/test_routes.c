@@ -135,7 +135,7 @@ static void orders_go_to_the_gateways_and_come_back(void **state)
     const struct snapshot_app *a = &x.s.apps[0];
     assert_int_equal(a->maintenance.status, 503);
     assert_int_equal(a->maintenance.retry_after_s, 60);
-    assert_int_equal(a->hold_ms, 20000);
+    assert_int_equal(a->hold_ms, 7000);
     assert_string_equal(x.s.pages[a->maintenance.page - 1].body.data, "<p>");
     assert_int_equal(a->maintenance.callers, 2);
     assert_int_equal(x.s.callers[0].bits, 104);
