@@ -356,7 +356,7 @@ static char *put_end(char *to, const struct exchange *x, enum outcome outcome, u
     to = NUMBER(to, "bytes_out", x->bytes_out);
     to = NUMBER(to, "duration_us", took_us);
     if (x->final)
-        to = NUMBER(to, "first_byte_us", x->latency_us);
+        to = NUMBER(to, "first_byte_us", x->latency_us + x->waited_us);
     if (x->attempts > 0)
         to = NUMBER(to, "attempts", x->attempts);
     to = WORD(to, "outcome", outcome_word(outcome));

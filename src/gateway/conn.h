@@ -249,6 +249,7 @@ struct exchange {
     uint32_t timeout_ms, connect_ms, retries_left, hsts_s;
     uint64_t total_deadline_ms; /* 0: none */
     uint64_t slo_us;            /* of the chosen pool; UINT64_MAX: none */
+    uint64_t waits_since_us, waited_us; /* in a hold, for a fault: it is no instance's latency */
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
     uint64_t bytes_in, bytes_out;
     uint64_t body_limit; /* of the request's; 0: none */
@@ -314,7 +315,9 @@ void exchange_refuse_for(struct exchange *x, enum outcome outcome, unsigned stat
                          const char *text, uint32_t after_s);
 void exchange_progress(struct exchange *x); /* bytes went somewhere: the deadline moves */
 void exchange_set_timer(struct exchange *x);
-void exchange_count_latency(struct exchange *x); /* from start_us until now */
+/* From start_us until now, without waited_us. */
+uint64_t exchange_latency(const struct exchange *x);
+void exchange_count_latency(struct exchange *x);
 void exchange_drain_deadlines(struct worker *w); /* after a change of the table */
 /* Ends the present attempt, which the instance failed, and closes its connection. */
 void exchange_drop_attempt(struct exchange *x);

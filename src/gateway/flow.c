@@ -252,10 +252,15 @@ static void note_keep_alive(struct exchange *x, const struct http1_head *h)
         x->upstream->keepalive_ms = h->keep_alive_s * (1000 * EARLIER_PERCENT / 100);
 }
 
+uint64_t exchange_latency(const struct exchange *x)
+{
+    return worker_now_us(x->worker) - x->start_us - x->waited_us;
+}
+
 void exchange_count_latency(struct exchange *x)
 {
     struct worker *w = x->worker;
-    x->latency_us = worker_now_us(w) - x->start_us;
+    x->latency_us = exchange_latency(x);
     stats_latency(w, x->share_slot, x->latency_us);
     stats_instance(w, x->instance_slot, INSTANCE_LATENCY_US, (int64_t)x->latency_us);
     if (x->latency_us > x->slo_us) {

@@ -80,6 +80,7 @@ bool hold_put_for(struct exchange *x, const struct snapshot_app *app, uint32_t m
         stats_request(w, app->slot, REQUESTS_HELD, 1);
     stats_request(w, app->slot, REQUESTS_WAITING, 1);
     x->was_held = true;
+    x->waits_since_us = worker_now_us(w);
     x->hold = q;
     x->state = EXCHANGE_HELD;
     x->deadline_ms = deadline;
@@ -105,6 +106,7 @@ void hold_remove(struct exchange *x)
     struct worker *w = x->worker;
     uint32_t slot = x->hold->app_slot;
     link_remove(&x->hold_link);
+    x->waited_us += worker_now_us(w) - x->waits_since_us;
     x->hold = NULL; /* an empty queue is freed by hold_release() */
     stats_request(w, slot, REQUESTS_WAITING, -1);
     atomic_fetch_sub(&w->gateway->held[slot], 1);

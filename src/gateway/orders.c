@@ -129,6 +129,7 @@ static enum orders_step fault(struct exchange *x, const struct snapshot_fault *f
         return ORDERS_ANSWERED;
     }
     hold_remove(x); /* its time is the fault's now; then it comes anew */
+    x->waits_since_us = worker_now_us(x->worker);
     x->state = EXCHANGE_DELAYED;
     x->abort_after = f->abort;
     x->deadline_ms = x->worker->now_ms + f->delay_ms;
@@ -144,8 +145,7 @@ void orders_delay_ended(struct exchange *x)
         abort_by_fault(x, x->abort_after != 0 ? x->abort_after : 504);
         return;
     }
-    /* What it waited is nobody's latency. */
-    x->start_us = worker_now_us(x->worker);
+    x->waited_us += worker_now_us(x->worker) - x->waits_since_us;
     dispatch(x, NULL, NULL, NULL);
 }
 

@@ -35,7 +35,7 @@ void red_count(struct exchange *x, enum outcome outcome)
         class = (enum red_class)(RED_1XX + x->status / 100 - 1);
     else /* no class of RFC 9110 */
         class = RED_5XX;
-    uint64_t us = x->final ? x->latency_us : worker_now_us(w) - x->start_us;
+    uint64_t us = x->final ? x->latency_us : exchange_latency(x);
     struct red_slot *r = &w->metrics->red[x->share_slot];
     stats_add(&r->classes[class].us, (int64_t)us);
     stats_add(&r->classes[class].steps[red_step(us)], 1);

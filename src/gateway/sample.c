@@ -45,7 +45,7 @@ void sample_take(struct exchange *x, enum outcome outcome)
     if (!what_failed(x, outcome, &s) || (x->copy && s.fault == SAMPLE_5XX))
         return; /* a copy's status is compared (mirror.c) */
     bool answered = x->final && outcome != OUTCOME_UNSERVED;
-    s.took_us = answered ? x->latency_us : worker_now_us(w) - x->start_us;
+    s.took_us = answered ? x->latency_us : exchange_latency(x);
     s.at_boot_ms = w->now_ms + w->boot_minus_mono_ms;
     sample_set_path(&s, x->path, x->path_len);
     samples_add(x->copy ? &w->metrics->copies : &w->metrics->samples, &s);

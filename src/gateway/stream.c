@@ -71,6 +71,7 @@ static void start(struct exchange *x)
 {
     x->state = EXCHANGE_TUNNEL;
     x->start_us = worker_now_us(x->worker);
+    x->waited_us = 0;
     stats_instance(x->worker, x->instance_slot, INSTANCE_UPGRADED, 1);
     exchange_progress(x);
 }

@@ -348,6 +348,19 @@ def test_requests_wait_for_an_instance_and_keep_their_order(make):
     assert gateway.metric("unserved", 0) == 0
 
 
+def test_the_time_in_the_hold_is_no_instances_latency(make):
+    gateway, backend = make[0](), make[1]()
+    gateway.serve()
+    _, reader = gateway.connect(GET)
+    until(lambda: gateway.metric("waiting", 0) == 1)
+    time.sleep(1.1)  # longer than the answer may take
+    gateway.table(["app slot=0", f"instance id=i slot=0 port={backend.port}",
+                   "pool first=0 instances=1 slo_us=1000000", "route app=0", "share pool=0 weight=1000000 slot=1"])
+    assert reader.answer()[0] == 200
+    until(lambda: gateway.metric("requests") == 1)
+    assert gateway.metric("above_slo") == 0 and gateway.instance("latency_us") < 1000000
+
+
 def test_the_release_does_not_flood_the_instance(make):
     peak, now, lock, go = [0], [0], threading.Lock(), threading.Event()
 
