@@ -359,6 +359,7 @@ static void add_app(struct builder *b, struct app *a)
         app->name = a->name;
         app->environment = a->environment;
         app->hold = a->state.hold;
+        app->stopped = a->state.stopped;
         int64_t hold_ms = spec->hold_ms;
         if (a->state.hold && spec->strategy.kind == STRATEGY_RECREATE &&
             spec->strategy.hold_requests_ms > hold_ms)

@@ -249,8 +249,9 @@ struct exchange {
     uint32_t timeout_ms, connect_ms, retries_left, hsts_s;
     uint64_t total_deadline_ms; /* 0: none */
     uint64_t slo_us;            /* of the chosen pool; UINT64_MAX: none */
-    uint64_t waits_since_us, waited_us; /* in a hold, for a fault: it is no instance's latency */
     uint64_t start_us, start_ms, latency_us, deadline_ms, drain_deadline_ms, held_since_ms;
+    /* In the hold, or for a fault: it is no instance's latency. */
+    uint64_t waits_since_us, waited_us;
     uint64_t bytes_in, bytes_out;
     uint64_t body_limit; /* of the request's; 0: none */
     uint32_t min_rate;   /* of the client, bytes per second; 0: none */
@@ -377,7 +378,8 @@ void stream_refuse(struct exchange *x, enum outcome outcome);     /* ends it by 
 void stream_timeout(struct exchange *x); /* idle for too long, or its instance's drain is over */
 
 /* hold.c */
-/* Waits for as long as the app says, or for `ms` since it began to; false: too many wait. */
+/* Waits for as long as the app says, or for `ms` since it began to; false: too many wait, or what
+ * it would wait for is stopped. */
 bool hold_put(struct exchange *x, const struct snapshot_app *app);
 bool hold_put_for(struct exchange *x, const struct snapshot_app *app, uint32_t ms);
 /* Of one that waits. */

@@ -215,6 +215,11 @@ static void unserved(struct exchange *x, const char *text)
     exchange_refuse(x, OUTCOME_UNSERVED, 503, text);
 }
 
+static void nobody(struct exchange *x, const struct snapshot_app *app)
+{
+    unserved(x, app->stopped ? "the app is stopped" : "no instance is ready");
+}
+
 static void take_route(struct exchange *x, const struct table_route *r)
 {
     const struct snapshot_resilience *s = &r->route->resilience;
@@ -335,7 +340,7 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
     else if (sent == FULL)
         capacity_wait(x, q.r);
     else if (sent == NOBODY && (passes || !hold_put(x, app)))
-        unserved(x, "no instance is ready");
+        nobody(x, app);
 }
 
 enum dispatched dispatch_copy(struct exchange *x, const struct table_route *r,
@@ -393,12 +398,15 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
     enum sent sent = send_to_somebody(&q, NULL, limit, false);
     if (sent == GONE)
         return true;
-    if (sent == NOBODY || sent == LOCAL) {
+    bool in_vain = sent == NOBODY && q.r->app->stopped;
+    if (!in_vain && (sent == NOBODY || sent == LOCAL)) {
         capacity_end(x);
         return false;
     }
     hold_remove(x);
-    if (sent == FULL)
+    if (in_vain)
+        nobody(x, q.r->app);
+    else if (sent == FULL)
         capacity_wait(x, q.r);
     if (!c->endpoint.dead)
         client_later(c);
@@ -425,7 +433,7 @@ bool dispatch_queued(struct exchange *x)
     if (sent == LOCAL)
         unserved(x, "out of connections");
     else if (sent == NOBODY && !hold_put(x, q.r->app))
-        unserved(x, "no instance is ready");
+        nobody(x, q.r->app);
     if (!c->endpoint.dead)
         client_later(c);
     return true;

@@ -50,7 +50,7 @@ static struct hold_queue *queue_make(struct worker *w, uint32_t app_slot)
 
 bool hold_put(struct exchange *x, const struct snapshot_app *app)
 {
-    return hold_put_for(x, app, app->hold_ms);
+    return !app->stopped && hold_put_for(x, app, app->hold_ms);
 }
 
 bool hold_put_for(struct exchange *x, const struct snapshot_app *app, uint32_t ms)

@@ -45,6 +45,7 @@ enum {
     X(text, name)                                                                                  \
     X(text, environment)                                                                           \
     X(flag, hold)                                                                                  \
+    X(flag, stopped)                                                                               \
     X(u32, hold_ms)                                                                                \
     X(u32, hold_limit)                                                                             \
     X(u32, drain_ms)                                                                               \

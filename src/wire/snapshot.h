@@ -266,6 +266,7 @@ struct snapshot_fault {
 struct snapshot_app {
     const char *name, *environment;
     bool hold;           /* keep new requests waiting although there may be instances (recreate) */
+    bool stopped;        /* on purpose: nobody waits for an instance */
     uint32_t hold_ms;    /* how long a request waits for an instance at most */
     uint32_t hold_limit; /* how many may wait */
     uint32_t drain_ms;   /* upgraded connections of a leaving instance live so long at most */

@@ -339,6 +339,7 @@ def test_hold_is_bounded(app):
     app.command("stop")
     answer = app.server.get("/")
     assert answer.status == 503 and answer.by_gateway and "retry-after" in answer.headers, answer
+    assert b"the app is stopped" in answer.body, answer
     app.command("start")
     wait_until(lambda: app.server.get("/").status == 200, 20, "it answers again")
 

@@ -406,6 +406,21 @@ def test_the_hold_ends(make):
     assert gateway.metric("waiting", 0) == 0
 
 
+def test_nobody_waits_for_an_app_that_was_stopped(make):
+    gateway = make[0]()
+    gateway.serve(app="hold_ms=600000")
+    waiting = [gateway.connect(GET)[1] for _ in range(3)]
+    until(lambda: gateway.metric("waiting", 0) == 3)
+    gateway.serve(app="hold_ms=600000 stopped=1")
+    for answer in (*(reader.answer() for reader in waiting), gateway.get()):
+        assert answer[0] == 503 and b"the app is stopped" in answer[2]
+    assert gateway.metric("held", 0) == 3 and gateway.metric("waiting", 0) == 0
+    # Its instances go on until they are gone.
+    backend = make[1]()
+    gateway.serve(backend.port, app="stopped=1")
+    assert gateway.get()[0] == 200
+
+
 def test_who_leaves_the_hold_frees_its_place(make):
     gateway = make[0]()
     gateway.serve()

@@ -198,6 +198,7 @@ static int collect(char **w, int n)
             .name = "app",
             .environment = "production",
             .hold = number(w, n, "hold", 0) != 0,
+            .stopped = number(w, n, "stopped", 0) != 0,
             .hold_ms = number(w, n, "hold_ms", 10000),
             .hold_limit = number(w, n, "hold_limit", 1000),
             .drain_ms = number(w, n, "drain_ms", 30000),

@@ -39,6 +39,7 @@ static void make(struct whole *x)
     x->apps[0] = (struct snapshot_app){.name = "shop",
                                        .environment = "production",
                                        .hold = true,
+                                       .stopped = true,
                                        .hold_ms = 10000,
                                        .hold_limit = 1000,
                                        .drain_ms = 30000,
@@ -165,7 +166,7 @@ static void both_ways(void **state)
     assert_int_equal(r->apps_len, 2);
     assert_string_equal(r->apps[0].name, "shop");
     assert_string_equal(r->apps[1].environment, "staging");
-    assert_true(r->apps[0].hold);
+    assert_true(r->apps[0].hold && r->apps[0].stopped);
     assert_int_equal(r->apps[0].drain_ms, 30000);
     assert_string_equal(r->pools[0].version, "v1.2");
     assert_int_equal(r->pools[1].first_instance, 2);
