@@ -96,11 +96,19 @@ void h2_begin(struct client *c)
         notice(s);
 }
 
+/* To an instance: it can know of it. nghttp2 makes a stream when it writes its HEADERS. */
+static bool was_sent(const struct h2_session *s, const struct h2_stream *stream)
+{
+    return s->client != NULL || nghttp2_session_find_stream(s->ng, stream->id) != NULL;
+}
+
 void h2_session_release(struct h2_session *s)
 {
     struct chunk_pool *pool = &s->worker->chunks;
-    while (!link_alone(&s->streams))
-        h2_stream_closed(link_owner(s->streams.next, struct h2_stream, link), H2_LOST);
+    while (!link_alone(&s->streams)) {
+        struct h2_stream *stream = link_owner(s->streams.next, struct h2_stream, link);
+        h2_stream_closed(stream, was_sent(s, stream) ? H2_LOST : NGHTTP2_REFUSED_STREAM);
+    }
     nghttp2_session_del(s->ng);
     h2_block_release(&s->block);
     chunk_put_all(pool, s->in);

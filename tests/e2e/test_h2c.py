@@ -1,7 +1,11 @@
 """HTTP/2 to instances (`protocol: h2c`), and gRPC from end to end."""
 
+import os
+import signal
+import socket
 import struct
 import threading
+from pathlib import Path
 
 import h2.events
 import pytest
@@ -259,6 +263,20 @@ def test_an_instance_that_drops_a_connection_with_streams(rig):
     backend.connections[0].sock.shutdown(2)
     assert [client.wait(s).body for s in streams[:5]] == [b"again"] * 5
     assert client.wait(streams[5]).status == 502
+
+
+def test_what_never_left_the_gateway_is_sent_again(rig):
+    """The instance's end comes together with a request that was about to go to it."""
+    gateway, backend = rig(clients=0)
+    sock, reader = gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert reader.answer()[0] == 200
+    os.kill(gateway.pid, signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{gateway.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T", "the stop")
+    sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+    backend.connections[0].sock.shutdown(socket.SHUT_RDWR)
+    os.kill(gateway.pid, signal.SIGCONT)
+    assert reader.answer()[::2] == (200, b"ok")
+    assert [r.body for r in backend.requests] == [b"", b"hi"] and gateway.instance("errors") == 0
 
 
 def test_hostile_instances(rig):
