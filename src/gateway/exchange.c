@@ -433,6 +433,18 @@ static void cut(struct exchange *x)
     client_reset(c);
 }
 
+/* A kept connection that the instance closed just when this was sent on it is nobody's fault (RFC
+ * 9112 section 9.3.1). A connection of HTTP/2 is kept nearly always, and ends with a GOAWAY where
+ * all is well: it is excused once, and only for what can be sent again. */
+static bool was_stale(const struct exchange *x)
+{
+    const struct upstream *u = x->upstream;
+    if (u->endpoint.stream == NULL || !u->reused)
+        return u->reused;
+    return h2_stream_lost(u->endpoint.stream) && x->attempts <= 1 &&
+           (x->idempotent || !x->sent_all);
+}
+
 void exchange_failed(struct exchange *x, enum failure why)
 {
     static const uint8_t faults[] = {
@@ -446,8 +458,7 @@ void exchange_failed(struct exchange *x, enum failure why)
     struct instance *i = u->instance;
     /* The instance says that it has not looked at it (RFC 9113 section 8.7). */
     bool unseen = u->endpoint.stream != NULL && h2_stream_refused(u->endpoint.stream);
-    bool lost = u->endpoint.stream == NULL || h2_stream_lost(u->endpoint.stream);
-    bool reused = (u->reused && lost) || unseen, listed = i->listed;
+    bool reused = was_stale(x) || unseen, listed = i->listed;
     if (unseen && x->keeping)
         x->sent_any = false;
     x->fault = faults[why];

@@ -279,6 +279,30 @@ def test_what_never_left_the_gateway_is_sent_again(rig):
     assert [r.body for r in backend.requests] == [b"", b"hi"] and gateway.instance("errors") == 0
 
 
+def drop_poison(connection, stream, request, event):
+    if ended(event) and request.fields[":path"] == "/poison":
+        connection.sock.shutdown(socket.SHUT_RDWR)
+    elif ended(event):
+        connection.answer(stream, 200, [], b"ok")
+
+
+def test_what_kills_instances_does_not_go_round(rig):
+    """Only the first time may it have been the end of a connection that was kept for long."""
+    gateway, *backends = rig(drop_poison, route="retries=0", backends=5, clients=0)
+    until(lambda: gateway.get()[0] == 200 and all(b.connections for b in backends), "connections to all")
+    until(lambda: gateway.get()[0] == 200 and all(len(b.requests) > 1 for b in backends), "that were used")
+    assert gateway.get("/poison")[0] == 502
+    seen = [r for b in backends for r in b.requests if r.fields[":path"] == "/poison"]
+    assert len(seen) == 2 and sum(gateway.instance("errors", slot) for slot in range(5)) == 1
+
+
+def test_a_call_that_dies_with_a_connection_is_the_instances_error(rig):
+    gateway, backend, client = rig(drop_poison)
+    assert client.get().status == 200
+    assert client.get("POST", "/poison", body=b"x").status == 502
+    assert len(backend.requests) == 2 and gateway.instance("errors") == 1 and gateway.metric("failed") == 1
+
+
 def test_hostile_instances(rig):
     """Whatever they say: an answer for the client, the gateway lives, the next connection works."""
     bad = [
