@@ -229,7 +229,8 @@ static void run_ready(struct worker *w)
 
 static void turn(struct worker *w, struct epoll_event *events)
 {
-    int wait = link_alone(&w->ready) ? timers_wait_ms(&w->timers, w->now_ms) : 0;
+    bool more = !link_alone(&w->ready) || w->queues_changed || w->holds_changed;
+    int wait = more ? 0 : timers_wait_ms(&w->timers, w->now_ms);
     go_offline(w);
     int n = epoll_wait(w->epoll, events, EVENTS, wait);
     w->now_ms = worker_now_us(w) / 1000;

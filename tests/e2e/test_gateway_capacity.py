@@ -7,7 +7,9 @@ import time
 import pytest
 from gateway_fixtures import driver, make  # noqa: F401
 from gateway_rig import until
+from h2_peer import H2Backend, H2Client
 from sluice_test import App
+from sluice_test.build import PATIENCE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -55,6 +57,17 @@ def test_no_more_than_so_many_at_once(make, workers):
     assert gate.most == 3
     assert gateway.metric("queued") == 17 and gateway.metric("refused") == 0
     waiting(gateway, 0)
+
+
+def test_who_waits_goes_as_soon_as_a_stream_ends(make):
+    """The last things of a turn give places back, too. Looking only now and then takes too long here."""
+    backend, gateway = H2Backend(), make[0]()
+    gateway.serve(backend.port, route=f"h2c=1 in_flight=1 pending=1000 queue={4000 * PATIENCE}")
+    clients = [H2Client(gateway.port) for _ in range(3)]
+    streams = [(client, client.request()) for client in clients for _ in range(100)]
+    assert [client.wait(stream).status for client, stream in streams] == [200] * 300
+    for thing in (*clients, backend):
+        thing.close()
 
 
 @pytest.mark.parametrize("workers", [1, 3])
