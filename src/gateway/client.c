@@ -322,10 +322,13 @@ void client_next(struct client *c)
     }
     if (c->close_after) {
         /* A client that asked for the end sends nothing more: no need to wait for it. */
-        if (c->client_asked && c->in == NULL && !c->endpoint.readable)
-            client_close(c);
-        else
+        if (!c->client_asked || c->in != NULL || c->endpoint.readable) {
             client_linger(c);
+            return;
+        }
+        if (c->endpoint.tls != NULL) /* without close_notify the answer may have been cut */
+            endpoint_end(&c->endpoint);
+        client_close(c);
         return;
     }
     c->state = CLIENT_HEAD;

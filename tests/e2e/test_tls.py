@@ -67,10 +67,10 @@ class Tls:
             setattr(c, name, value)
         return c
 
-    def connect(self, host="shop.test", context=None, session=None, timeout=20):
+    def connect(self, host="shop.test", context=None, session=None, timeout=20, **options):
         raw = socket.create_connection((self.host, int(self.port)), timeout=timeout * PATIENCE)
         try:
-            return (context or self.context()).wrap_socket(raw, server_hostname=host, session=session)
+            return (context or self.context()).wrap_socket(raw, server_hostname=host, session=session, **options)
         except Exception:
             raw.close()
             raise
@@ -353,14 +353,17 @@ def test_a_slow_reader_holds_nobody_up(tls):
     slow.close()
 
 
-def test_pipelined_requests_and_the_end(tls):
-    sock = tls.connect()
-    sock.sendall(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n" * 20 +
+@pytest.mark.parametrize("before", [0, 20])
+def test_pipelined_requests_and_the_end(tls, before):
+    context = tls.context()
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    sock = tls.connect(context=context, suppress_ragged_eofs=False)
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n" * before +
                  b"GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
     data = b""
     while piece := sock.recv(65536):  # an end without close_notify raises
         data += piece
-    assert data.count(b"HTTP/1.1 200 OK") == 21
+    assert data.count(b"HTTP/1.1 200 OK") == before + 1
     sock.close()
 
 
