@@ -105,7 +105,7 @@ static void note_head(struct worker *w, const struct capacity_queue *q)
 static void refuse(struct exchange *x, bool split, const char *text)
 {
     stats_request(x->worker, x->share_slot, REQUESTS_REFUSED, 1);
-    if (!split) {
+    if (!split || x->spilled) { /* where it was meant to go, somebody else failed */
         exchange_refuse(x, OUTCOME_UNSERVED, 503, text);
         return;
     }

@@ -123,6 +123,13 @@ static bool choose(const struct request *q, const struct instance *avoid, uint32
     return false;
 }
 
+/* Where it goes, or waits. Who spilled over has done so in later attempts, too. */
+static void take_share(struct exchange *x, const struct choice *c)
+{
+    x->spilled = c->spilled || (x->spilled && x->share_slot == c->share->slot);
+    x->share_slot = c->share->slot;
+}
+
 /* The gauge rises before the connect, under the table that was seen: so an instance whose removal
  * was acknowledged by all workers and whose gauges are zero gets nothing more. */
 static bool open_connection(struct exchange *x, const struct choice *c, bool *local)
@@ -154,9 +161,8 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     if (x->h2c && x->attempts > 1)
         client_later(x->client); /* its connection may be there, and make no event */
     x->instance_slot = i->slot;
-    x->share_slot = c->share->slot;
+    take_share(x, c);
     stats_request(w, x->share_slot, REQUESTS_IN_FLIGHT, 1);
-    x->spilled = c->spilled;
     uint64_t slo_us = w->table->snapshot->pools[c->share->pool].slo_us;
     x->slo_us = slo_us != 0 ? slo_us : UINT64_MAX;
     if (x->access != NULL)
@@ -192,7 +198,7 @@ static enum sent send_to_somebody(const struct request *q, const struct instance
     while (choose(q, avoid, limit, &c)) {
         bool local;
         if (limited && !capacity_take(q->x, q->r, c.share, in_turn)) {
-            q->x->share_slot = c.share->slot;
+            take_share(q->x, &c);
             return FULL;
         }
         if (open_connection(q->x, &c, &local)) {
@@ -422,6 +428,12 @@ bool dispatch_queued(struct exchange *x)
     struct request q = {x, &head, p, NULL};
     enum sent sent = GONE;
     if (find_route(&q)) {
+        if (orders_any(q.r->app) && orders_bar(x, q.r->app, &head, p)) {
+            capacity_leave_queue(x);
+            if (orders_take(x, q.r->app, &head, p) == ORDERS_ANSWERED && !c->endpoint.dead)
+                client_later(c);
+            return true;
+        }
         sent = q.r->app->hold ? NOBODY : send_to_somebody(&q, NULL, 0, true);
         if (sent == FULL)
             return false;

@@ -158,6 +158,13 @@ static bool held_for(struct exchange *x, const struct snapshot_app *app, uint32_
     return true;
 }
 
+bool orders_bar(const struct exchange *x, const struct snapshot_app *app,
+                const struct http1_head *h, const char *p)
+{
+    const struct snapshot_maintenance *m = &app->maintenance;
+    return m->status != 0 && !is_one_of(x, m->first_caller, m->callers, h, p);
+}
+
 /* ---- both
  * --------------------------------------------------------------------------------------------- */
 
@@ -167,7 +174,7 @@ enum orders_step orders_take(struct exchange *x, const struct snapshot_app *app,
     const struct snapshot_maintenance *m = &app->maintenance;
     bool first = !x->fault_tried;
     x->fault_tried = true;
-    if (m->status != 0 && !is_one_of(x, m->first_caller, m->callers, h, p)) {
+    if (orders_bar(x, app, h, p)) {
         if (m->hold_ms > 0 && x->place != 0)
             capacity_give_back(x);
         if (m->hold_ms > 0 && held_for(x, app, m->hold_ms))

@@ -19,6 +19,10 @@ enum orders_step {
 enum orders_step orders_take(struct exchange *x, const struct snapshot_app *app,
                              const struct http1_head *h, const char *p);
 
+/* Maintenance is not for x to pass; then orders_take() answers it, or has it wait. */
+bool orders_bar(const struct exchange *x, const struct snapshot_app *app,
+                const struct http1_head *h, const char *p);
+
 /* The time of one in the hold is up. true: it was maintenance that held it, and x is gone. */
 bool orders_hold_ended(struct exchange *x);
 void orders_delay_ended(struct exchange *x); /* EXCHANGE_DELAYED: its time is up */

@@ -223,6 +223,55 @@ def test_who_waits_while_its_instances_go_is_held(make):
     assert second[1].answer()[0] == 200
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_maintenance_takes_those_who_wait(make, held):
+    """They do not reach the app after it; who is there already is served to the end."""
+    gateway, gate = make[0](), Gate()
+    port, route = make[1](gate).port, "in_flight=1 queue=60000"
+    gateway.serve(port, route=route)
+    _, first = ask(gateway)
+    until(lambda: gate.now == 1)
+    late = [ask(gateway, f"/{n}") for n in range(3)]
+    waiting(gateway, 3)
+    gateway.serve(port, route=route, app=f"maintenance=503 {'barred_ms=60000' if held else ''}")
+    waiting(gateway, 0)
+    if held:
+        until(lambda: gateway.metric("waiting", 0) == 3, "the hold")
+    else:
+        assert [r.answer()[0] for _, r in late] == [503] * 3
+        assert gateway.metric("maintenance", 0) == 3
+    gate.let_go(1)
+    assert first.answer()[0] == 200 and gate.paths == ["/"]
+    gateway.serve(port, route=route)
+    gate.let_go(4)
+    if held:
+        assert [r.answer()[0] for _, r in late] == [200] * 3
+    assert gateway.get()[0] == 200
+
+
+def test_who_spills_over_is_not_counted_against_the_release_that_is_full(make):
+    """The candidate has no instance, stable no room: half of the refusals are not stable's."""
+    gateway, gate = make[0](workers=1), Gate()
+    table = ["app slot=0", f"instance id=s slot=0 port={make[1](gate).port}", "pool first=0 instances=1",
+             "pool first=1 instances=0", "route app=0 in_flight=1 {}", "share pool=0 weight=500000 slot=1",
+             "share pool=1 weight=500000 slot=2"]
+    assert gateway.table([line.format("pending=0") for line in table]).startswith("applied")
+    first = ask(gateway)
+    until(lambda: gate.now == 1)
+    assert [gateway.get()[0] for _ in range(20)] == [503] * 20
+    assert (gateway.metric("failed", 1), gateway.metric("unserved", 0), gateway.metric("failed", 2)) == (10, 10, 0)
+    gate.let_go(1)
+    assert first[1].answer()[0] == 200
+    # Who waits for stable's place has spilled over, too.
+    assert gateway.table([line.format("queue=60000") for line in table]).startswith("applied")
+    before = gateway.metric("spilled", 1)
+    clients = [ask(gateway) for _ in range(11)]
+    waiting(gateway, 10)
+    gate.let_go(11)
+    assert [r.answer()[0] for _, r in clients] == [200] * 11
+    assert gateway.metric("spilled", 1) - before in (5, 6)
+
+
 def test_each_release_has_its_own_and_the_judge_sees_who_is_full(make):
     gateway, slow, quick = make[0](), Gate(), make[1]()
     answer = gateway.table([
