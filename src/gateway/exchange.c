@@ -514,6 +514,8 @@ void exchange_timeout(struct exchange *x)
         exchange_end(x, OUTCOME_WHOLE);
         client_close(c);
     } else if (x->state == EXCHANGE_CONNECTING && !overdue) {
+        if (x->upstream->endpoint.stream != NULL)
+            h2_origin_gave_up(x->upstream->endpoint.stream);
         exchange_failed(x, FAILED_CONNECT);
     } else if (drained && !overdue) {
         exchange_failed(x, FAILED_BROKEN);

@@ -40,6 +40,9 @@ void h2_send_all(struct worker *w); /* the end of a turn */
 /* As upstream_open(): a stream of a connection that is there, or of a new one. */
 struct upstream *h2_upstream_open(struct worker *w, struct instance *i, bool *local);
 void h2_origin_event(struct endpoint *e, uint32_t events); /* ENDPOINT_H2 */
+/* The connection of that stream did not come to stand in time: it goes, so that nobody else waits
+ * for it. */
+void h2_origin_gave_up(struct h2_stream *stream);
 /* i gets no new requests: idle connections go, or all. */
 void h2_origin_unlist(struct instance *i, bool all);
 

@@ -77,10 +77,14 @@ void h2_origin_close(struct h2_session *s)
     instance_unref(w, o->instance);
 }
 
+/* None at all: it rests, so that requests do not come back to it one after the other. */
 void h2_origin_settled(struct h2_session *s)
 {
-    origin_of(s)->instance->h2_streams =
+    struct instance *i = origin_of(s)->instance;
+    i->h2_streams =
         nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (i->h2_streams == 0)
+        i->rest_until_ms = s->worker->now_ms + s->worker->gateway->limits.rest_ms;
 }
 
 bool h2_origin_wanted(const struct h2_session *s)
@@ -124,14 +128,25 @@ void h2_origin_unlist(struct instance *i, bool all)
     }
 }
 
+void h2_origin_gave_up(struct h2_stream *stream)
+{
+    if (stream->session != NULL && origin_of(stream->session)->connecting)
+        h2_origin_close(stream->session);
+}
+
 /* ---- a stream of one
  * ------------------------------------------------------------------------------------ */
+
+static bool is_open(const struct h2_origin *o)
+{
+    return o->session.phase == H2_OPEN && !o->endpoint.hangup && !o->endpoint.broken;
+}
 
 static bool has_room(const struct h2_origin *o)
 {
     const struct h2_session *s = &o->session;
-    return s->phase == H2_OPEN && !o->endpoint.hangup && !o->endpoint.broken &&
-           s->streams_len < H2_MAX_STREAMS && s->streams_len < o->instance->h2_streams &&
+    return is_open(o) && s->streams_len < H2_MAX_STREAMS &&
+           s->streams_len < o->instance->h2_streams &&
            nghttp2_session_check_request_allowed(s->ng) != 0;
 }
 
@@ -141,6 +156,9 @@ static struct h2_origin *find(struct worker *w, struct instance *i, bool *local)
         struct h2_origin *o = link_owner(l, struct h2_origin, link);
         if (has_room(o))
             return o;
+        /* It takes no streams for now: not on another connection, either. */
+        if (is_open(o) && i->h2_streams == 0)
+            return NULL;
     }
     return connect_to(w, i, local);
 }

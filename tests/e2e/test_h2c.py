@@ -9,8 +9,8 @@ from pathlib import Path
 
 import h2.events
 import pytest
-from gateway_rig import Gateway, build_driver, until
-from h2_peer import (CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, NO_ERROR, PING, REFUSED_STREAM, SETTINGS,
+from gateway_rig import Backend, Gateway, build_driver, until
+from h2_peer import (CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, NO_ERROR, PING, REFUSED_STREAM, RST_STREAM, SETTINGS,
                      H2Backend, H2Client, ended, frame)
 from h2.settings import SettingCodes
 from sluice_test import App
@@ -346,6 +346,66 @@ def test_hostile_instances(rig):
         gateway.serve(backend.port, route="h2c=1 retries=0")
     assert client.get(path="/good").body == b"fine"
     assert gateway.rss() < 64 << 20
+
+
+def connecting_to(port):
+    """Connections to that port that are still being made (proc_net_tcp(5): state SYN_SENT)."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    return sum(row[3] == "02" and int(row[2].split(":")[1], 16) == port for row in rows)
+
+
+def test_a_connection_that_is_not_made_in_time_is_given_up(rig):
+    """Nobody else waits for it, and another instance gets the requests."""
+    gateway, backend = rig(clients=0)
+    deaf = socket.socket()
+    deaf.bind(("127.0.0.1", 0))
+    deaf.listen(0)
+    port, fillers = deaf.getsockname()[1], []
+    while connecting_to(port) == 0:
+        fillers.append(socket.socket())
+        fillers[-1].setblocking(False)
+        fillers[-1].connect_ex(("127.0.0.1", port))
+    mine = connecting_to(port)
+    gateway.serve(port, route="h2c=1 connect=300", app="hold_limit=0")
+    clients = [gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(4)]
+    assert {reader.answer()[0] for _, reader in clients} <= {502, 503}
+    until(lambda: connecting_to(port) == mine, "the connection is given up")
+    gateway.serve(port, backend.port, route="h2c=1 connect=300")
+    for _ in range(8):
+        assert gateway.get()[0] == 200
+    for sock in (*fillers, deaf):
+        sock.close()
+
+
+def test_an_instance_that_takes_no_streams_gets_one_connection(rig):
+    """SETTINGS_MAX_CONCURRENT_STREAMS of 0 (RFC 9113 section 6.5.2), and later some."""
+    def refuse_all(sock, reader):
+        reader.exactly(24)  # the preface
+        sock.sendall(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, 0)) + frame(SETTINGS, 1))
+        seen.append(sock)
+        while head := reader.exactly(9):
+            reader.exactly(int.from_bytes(head[:3], "big"))
+            if head[3] == HEADERS:
+                sock.sendall(frame(RST_STREAM, 0, int.from_bytes(head[5:], "big"), struct.pack(">I", REFUSED_STREAM)))
+
+    seen = []
+    gateway, backend = rig(clients=0)
+    closed = Backend(refuse_all)
+    gateway.serve(closed.port, route="h2c=1", app="hold_limit=0")
+    for _ in range(30):
+        assert gateway.get()[0] == 503
+    assert len(seen) == 1
+    gateway.serve(closed.port, backend.port, route="h2c=1")
+    for _ in range(10):
+        assert gateway.get()[0] == 200
+    assert len(seen) == 1
+    gateway.serve(closed.port, route="h2c=1", app="hold_ms=60000")
+    _, reader = gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: gateway.metric("waiting", 0) == 1, "it waits")
+    seen[0].sendall(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, 100)))
+    assert reader.answer()[0] in (502, 503), "it was asked again, and refused"
+    closed.close()
 
 
 # ---- gRPC -------------------------------------------------------------------------------------------
