@@ -39,26 +39,52 @@ static void diff_env(const struct app_spec *old, const struct app_spec *new, str
             buf_printf(out, "env.%s: added\n", new->env[i].name);
 }
 
-static bool has_route(const struct app_spec *spec, const struct buf *json)
-{
-    bool found = false;
-    for (size_t i = 0; i < spec->routes_len && !found; i++) {
-        cleanup_buf struct buf other = BUF_INIT;
-        write_route(&spec->routes[i], &other);
-        found = other.len == json->len && memcmp(other.data, json->data, json->len) == 0;
-    }
-    return found;
-}
-
-static void diff_routes(const struct app_spec *spec, const struct app_spec *other, const char *word,
-                        struct buf *out)
+static const struct route_spec *route_like(const struct app_spec *spec,
+                                           const struct route_spec *route)
 {
     for (size_t i = 0; i < spec->routes_len; i++) {
-        cleanup_buf struct buf json = BUF_INIT;
-        write_route(&spec->routes[i], &json);
-        if (!has_route(other, &json))
-            buf_printf(out, "routes: %s %s\n", word, buf_str(&json));
+        const struct route_spec *other = &spec->routes[i];
+        if (route->tcp.listen != NULL && other->tcp.listen != NULL
+                ? strcmp(route->tcp.listen, other->tcp.listen) == 0
+                : same_route(other, route))
+            return other;
     }
+    return NULL;
+}
+
+static void put_route(const struct route_spec *route, struct buf *out)
+{
+    cleanup_buf struct buf match = BUF_INIT;
+    if (route->tcp.listen != NULL)
+        buf_printf(out, "[%s]", route->tcp.listen);
+    else if (write_match(&route->match, &match))
+        buf_printf(out, "[%s%s %s]", route->host, route->path, buf_str(&match));
+    else
+        buf_printf(out, "[%s%s]", route->host, route->path);
+}
+
+/* By what a route is for; of one that stays, the keys that change. */
+static void diff_routes(const struct app_spec *old, const struct app_spec *new, struct buf *path,
+                        struct buf *out)
+{
+    size_t mark = path->len;
+    for (size_t i = 0; i < old->routes_len; i++) {
+        const struct route_spec *was = &old->routes[i], *is = route_like(new, was);
+        put_route(was, path);
+        if (is == NULL)
+            buf_printf(out, "%s: removed\n", buf_str(path));
+        else
+            diff_mapping(IN_ROUTE, was, is, path, out);
+        path->len = mark;
+        path->data[mark] = '\0';
+    }
+    for (size_t i = 0; i < new->routes_len; i++)
+        if (route_like(old, &new->routes[i]) == NULL) {
+            put_route(&new->routes[i], path);
+            buf_printf(out, "%s: added\n", buf_str(path));
+            path->len = mark;
+            path->data[mark] = '\0';
+        }
 }
 
 static const struct metric_spec *metric_of(const struct app_spec *spec, const char *name)
@@ -100,8 +126,7 @@ static void diff_key(const struct key *key, const void *old, const void *new, st
     if (key->in == IN_TOP && strcmp(key->name, "env") == 0) {
         diff_env(old, new, out);
     } else if (key->in == IN_TOP && strcmp(key->name, "routes") == 0) {
-        diff_routes(old, new, "removed", out);
-        diff_routes(new, old, "added", out);
+        diff_routes(old, new, path, out);
     } else if (key->in == IN_TOP && strcmp(key->name, "metrics") == 0) {
         diff_metrics(old, new, path, out);
     } else if (key->type->secret) {

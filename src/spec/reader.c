@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/vec.h"
+#include "spec/meant.h"
 #include "spec/types.h"
 
 #include <stdio.h>
@@ -55,6 +56,14 @@ void reader_fail(struct reader *r, const struct node *at, const char *hint, cons
     va_end(ap);
 }
 
+size_t reader_errors(const struct reader *r)
+{
+    size_t errors = 0;
+    for (size_t i = 0; i < r->diags->len; i++)
+        errors += !r->diags->items[i].warning;
+    return errors;
+}
+
 void reader_warn(struct reader *r, const struct node *at, const char *hint, const char *fmt, ...)
 {
     va_list ap;
@@ -99,7 +108,9 @@ void reader_expected_word(struct reader *r, const struct node *at, const char *t
     cleanup_buf struct buf shape = BUF_INIT;
     for (size_t i = 0; words[i] != NULL; i++)
         buf_printf(&shape, "%s`%s`", i == 0 ? "" : words[i + 1] != NULL ? ", " : " or ", words[i]);
-    const char *near = text != NULL ? nearest_word(text, words) : NULL;
+    const char *dot = r->path.len > 0 ? strrchr(buf_str(&r->path), '.') : NULL;
+    const char *key = dot != NULL ? dot + 1 : buf_str(&r->path);
+    const char *near = text != NULL ? meant_word(key, text, words) : NULL;
     cleanup_free char *hint = near != NULL ? xasprintf("did you mean `%s`?", near) : NULL;
     reader_expected(r, at, buf_str(&shape), hint);
 }
@@ -164,6 +175,9 @@ static const struct {
     {"percent", "weight"},
     {"duration", "hold"},
     {"duration", "time"},
+    {"consecutive-5xx", "errors"},
+    {"max-connections", "in-flight"},
+    {"max-requests", "in-flight"},
     {"pause", "hold"},
 };
 
@@ -205,6 +219,9 @@ static char *unknown_key_hint(const struct reader *r, enum mapping in, const cha
     const char *near = nearest_word(name, words);
     if (near != NULL)
         return xasprintf("did you mean `%s`?", near);
+    const char *command = meant_command(name);
+    if (command != NULL)
+        return xstrdup(command);
     const char *home = elsewhere(r, in, name);
     if (home != NULL)
         return xasprintf("`%s` is a key of %s", name, home);
@@ -244,6 +261,15 @@ static const struct node *preset_node(struct reader *r, const char *preset, cons
     return n;
 }
 
+/* What is expected where a mapping stands: its key says it with an example. */
+static const char *mapping_shape(enum mapping in)
+{
+    for (size_t i = 0; i < spec_keys_len; i++)
+        if (spec_keys[i].type->nested == in)
+            return spec_keys[i].type->shape;
+    return "a map";
+}
+
 static void read_value(struct reader *r, const struct key *key, const struct node *value,
                        void *base)
 {
@@ -264,7 +290,7 @@ static void read_value(struct reader *r, const struct key *key, const struct nod
 void read_mapping(struct reader *r, enum mapping in, const struct node *node, void *base)
 {
     if (node->kind != NODE_MAP && node->kind != NODE_NULL) {
-        reader_expected(r, node, "a map", NULL);
+        reader_expected(r, node, mapping_shape(in), NULL);
         return;
     }
     for (size_t i = 0; i < node->len; i++)

@@ -126,6 +126,8 @@ void reader_fail(struct reader *r, const struct node *at, const char *hint, cons
     __attribute__((format(printf, 4, 5)));
 void reader_warn(struct reader *r, const struct node *at, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* So many until now, warnings left out: did reading this find any? */
+size_t reader_errors(const struct reader *r);
 /* "`path`: expected SHAPE, got `text`" */
 void reader_expected(struct reader *r, const struct node *at, const char *shape, const char *hint);
 /* The same, with "did you mean" where text is near one of the words. */

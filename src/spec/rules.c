@@ -86,8 +86,11 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
         finish_tcp_route(r, node, base);
         finish_route(r, node, base);
         finish_tls(r, node, base);
+        doubt_route(r, node, base);
         break;
     case IN_TCP: finish_tcp(r, node); break;
+    case IN_OUTLIER: doubt_outlier(r, node, base); break;
+    case IN_CAPACITY: doubt_capacity(r, node, base); break;
     case IN_STEP:
         if (tree_get(node, "weight") == NULL)
             reader_fail(r, node, "for example {weight: 25, hold: 2m}", "`weight` is missing");
@@ -217,4 +220,5 @@ void check_rules(struct reader *r, const struct node *root)
     check_recreate_hold(r, root);
     check_waits(r, root);
     check_tcp(r, root);
+    check_doubts(r, root);
 }

@@ -56,10 +56,23 @@ void finish_tcp_route(struct reader *r, const struct node *node, struct route_sp
 void check_tcp(struct reader *r, const struct node *root);
 void write_route(const struct route_spec *route, struct buf *out);
 
+/* Of a text that is no size from min to max; text: as it was read. */
+void reader_expected_size(struct reader *r, const struct key *key, const struct node *node,
+                          const char *text, uint64_t min, uint64_t max);
+/* doubts.c: warnings about one mapping, and about all routes together */
+void doubt_route(struct reader *r, const struct node *node, const struct route_spec *route);
+void doubt_capacity(struct reader *r, const struct node *node, const struct resilience_spec *s);
+void doubt_outlier(struct reader *r, const struct node *node, const struct resilience_spec *s);
+void check_doubts(struct reader *r, const struct node *root);
+
 bool write_quoted_word(struct buf *out, const char *word);
 bool write_duration(struct buf *out, int64_t ms);
 bool write_ppm(struct buf *out, uint32_t ppm);
 /* What is wrong with a route's path, in words, with what to do about it or NULL; NULL: nothing. */
 const char *path_fault(const char *path, const char **hint);
+/* For the same requests (host, path, match), or on the same port? */
+bool same_route(const struct route_spec *a, const struct route_spec *b);
+/* Is it the prefix, or below it? */
+bool path_under(const char *path, const char *prefix);
 
 #endif

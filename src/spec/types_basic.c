@@ -1,6 +1,7 @@
 /* Numbers, durations, sizes, shares, words: the types whose value is one scalar. */
 #include "base/alloc.h"
 #include "base/units.h"
+#include "spec/meant.h"
 #include "spec/types.h"
 
 #include <math.h>
@@ -141,12 +142,11 @@ static void read_duration(struct reader *r, const struct key *key, const struct 
 {
     const struct value_type *type = key->type;
     const char *text = read_text(r, key, node, EXPAND_VALUE);
-    int64_t ms;
+    int64_t ms, most = type->max != 0 ? (int64_t)type->max : MAX_DURATION_MS;
     uint64_t bare;
     if (text == NULL)
         return;
     if (parse_duration_ms(text, &ms) == 0) {
-        int64_t most = type->max != 0 ? (int64_t)type->max : MAX_DURATION_MS;
         char longest[32];
         if (ms > most)
             reader_fail(r, node, NULL, "%s is the longest duration",
@@ -159,9 +159,13 @@ static void read_duration(struct reader *r, const struct key *key, const struct 
             *(int64_t *)field_at(base, key->offset) = ms;
         return;
     }
+    bool own = strcmp(text, node->text) == 0;
+    cleanup_free char *meant = own ? meant_duration(text, type->min, (uint64_t)most) : NULL;
     cleanup_free char *hint = NULL;
-    if (parse_u64(text, UINT32_MAX, &bare) == 0 && strcmp(text, node->text) == 0)
-        hint = xasprintf("the unit is missing: did you mean `%ss`?", text);
+    if (meant != NULL)
+        hint = xasprintf("%sdid you mean `%s`?",
+                         parse_u64(text, UINT32_MAX, &bare) == 0 ? "the unit is missing: " : "",
+                         meant);
     reader_expected(r, node, type->shape,
                     hint != NULL ? hint : "units: ms, s, m, h, d; also 1m30s");
 }
@@ -215,10 +219,9 @@ static void read_share(struct reader *r, const struct key *key, const struct nod
         *(double *)field_at(base, key->offset) = ppm / 1e6;
         return;
     }
-    cleanup_free char *with_sign = xasprintf("%s%%", text);
-    cleanup_free char *hint = NULL;
-    if (parse_percent_ppm(with_sign, &ppm) == 0 && strcmp(text, node->text) == 0)
-        hint = xasprintf("did you mean `%s`?", with_sign);
+    bool own = strcmp(text, node->text) == 0;
+    cleanup_free char *meant = own ? meant_percentage(text, type->min, type->max) : NULL;
+    cleanup_free char *hint = meant != NULL ? xasprintf("did you mean `%s`?", meant) : NULL;
     reader_expected(r, node, type->shape, hint);
 }
 
@@ -336,6 +339,16 @@ static bool write_cpu(const struct key *key, const void *base, struct buf *out)
     return milli != 0;
 }
 
+void reader_expected_size(struct reader *r, const struct key *key, const struct node *node,
+                          const char *text, uint64_t min, uint64_t max)
+{
+    bool own = strcmp(text, node->text) == 0;
+    cleanup_free char *meant = own ? meant_size(text, min, max) : NULL;
+    cleanup_free char *hint = meant != NULL ? xasprintf("did you mean `%s`?", meant) : NULL;
+    reader_expected(r, node, key->type->shape,
+                    hint != NULL ? hint : "units: Ki, Mi, Gi, Ti (1024), k, M, G, T (1000)");
+}
+
 static void read_memory(struct reader *r, const struct key *key, const struct node *node,
                         void *base)
 {
@@ -344,8 +357,7 @@ static void read_memory(struct reader *r, const struct key *key, const struct no
     if (text == NULL)
         return;
     if (parse_size_bytes(text, &bytes) < 0 || bytes > (UINT64_C(1) << 50)) {
-        reader_expected(r, node, key->type->shape,
-                        "units: Ki, Mi, Gi, Ti (1024), k, M, G, T (1000)");
+        reader_expected_size(r, key, node, text, 1 << 20, UINT64_C(1) << 50);
     } else if (bytes < 1 << 20) {
         cleanup_free char *hint = NULL;
         if (strcmp(text, node->text) == 0 && strspn(text, "0123456789") == strlen(text))

@@ -44,7 +44,7 @@ static const char *path_wrong(const char *path)
         if (len > n && strcmp(path + len - n, endings[i]) == 0)
             return NULL;
     }
-    return "ends in none of .html, .txt, .json: its type is not known";
+    return "ends in none of .html, .htm, .txt, .json: its type is not known";
 }
 
 static void insert(struct app_spec *spec, struct error_page page)

@@ -47,7 +47,11 @@ static void read_rate_by(struct reader *r, const struct key *key, const struct n
         return;
     if (node->kind != NODE_MAP || node->len != 1 ||
         strcmp(node->pairs[0].key->text, "header") != 0) {
-        reader_expected(r, node, key->type->shape, NULL);
+        bool named = node->kind == NODE_SCALAR && strchr(node->text, '-') != NULL &&
+                     is_header_name(node->text);
+        cleanup_free char *hint =
+            named ? xasprintf("did you mean {header: %s}?", node->text) : NULL;
+        reader_expected(r, node, key->type->shape, hint);
         return;
     }
     const char *name = read_text(r, key, node->pairs[0].value, EXPAND_VALUE);
@@ -79,9 +83,9 @@ static void read_rate_limit(struct reader *r, const struct key *key, const struc
                             void *base)
 {
     struct rate_limit_spec *limit = field_at(base, key->offset);
-    size_t faults = r->diags->len;
+    size_t faults = reader_errors(r);
     read_mapping(r, IN_RATE_LIMIT, node, limit);
-    if (r->partial || r->diags->len != faults)
+    if (r->partial || reader_errors(r) != faults)
         return;
     if (limit->requests == 0) {
         reader_fail(r, node, "for example {requests: 100, per: 1s}", "`requests` is missing");
@@ -122,8 +126,7 @@ static void read_bytes(struct reader *r, const struct key *key, const struct nod
     if (text == NULL)
         return;
     if (parse_size_bytes(text, &bytes) < 0 || bytes < key->type->min || bytes > key->type->max)
-        reader_expected(r, node, key->type->shape,
-                        "units: Ki, Mi, Gi, Ti (1024), k, M, G, T (1000)");
+        reader_expected_size(r, key, node, text, key->type->min, key->type->max);
     else
         *(uint64_t *)field_at(base, key->offset) = bytes;
 }

@@ -84,6 +84,13 @@ static void add_item(struct reader *r, const struct node *at, struct match_spec 
         m->items[m->len++] = item;
 }
 
+/* What other proxies take for a pattern. */
+static bool looks_like_pattern(const char *value)
+{
+    return value[0] == '~' || value[0] == '^' || strcmp(value, "*") == 0 ||
+           strstr(value, ".*") != NULL;
+}
+
 static void read_match_item(struct reader *r, const struct key *key, const struct pair *pair,
                             struct match_spec *m)
 {
@@ -104,6 +111,9 @@ static void read_match_item(struct reader *r, const struct key *key, const struc
             reader_fail(r, pair->value, NULL, "no %s has such a value", key->name);
             return;
         }
+        if (looks_like_pattern(pair->value->text))
+            reader_warn(r, pair->value, "without a value any will do, but it must be there",
+                        "this is no pattern: the value is compared as it stands");
     }
     for (size_t i = 0; i < m->len; i++)
         if (m->items[i].kind == kind && strcmp(m->items[i].name, name) == 0) {
@@ -163,8 +173,15 @@ static const char *read_method(struct reader *r, const struct key *key, const st
     bool capitals = is_token(text) && strlen(text) <= 24;
     for (const char *p = text; *p != '\0'; p++)
         capitals = capitals && !islower((unsigned char)*p);
-    if (!capitals)
-        reader_fail(r, node, "methods are words in capitals, such as GET", "is no method");
+    if (!capitals) {
+        char upper[25] = "";
+        for (size_t i = 0; is_token(text) && i < strlen(text) && i + 1 < sizeof upper; i++)
+            upper[i] = (char)toupper((unsigned char)text[i]);
+        bool own = strcmp(text, node->text) == 0 && strlen(text) == strlen(upper);
+        cleanup_free char *hint = own ? xasprintf("did you mean `%s`?", upper) : NULL;
+        reader_fail(r, node, hint != NULL ? hint : "methods are words in capitals, such as GET",
+                    "is no method");
+    }
     return capitals ? text : NULL;
 }
 

@@ -1,6 +1,7 @@
 /* What a route tells about its requests: access log, traces, request ids. */
 #include "base/alloc.h"
 #include "base/units.h"
+#include "spec/meant.h"
 #include "spec/types.h"
 
 #include <string.h>
@@ -17,10 +18,9 @@ static void read_share(struct reader *r, const struct key *key, const struct nod
         *(uint32_t *)field_at(base, key->offset) = ppm;
         return;
     }
-    cleanup_free char *with_sign = xasprintf("%s%%", text);
-    cleanup_free char *hint = NULL;
-    if (parse_percent_ppm(with_sign, &ppm) == 0 && strcmp(text, node->text) == 0)
-        hint = xasprintf("did you mean `%s`?", with_sign);
+    bool own = strcmp(text, node->text) == 0;
+    cleanup_free char *meant = own ? meant_percentage(text, 0, WHOLE_PPM) : NULL;
+    cleanup_free char *hint = meant != NULL ? xasprintf("did you mean `%s`?", meant) : NULL;
     reader_expected(r, node, key->type->shape, hint);
 }
 
@@ -36,9 +36,9 @@ const struct value_type type_share = {
 
 static void read_trace(struct reader *r, const struct key *key, const struct node *node, void *base)
 {
-    size_t faults = r->diags->len;
+    size_t faults = reader_errors(r);
     read_share(r, key, node, base);
-    ((struct route_spec *)base)->observe.trace = r->diags->len == faults;
+    ((struct route_spec *)base)->observe.trace = reader_errors(r) == faults;
 }
 
 static bool write_trace(const struct key *key, const void *base, struct buf *out)

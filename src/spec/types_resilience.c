@@ -1,6 +1,7 @@
 /* How a route treats its instances: retries, ejection of outliers, what a release takes at once. */
 #include "base/alloc.h"
 #include "base/units.h"
+#include "spec/meant.h"
 #include "spec/types.h"
 
 #include <string.h>
@@ -47,6 +48,10 @@ static void read_retries(struct reader *r, const struct key *key, const struct n
                          void *base)
 {
     const struct node none = {.kind = NODE_MAP, .line = node->line, .column = node->column};
+    if (node->kind == NODE_LIST) {
+        reader_expected(r, node, key->type->shape, NULL);
+        return;
+    }
     if (node->kind != NODE_SCALAR) {
         read_mapping(r, IN_RETRIES, node, base);
         return;
@@ -94,10 +99,9 @@ static void read_ppm(struct reader *r, const struct key *key, const struct node 
         *(uint32_t *)field_at(base, key->offset) = ppm;
         return;
     }
-    cleanup_free char *with_sign = xasprintf("%s%%", text);
-    cleanup_free char *hint = NULL;
-    if (parse_percent_ppm(with_sign, &ppm) == 0 && strcmp(text, node->text) == 0)
-        hint = xasprintf("did you mean `%s`?", with_sign);
+    bool own = strcmp(text, node->text) == 0;
+    cleanup_free char *meant = own ? meant_percentage(text, type->min, type->max) : NULL;
+    cleanup_free char *hint = meant != NULL ? xasprintf("did you mean `%s`?", meant) : NULL;
     reader_expected(r, node, type->shape, hint);
 }
 

@@ -182,7 +182,7 @@ const struct value_type type_redirect_keep = {.shape = "`path`, `rest`, `query` 
 
 /* ---- what a route must be together ----------------------------------------------------------- */
 
-static bool path_under(const char *path, const char *prefix)
+bool path_under(const char *path, const char *prefix)
 {
     size_t len = strlen(prefix);
     if (len > 0 && prefix[len - 1] == '/')

@@ -199,7 +199,7 @@ static bool has_item(const struct match_spec *m, const struct match_item *wanted
     return false;
 }
 
-static bool same_route(const struct route_spec *a, const struct route_spec *b)
+bool same_route(const struct route_spec *a, const struct route_spec *b)
 {
     if (a->tcp.listen != NULL && b->tcp.listen != NULL)
         return tcp_listen_overlaps(a->tcp.listen, b->tcp.listen);
@@ -235,9 +235,9 @@ static void read_routes(struct reader *r, const struct key *key, const struct no
             reader_expected(r, items[i], "a map such as {host: shop.example, path: /}", NULL);
             continue;
         }
-        size_t faults = r->diags->len;
+        size_t faults = reader_errors(r);
         read_mapping(r, IN_ROUTE, items[i], route);
-        if (r->diags->len != faults)
+        if (reader_errors(r) != faults)
             continue; /* what is wrong was left at its default: no ground for a comparison */
         size_t same = 0;
         while (same < spec->routes_len && !same_route(&spec->routes[same], route))

@@ -10,9 +10,9 @@ void finish_tls(struct reader *r, const struct node *node, const struct route_sp
 {
     const struct node *at = tree_key(node, "host");
     const char *host = route->host;
-    if (!route->tls_auto)
+    if (!route->tls_auto || (at != NULL && host[0] == '\0')) /* what is wrong there was said */
         return;
-    if (at == NULL || host[0] == '\0')
+    if (at == NULL)
         reader_fail(r, node, "for example {host: shop.example}; or `tls: files` for this route",
                     "`tls: auto` needs a `host`: a certificate is for names");
     else if (host[0] == '*')

@@ -260,16 +260,27 @@ static void a_difference_is_a_line_per_key(void **state)
                "strategy.rolling: none -> {\"max-surge\":1,\"max-unavailable\":\"25%\","
                "\"min-ready\":\"0s\"}\nstrategy.recreate: {\"hold-requests\":\"30s\"} -> none\n");
     check_diff("routes: [{path: /a}, {path: /b}]\n", "routes: [{path: /b}, {path: /c}]\n",
-               "routes: removed "
-               "{\"path\":\"/"
-               "a\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"protocol\":"
-               "\"http1\",\"https\":"
-               "\"optional\",\"tls\":\"files\",\"hsts\":\"0s\"}\n"
-               "routes: added "
-               "{\"path\":\"/"
-               "c\",\"timeout\":\"1m\",\"connect-timeout\":\"2s\",\"retries\":1,\"protocol\":"
-               "\"http1\",\"https\":"
-               "\"optional\",\"tls\":\"files\",\"hsts\":\"0s\"}\n");
+               "routes[/a]: removed\nroutes[/c]: added\n");
+}
+
+/* A route stays the same one as long as it is for the same requests. */
+static void a_difference_of_a_route_is_its_keys(void **state)
+{
+    (void)state;
+    check_diff("routes: [{path: /a, timeout: 5s}]\n",
+               "routes: [{path: /a, timeout: 9s, capacity: {in-flight: 3}}]\n",
+               "routes[/a].timeout: 5s -> 9s\nroutes[/a].capacity: none -> "
+               "{\"in-flight\":3,\"pending\":100,\"queue-time\":\"5s\"}\n");
+    check_diff("routes: [{host: a.example, limits: {body: 1Mi}}]\n",
+               "routes: [{limits: {body: 2Mi}, host: a.example}, {host: a.example, match: {header: "
+               "{x: y}}}]\n",
+               "routes[a.example/].limits.body: 1Mi -> 2Mi\n"
+               "routes[a.example/ {\"header\":{\"x\":\"y\"}}]: added\n");
+    check_diff("routes: [{path: /a}, {path: /b}]\n", "routes: [{path: /b}, {path: /a}]\n", "");
+    check_diff("routes: [{tcp: {listen: 5432}}]\n", "routes: [{tcp: {listen: 5432, idle: 1h}}]\n",
+               "routes[127.0.0.1:5432].tcp.idle: 0s -> 1h\n");
+    check_diff("routes: [{tcp: {listen: \"0.0.0.0:5432\"}}]\n", "routes: [{tcp: {listen: 5432}}]\n",
+               "routes[0.0.0.0:5432]: removed\nroutes[127.0.0.1:5432]: added\n");
 }
 
 /* Plans and events are read by many; what env holds is not for all of them. */
@@ -308,6 +319,7 @@ int main(void)
         cmocka_unit_test(a_strategy_that_does_not_fit),
         cmocka_unit_test(strategies_have_names),
         cmocka_unit_test(a_difference_is_a_line_per_key),
+        cmocka_unit_test(a_difference_of_a_route_is_its_keys),
         cmocka_unit_test(a_difference_shows_no_value_of_env),
         cmocka_unit_test(a_difference_of_metrics_shows_no_url),
     };

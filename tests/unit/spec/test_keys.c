@@ -320,14 +320,14 @@ static const struct fault app_faults[] = {
      "units: Ki, Mi, Gi, Ti (1024), k, M, G, T (1000)"},
     {"resources: {mem: 1Gi}\n",
      "3:13 unknown key `mem` in `resources` | here it is called `memory`"},
-    {"resources: 1Gi\n", "3:12 `resources`: expected a map, got `1Gi`"},
+    {"resources: 1Gi\n",
+     "3:12 `resources`: expected a map such as {cpu: 500m, memory: 256Mi}, got `1Gi`"},
     {"deadline: 10\n",
      "3:11 `deadline`: expected a duration such as 10s, got `10` | the unit is missing: "
      "did you mean `10s`?"},
     {"deadline: 0s\n", "3:11 `deadline`: must be longer than 0"},
     {"deadline: 10 minutes\n",
-     "3:11 `deadline`: expected a duration such as 10s, got `10 minutes` | "
-     "units: ms, s, m, h, d; also 1m30s"},
+     "3:11 `deadline`: expected a duration such as 10s, got `10 minutes` | did you mean `10m`?"},
     {"deadline: 31d\n", "3:11 `deadline`: 30d is the longest duration"},
     {"history: 0\n", "3:10 `history`: expected a whole number from 1 to 1000, got `0`"},
     {"on-failure: Rollback\n", "3:13 `on-failure`: expected `rollback` or `pause`, got `Rollback` "
@@ -496,11 +496,11 @@ static const struct fault route_faults[] = {
      "3:29 `routes.retries.budget`: expected a percentage from 0% to 100%, got `20` | did you mean "
      "`20%`?"},
     {"routes: [{retries: {on: [504, 500]}}]\n",
-     "3:31 `routes.retries.on`: expected `reset`, `502`, `503` or `504`, got `500` | did you mean "
-     "`502`?"},
+     "3:31 `routes.retries.on`: expected `reset`, `502`, `503` or `504`, got `500`"},
     {"routes: [{retries: {on: {a: b}}}]\n",
      "3:25 `routes.retries.on`: expected a list of `reset`, `502`, `503` and `504`, got a map"},
-    {"routes: [{retries: [1]}]\n", "3:20 `routes.retries`: expected a map, got a list"},
+    {"routes: [{retries: [1]}]\n", "3:20 `routes.retries`: expected a whole number from 0 to 10, "
+                                   "or a map such as {attempts: 1, budget: 20%}, got a list"},
     {"routes: [{outlier: on}]\n",
      "3:20 `routes.outlier`: expected a map such as {errors: 5, base: 30s}, or `off`, got `on`"},
     {"routes: [{outlier: {latency: 110%}}]\n",
@@ -512,7 +512,8 @@ static const struct fault route_faults[] = {
     {"routes: [{connect-timeout: 0s}]\n", "3:28 `routes.connect-timeout`: must be longer than 0"},
     {"routes: [{rate-limit: {}}]\n",
      "3:23 `routes.rate-limit`: `requests` is missing | for example {requests: 100, per: 1s}"},
-    {"routes: [{rate-limit: 100}]\n", "3:23 `routes.rate-limit`: expected a map, got `100`"},
+    {"routes: [{rate-limit: 100}]\n",
+     "3:23 `routes.rate-limit`: expected a map such as {requests: 100, per: 1s}, got `100`"},
     {"routes: [{rate-limit: {requests: 0}}]\n",
      "3:34 `routes.rate-limit.requests`: expected a whole number from 1 to 1000000, got `0`"},
     {"routes: [{rate-limit: {requests: 1, per: 0s}}]\n",
@@ -537,7 +538,7 @@ static const struct fault route_faults[] = {
      "Gi, Ti (1024), k, M, G, T (1000)"},
     {"routes: [{limits: {min-rate: 1/s}}]\n",
      "3:30 `routes.limits.min-rate`: expected a size per second from 1 to 1Gi, such as 500, got "
-     "`1/s` | units: Ki, Mi, Gi, Ti (1024), k, M, G, T (1000)"},
+     "`1/s` | did you mean `1`?"},
     {"routes: [{match: {headers: {a: b}}}]\n",
      "3:19 unknown key `headers` in `routes.match` | did you mean `header`?"},
     {"routes: [{match: {header: {a b: c}}}]\n",
@@ -552,7 +553,7 @@ static const struct fault route_faults[] = {
     {"routes: [{match: {query: {a: \"\\x01\"}}}]\n",
      "3:30 `routes.match.query.a`: no query has such a value"},
     {"routes: [{match: {method: get}}]\n",
-     "3:27 `routes.match.method`: is no method | methods are words in capitals, such as GET"},
+     "3:27 `routes.match.method`: is no method | did you mean `GET`?"},
     {"routes: [{match: {method: []}}]\n",
      "3:27 `routes.match.method`: expected a list of methods such as [GET, HEAD], got a list"},
     {"routes: [{match: {method: [GET, {a: b}]}}]\n",
@@ -635,7 +636,7 @@ static const struct fault page_faults[] = {
     {"errors: {502: /etc/x.html}\n", "3:15 `errors.502`: must be a file, seen from the release's "
                                      "folder | for example pages/502.html"},
     {"errors: {502: page.exe}\n",
-     "3:15 `errors.502`: ends in none of .html, .txt, .json: its type is "
+     "3:15 `errors.502`: ends in none of .html, .htm, .txt, .json: its type is "
      "not known | for example pages/502.html"},
     {"errors: pages/502.html\n",
      "3:9 `errors`: expected a map such as {502: pages/502.html}, got `pages/502.html`"},
@@ -697,8 +698,7 @@ static const struct fault change_faults[] = {
      "3:22 `routes`: `to` has a query of its own | write `append: nothing`, or leave the query "
      "out"},
     {"routes: [{redirect: {to: /x, status: 300}}]\n",
-     "3:38 `routes.redirect.status`: expected `301`, `302`, `303`, `307` or `308`, got `300` | did "
-     "you mean `301`?"},
+     "3:38 `routes.redirect.status`: expected `301`, `302`, `303`, `307` or `308`, got `300`"},
     {"routes: [{redirect: {to: /x}, rewrite: {prefix: /y}}]\n",
      "3:31 `routes`: with `redirect`, no request of this route gets to the app | remove one of "
      "them"},
@@ -739,7 +739,7 @@ static const struct fault strategy_faults[] = {
      "`strategy.recreate.hold-requests`, or lower `stop.drain` and `stop.grace`"},
     {"strategy: {blue-green: {approve: yes}}\n",
      "3:34 `strategy.blue-green.approve`: expected `false` "
-     "or `true`, got `yes`"},
+     "or `true`, got `yes` | did you mean `true`?"},
     {"strategy: canary\n",
      "3:1 warning: there are no routes: a canary has no requests to split or to "
      "judge | `rolling` does the same and is quicker"},
@@ -768,7 +768,7 @@ static const struct fault strategy_faults[] = {
     {"routes: [{}]\nstrategy: {canary: {judge: {alpha: 0.1}}}\n",
      "4:36 `strategy.canary.judge.alpha`: expected a percentage above 0% and up to 50%, got `0.1` "
      "| did "
-     "you mean `0.1%`?"},
+     "you mean `10%`?"},
     {"routes: [{}]\nstrategy: {canary: {judge: {alpha: 0%}}}\n",
      "4:36 `strategy.canary.judge.alpha`: expected a percentage above 0% and up to 50%, got `0%`"},
     {"routes: [{}]\nstrategy: {canary: {judge: {max-worse: 0%}}}\n",

@@ -210,7 +210,8 @@ static void bake_is_a_duration_or_a_map(void **state)
     static const struct fault faults[] = {
         {"bake: 10\n", "3:7 `bake.time`: expected a duration such as 10s, got `10` | the unit is "
                        "missing: did you mean `10s`?"},
-        {"bake: [10m]\n", "3:7 `bake`: expected a map, got a list"},
+        {"bake: [10m]\n", "3:7 `bake`: expected a duration such as 10m, or a map such as {time: "
+                          "10m, keep: true}, got a list"},
         {"bake: {duration: 10m}\n", "3:8 unknown key `duration` in `bake` | here it is called "
                                     "`time`"},
     };

@@ -51,7 +51,7 @@ static void the_canonical_form_says_the_same(void **state)
     cleanup_buf struct buf diff = BUF_INIT;
     again->routes[0].tcp.idle_ms = 0;
     spec_diff(s, again, &diff);
-    assert_non_null(strstr(buf_str(&diff), "\"idle\":\"0s\""));
+    assert_string_equal(buf_str(&diff), "routes[127.0.0.1:5432].tcp.idle: 1h -> 0s\n");
     spec_free(again);
     spec_free(s);
 }
@@ -66,7 +66,8 @@ static void what_gets_an_error(void **state)
     static const struct fault faults[] = {
         {"routes: [{tcp: {}}]\n",
          "3:16 `routes.tcp`: `listen` is missing | for example {listen: 5432}"},
-        {"routes: [{tcp: 5432}]\n", "3:16 `routes.tcp`: expected a map, got `5432`"},
+        {"routes: [{tcp: 5432}]\n",
+         "3:16 `routes.tcp`: expected a map such as {listen: 5432}, got `5432`"},
         {"routes: [{tcp: {listen: 0}}]\n",
          "3:25 " LISTEN_SHAPE "`0` | clients must know the port: choose one"},
         {"routes: [{tcp: {listen: 65536}}]\n", "3:25 " LISTEN_SHAPE "`65536`"},
