@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/network.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "cli/cli.h"
@@ -104,6 +105,23 @@ static int read_tcp_routes(const char *value, struct boot *b, struct error *err)
     return 0;
 }
 
+/* A network whose address is one of its hosts' is taken for the network, as it always was. */
+static int read_trusted_proxies(const char *value, struct boot *b, struct error *err)
+{
+    struct network networks[NETWORK_LIST_MAX];
+    char text[NETWORK_TEXT_SIZE];
+    size_t len;
+    if (network_parse_list(value, networks, &len, err) < 0)
+        return error_wrap(err, "--trusted-proxies");
+    for (size_t i = 0; i < len; i++)
+        if (!network_is_exact(&networks[i]))
+            log_warn("--trusted-proxies %s: the whole network %s is trusted; for one address leave "
+                     "the length out",
+                     value, network_format(&networks[i], text));
+    boot_set(&b->trusted_proxies, value);
+    return 0;
+}
+
 static int read_number(const char *option, const char *value, int64_t *out, struct error *err)
 {
     uint64_t number;
@@ -124,7 +142,7 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
     case OPTION_MTLS_LISTEN: return read_listen("--mtls-listen", value, LISTEN_MTLS, s, err);
     case OPTION_TCP_ROUTES: return read_tcp_routes(value, &s->boot, err);
     case OPTION_WORKERS: return read_workers(value, &s->boot, err);
-    case OPTION_TRUSTED_PROXIES: boot_set(&s->boot.trusted_proxies, value); return 0;
+    case OPTION_TRUSTED_PROXIES: return read_trusted_proxies(value, &s->boot, err);
     case OPTION_LOG_LEVEL: return read_log_level(value, &s->boot, err);
     case OPTION_ACCESS_LOG: return read_access_log(value, &s->boot, err);
     case OPTION_ACME_DIRECTORY:

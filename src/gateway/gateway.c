@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/network.h"
 #include "gateway/certificates.h"
 #include "gateway/control.h"
 #include "gateway/peers.h"
@@ -12,7 +13,6 @@
 #include "wire/accessring.h"
 #include "wire/guardianctl.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -30,44 +30,17 @@ enum { STACK_BYTES = 256 << 10, DESCRIPTORS_WANTED = 1 << 20 };
 /* ---- what it is told
  * ----------------------------------------------------------------------------------- */
 
-static int parse_cidr(const char *text, struct cidr *out, struct error *err)
-{
-    char address[64];
-    const char *slash = strchr(text, '/');
-    size_t len = slash != NULL ? (size_t)(slash - text) : strlen(text);
-    if (len >= sizeof address)
-        return error_set(err, ERROR_USAGE, "trusted proxies: \"%s\" is no address", text);
-    memcpy(address, text, len);
-    address[len] = 0;
-    memset(out, 0, sizeof *out);
-    long most = 128, offset = 0;
-    if (inet_pton(AF_INET, address, out->address + 12) == 1) {
-        out->address[10] = out->address[11] = 0xff;
-        most = 32;
-        offset = 96;
-    } else if (inet_pton(AF_INET6, address, out->address) != 1) {
-        return error_set(err, ERROR_USAGE, "trusted proxies: \"%s\" is no address", text);
-    }
-    char *end = NULL;
-    long bits = slash != NULL ? strtol(slash + 1, &end, 10) : most;
-    if (slash != NULL && (end == slash + 1 || *end != 0 || bits < 0 || bits > most))
-        return error_set(err, ERROR_USAGE, "trusted proxies: \"%s\" has no valid length", text);
-    out->bits = (uint8_t)(bits + offset);
-    return 0;
-}
-
 static int parse_trusted(struct gateway *g, const char *list, struct error *err)
 {
-    cleanup_free char *copy = xstrdup(list != NULL ? list : "");
-    char *save = NULL;
-    for (char *s = strtok_r(copy, ", ", &save); s != NULL; s = strtok_r(NULL, ", ", &save)) {
-        if (g->trusted_len == GATEWAY_MAX_TRUSTED)
-            return error_set(err, ERROR_USAGE, "trusted proxies: more than %d",
-                             GATEWAY_MAX_TRUSTED);
-        if (parse_cidr(s, &g->trusted[g->trusted_len], err) < 0)
-            return -1;
-        g->trusted_len++;
+    struct network networks[NETWORK_LIST_MAX];
+    size_t len;
+    if (network_parse_list(list != NULL ? list : "", networks, &len, err) < 0)
+        return error_wrap(err, "trusted proxies");
+    for (size_t i = 0; i < len; i++) {
+        memcpy(g->trusted[i].address, networks[i].address, sizeof networks[i].address);
+        g->trusted[i].bits = networks[i].bits;
     }
+    g->trusted_len = (uint32_t)len;
     return 0;
 }
 

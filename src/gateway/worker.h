@@ -2,6 +2,7 @@
 #ifndef SLUICE_GATEWAY_WORKER_H
 #define SLUICE_GATEWAY_WORKER_H
 
+#include "base/network.h"
 #include "gateway/address.h"
 #include "gateway/budget.h"
 #include "gateway/chunk.h"
@@ -30,7 +31,7 @@ struct gateway_limits {
     uint32_t descriptors; /* accepting stops near this */
 };
 
-enum { GATEWAY_MAX_TRUSTED = 64 };
+enum { GATEWAY_MAX_TRUSTED = NETWORK_LIST_MAX };
 
 /* Shared by all threads of the process. */
 struct gateway {

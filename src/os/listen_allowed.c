@@ -42,16 +42,22 @@ static int read_range(char *item, struct sockaddr_storage *host, uint64_t *first
     socklen_t len;
     char *colon = strrchr(item, ':');
     char *dash = colon != NULL ? strchr(colon, '-') : NULL;
+    if (colon == NULL || listen_bare(item) != item)
+        return error_set(err, ERROR_USAGE,
+                         "\"%s\": expected HOST:PORT or HOST:PORT-PORT, such as "
+                         "127.0.0.1:5432-5440",
+                         item);
     if (dash != NULL)
         *dash = '\0';
-    if (listen_bare(item) != item)
-        return error_set(err, ERROR_USAGE, "\"%s\": expected HOST:PORT-PORT", item);
     if (listen_parse(item, host, &len, err) < 0)
         return -1;
     *first = *last = port_of(host);
-    if (dash != NULL && (parse_u64(dash + 1, 65535, last) < 0 || *last < *first))
+    if (dash != NULL && parse_u64(dash + 1, 65535, last) < 0)
         return error_set(err, ERROR_USAGE,
                          "\"%s-%s\" is no range of ports: expected HOST:PORT-PORT", item, dash + 1);
+    if (*last < *first)
+        return error_set(err, ERROR_USAGE, "\"%s-%s\": the range of ports ends before it begins",
+                         item, dash + 1);
     if (*first == 0)
         return error_set(err, ERROR_USAGE, "\"%s\": there is no port 0", item);
     return 0;

@@ -47,6 +47,9 @@ def test_a_proxy_in_front_of_tls(make_server):
 
 @pytest.mark.parametrize("words,why", [
     (["--proxy-protocol"], "--trusted-proxies says so"),
+    (["--trusted-proxies", "127.0.0.1,10.0.0.1/33"], "--trusted-proxies: `10.0.0.1/33`: expected a length from 0 to 32"),
+    (["--tcp-routes", "5432-80"], "expected HOST:PORT or HOST:PORT-PORT"),
+    (["--tcp-routes", "127.0.0.1:5432-80"], "ends before it begins"),
     (["--max-connections", "0"], "expected a number of connections"),
     (["--max-connections-per-client", "many"], "expected a number of connections"),
 ])
