@@ -1,4 +1,5 @@
 /* maintenance and fault: what people order for an app's traffic. */
+#include "wire/orders.h"
 #include "base/alloc.h"
 #include "base/units.h"
 #include "cli/session.h"
@@ -20,15 +21,29 @@ static int read_on(const struct options *o, json_t *body, struct error *err)
     return 0;
 }
 
+/* What is to be said of a beginning is nothing for the end. */
+static int check_off(const json_t *body, const char *verb, struct error *err)
+{
+    if (json_is_true(json_object_get(body, "on")) || json_object_size(body) == 1)
+        return 0;
+    return error_set(err, ERROR_USAGE, "`%s off` takes no option of `on`", verb);
+}
+
 static int add_duration(const struct options *o, enum option_id id, json_t *body,
-                        const char *member, struct error *err)
+                        const char *member, int64_t least, int64_t most, struct error *err)
 {
     int64_t ms;
+    char text[32];
     if (!o->given[id])
         return 0;
     if (parse_duration_ms(o->value[id], &ms) < 0)
         return error_set(err, ERROR_USAGE, "--%s: expected a duration such as 30s, got `%.40s`",
                          option_get(id)->word, o->value[id]);
+    if (ms < least || ms > most)
+        return error_set(err, ERROR_USAGE, "--%s: at %s %s, got `%.40s`", option_get(id)->word,
+                         ms < least ? "least" : "most",
+                         format_duration_ms(ms < least ? least : most, text, sizeof text),
+                         o->value[id]);
     json_object_set_new(body, member, json_integer(ms));
     return 0;
 }
@@ -117,8 +132,10 @@ int cmd_maintenance(int argc, char **argv)
     json_t *body = json_object();
     add_each(&o, OPTION_ALLOW, body, "allow");
     if (read_on(&o, body, &err) < 0 || add_status(&o, OPTION_STATUS, body, "status", &err) < 0 ||
-        add_duration(&o, OPTION_RETRY_AFTER, body, "retry_after_ms", &err) < 0 ||
-        add_duration(&o, OPTION_HOLD, body, "hold_ms", &err) < 0 || add_page(&o, body, &err) < 0) {
+        add_duration(&o, OPTION_RETRY_AFTER, body, "retry_after_ms", 0, ORDER_MAX_RETRY_AFTER_MS,
+                     &err) < 0 ||
+        add_duration(&o, OPTION_HOLD, body, "hold_ms", 0, ORDER_MAX_HOLD_MS, &err) < 0 ||
+        add_page(&o, body, &err) < 0 || check_off(body, "maintenance", &err) < 0) {
         json_decref(body);
         return cli_fail(&err);
     }
@@ -141,6 +158,15 @@ static int add_share(const struct options *o, json_t *body, struct error *err)
     return 0;
 }
 
+static int check_fault(const json_t *body, struct error *err)
+{
+    if (json_is_false(json_object_get(body, "on")) ||
+        json_integer_value(json_object_get(body, "delay_ms")) > 0 ||
+        json_object_get(body, "abort") != NULL)
+        return 0;
+    return error_set(err, ERROR_USAGE, "what is to happen? --delay 200ms, --abort 503, or both");
+}
+
 int cmd_fault(int argc, char **argv)
 {
     struct options o;
@@ -150,8 +176,11 @@ int cmd_fault(int argc, char **argv)
     json_t *body = json_object();
     add_each(&o, OPTION_MATCH, body, "match");
     if (read_on(&o, body, &err) < 0 || add_status(&o, OPTION_ABORT, body, "abort", &err) < 0 ||
-        add_duration(&o, OPTION_DELAY, body, "delay_ms", &err) < 0 ||
-        add_duration(&o, OPTION_FOR, body, "for_ms", &err) < 0 || add_share(&o, body, &err) < 0) {
+        add_duration(&o, OPTION_DELAY, body, "delay_ms", 0, ORDER_MAX_DELAY_MS, &err) < 0 ||
+        add_duration(&o, OPTION_FOR, body, "for_ms", ORDER_MIN_FAULT_MS, ORDER_MAX_FAULT_MS, &err) <
+            0 ||
+        add_share(&o, body, &err) < 0 || check_off(body, "fault", &err) < 0 ||
+        check_fault(body, &err) < 0) {
         json_decref(body);
         return cli_fail(&err);
     }

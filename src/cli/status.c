@@ -16,10 +16,10 @@ static json_t *of_environment(json_t *apps, const char *environment)
 }
 
 /* Why all of it may be stale or soon fail; left out where the server does not tell. */
-static void put_troubles(const struct session *s, struct buf *out)
+static void put_troubles(const struct session *s, const json_t *app, struct buf *out)
 {
     json_t *server = session_get(s, "/v1/server", NULL);
-    view_server_troubles(server, &s->out, out);
+    view_server_troubles(server, app, &s->out, out);
     json_decref(server);
 }
 
@@ -44,7 +44,7 @@ int cmd_status(int argc, char **argv)
             view_status(answer, &s.out, &text);
         else
             view_apps(answer, &s.out, &text);
-        put_troubles(&s, &text);
+        put_troubles(&s, s.app != NULL ? answer : NULL, &text);
         print_buf(&text);
     }
     json_decref(answer);

@@ -40,6 +40,10 @@ void put_clean(struct buf *out, const char *text);
 void put_clean_in(struct buf *out, const struct term *t, enum style style, const char *text);
 /* Columns that text takes (escape sequences of put_styled() take none). */
 size_t text_columns(const char *text, size_t len);
+/* Words of a text from outside, from `column` on, on as many lines as the terminal's width takes;
+ * further lines begin with `indent`. Ends with a line break. */
+void put_wrapped(struct buf *out, const struct term *t, size_t column, const char *indent,
+                 const char *text);
 /* Appends text cut to so many columns (never inside of an escape sequence; styles are closed). */
 void put_cut(struct buf *out, const char *text, size_t len, size_t columns);
 

@@ -10,7 +10,9 @@
 void view_apps(const json_t *apps, const struct term *t, struct buf *out);
 void view_status(const json_t *status, const struct term *t, struct buf *out);
 /* What people should know of the server itself (GET /v1/server); nothing where all is well. */
-void view_server_troubles(const json_t *server, const struct term *t, struct buf *out);
+/* app: its status, where only its own certificates are looked at; NULL: all of them. */
+void view_server_troubles(const json_t *server, const json_t *app, const struct term *t,
+                          struct buf *out);
 void view_history(const json_t *rollouts, const struct term *t, struct buf *out);
 void view_releases(const json_t *releases, const struct term *t, struct buf *out);
 void view_plan(const json_t *plan, const struct term *t, struct buf *out);

@@ -10,31 +10,6 @@
 
 enum { COMMIT_SHOWN = 12, LABEL_COLUMNS = 10 };
 
-/* Words, from `column` on, on as many lines as the terminal's width takes; further lines begin with
- * `indent`. */
-static void put_wrapped(struct buf *out, const struct term *t, size_t column, const char *indent,
-                        const char *text)
-{
-    cleanup_buf struct buf clean = BUF_INIT;
-    bool first = true;
-    put_clean(&clean, text);
-    for (const char *p = buf_str(&clean); *p != '\0';) {
-        size_t len = strcspn(p, " "), spaces = strspn(p + len, " ");
-        size_t columns = text_columns(p, len);
-        if (!first && t->is_terminal && column + columns > t->columns) {
-            while (out->data[out->len - 1] == ' ')
-                out->data[--out->len] = '\0';
-            buf_printf(out, "\n%s", indent);
-            column = text_columns(indent, strlen(indent));
-        }
-        buf_append(out, p, len + spaces);
-        column += columns + spaces;
-        first = false;
-        p += len + spaces;
-    }
-    buf_putc(out, '\n');
-}
-
 static void put_item(struct buf *out, const struct term *t, const char *label, const char *text)
 {
     char indent[LABEL_COLUMNS + 3];

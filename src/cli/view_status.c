@@ -233,21 +233,49 @@ static void put_bake(const json_t *bake, struct buf *out)
                (long long)json_whole(bake, "previous"));
 }
 
-static void put_certificates(const char *what, const json_t *list, const struct term *t,
-                             struct buf *out)
+/* RFC 6125: a `*.` stands for one label. */
+static bool covers(const char *certificate, const char *host)
+{
+    const char *below = strchr(host, '.');
+    return strcmp(certificate, host) == 0 ||
+           (certificate[0] == '*' && below != NULL && strcmp(certificate + 1, below) == 0);
+}
+
+/* Is it for a host of the app's routes? app NULL: of all. */
+static bool concerns(const json_t *certificate, const json_t *app)
+{
+    size_t i, k;
+    json_t *host, *name;
+    json_array_foreach(json_object_get(app, "hosts"), i, host)
+    {
+        if (strcmp(json_string_value(host), "*") == 0 ||
+            covers(json_text(certificate, "name"), json_string_value(host)))
+            return true;
+        json_array_foreach(json_object_get(certificate, "hosts"), k, name)
+        {
+            if (covers(json_string_value(name), json_string_value(host)))
+                return true;
+        }
+    }
+    return app == NULL;
+}
+
+static void put_certificates(const char *what, const json_t *list, const json_t *app,
+                             const struct term *t, struct buf *out)
 {
     size_t i;
     json_t *certificate;
     json_array_foreach((json_t *)list, i, certificate)
     {
         const char *trouble = json_text(certificate, "trouble");
-        if (*trouble == '\0')
+        const char *name = json_text(certificate, "name");
+        if (*trouble == '\0' || !concerns(certificate, app))
             continue;
         buf_printf(out, "\nthe %s ", what);
-        put_clean_in(out, t, STYLE_YELLOW, json_text(certificate, "name"));
+        put_clean_in(out, t, STYLE_YELLOW, name);
         buf_putc(out, ' ');
-        put_clean(out, trouble);
-        buf_putc(out, '\n');
+        put_wrapped(out, t, strlen("the  ") + strlen(what) + text_columns(name, strlen(name)), "  ",
+                    trouble);
     }
 }
 
@@ -261,11 +289,8 @@ static void put_orders(const json_t *status, const struct term *t, struct buf *o
         put_styled(out, t, STYLE_YELLOW, "MAINTENANCE");
         buf_printf(out, "  since %s, by ", format_clock(json_text(maintenance, "since"), clock));
         put_clean(out, json_text(maintenance, "by"));
-        if (json_whole(maintenance, "hold_ms") > 0)
-            buf_printf(out, ": requests are held, then get %lld",
-                       (long long)json_whole(maintenance, "status"));
-        else
-            buf_printf(out, ": requests get %lld", (long long)json_whole(maintenance, "status"));
+        buf_puts(out, ": ");
+        put_clean(out, json_text(maintenance, "text"));
         buf_puts(out, "\n\n");
     }
     if (json_is_object(fault)) {
@@ -278,7 +303,8 @@ static void put_orders(const json_t *status, const struct term *t, struct buf *o
     }
 }
 
-void view_server_troubles(const json_t *server, const struct term *t, struct buf *out)
+void view_server_troubles(const json_t *server, const json_t *app, const struct term *t,
+                          struct buf *out)
 {
     const json_t *disk = json_object_get(server, "disk");
     const char *degraded = json_text(server, "degraded");
@@ -299,8 +325,8 @@ void view_server_troubles(const json_t *server, const struct term *t, struct buf
         put_clean(out, json_text(server, "data"));
         buf_putc(out, '\n');
     }
-    put_certificates("certificate", json_object_get(server, "certificates"), t, out);
-    put_certificates("CA", json_object_get(server, "authorities"), t, out);
+    put_certificates("certificate", json_object_get(server, "certificates"), app, t, out);
+    put_certificates("CA", json_object_get(server, "authorities"), app, t, out);
 }
 
 void view_status(const json_t *status, const struct term *t, struct buf *out)

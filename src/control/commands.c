@@ -47,7 +47,7 @@ struct order {
     struct store_batch *batch;
     json_t *body;      /* of the answer; NULL: {} */
     const char *event; /* NULL: told by the core, or already */
-    char text[256];
+    char text[512];
 };
 
 /* Between a deploy's acceptance and its rollout there is nothing but it that could be ended. */

@@ -1,20 +1,20 @@
 #include "control/orders.h"
 
 #include "base/field.h"
+#include "base/network.h"
 #include "base/units.h"
 #include "control/pages.h"
 #include "os/clock.h"
+#include "wire/orders.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
     MAX_CALLERS = 16,
-    MAX_HOLD_MS = 600000,
-    MAX_FAULT_MS = 24 * 3600000,
-    MAX_DELAY_MS = 60000,
+    SAID_CALLERS = 4,
+    SAID_BYTES = 60,
     RETRY_AFTER_MS = 60000,
     FAULT_MS = 600000
 };
@@ -44,37 +44,18 @@ static uint64_t half(const uint8_t *bytes)
     return value;
 }
 
-/* "10.0.0.0/8", "2001:db8::1" */
-static int network_of(const char *text, struct snapshot_caller *out)
-{
-    char address[INET6_ADDRSTRLEN];
-    uint8_t bytes[16] = {[10] = 0xff, [11] = 0xff};
-    const char *slash = strchr(text, '/');
-    size_t len = slash != NULL ? (size_t)(slash - text) : strlen(text);
-    uint64_t most = 32, bits;
-    if (len >= sizeof address)
-        return -1;
-    memcpy(address, text, len);
-    address[len] = '\0';
-    if (inet_pton(AF_INET, address, bytes + 12) != 1) {
-        if (inet_pton(AF_INET6, address, bytes) != 1)
-            return -1;
-        most = 128;
-    }
-    bits = most;
-    if (slash != NULL && parse_u64(slash + 1, most, &bits) < 0)
-        return -1;
-    *out = (struct snapshot_caller){
-        .high = half(bytes), .low = half(bytes + 8), .bits = (uint16_t)(bits + 128 - most)};
-    return 0;
-}
-
 /* A network, or a header as NAME=VALUE. */
 static int caller_of(const char *text, struct arena *memory, struct snapshot_caller *out)
 {
     const char *equals = strchr(text, '=');
-    if (equals == NULL)
-        return network_of(text, out);
+    struct network n;
+    if (equals == NULL) {
+        if (network_parse(text, &n, NULL) < 0)
+            return -1;
+        *out = (struct snapshot_caller){
+            .high = half(n.address), .low = half(n.address + 8), .bits = n.bits};
+        return 0;
+    }
     char *name = arena_strdup(memory, text);
     name[equals - text] = '\0';
     for (char *p = name; *p != '\0'; p++)
@@ -109,8 +90,26 @@ static int check_on(const json_t *arguments, bool *on, struct error *err)
     if (!json_is_boolean(value))
         return error_set(err, ERROR_USAGE, "`on` must be true or false");
     if (!*on && json_object_size(arguments) > 1)
-        return error_set(err, ERROR_USAGE, "to end it takes nothing but that");
+        return error_set(err, ERROR_USAGE, "with `on` false there is nothing else to say");
     return 0;
+}
+
+/* " from 10.0.0.0/8 or with x-tester=me", in words of the caller's for both kinds. */
+static void say_callers(const json_t *list, const char *network, const char *header,
+                        const char *between, struct buf *out)
+{
+    size_t len = json_array_size(list);
+    for (size_t i = 0; i < len && i < SAID_CALLERS; i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        size_t name = strcspn(text, "=");
+        buf_printf(out, "%s%s", i > 0 ? between : "", text[name] == '=' ? header : network);
+        if (strlen(text) <= SAID_BYTES)
+            buf_puts(out, text);
+        else /* a header; its name is ASCII, so that no character is cut */
+            buf_printf(out, "%.*s=...", (int)(name < SAID_BYTES ? name : SAID_BYTES), text);
+    }
+    if (len > SAID_CALLERS)
+        buf_printf(out, " and %zu more", len - SAID_CALLERS);
 }
 
 /* What is kept of it: the arguments, who, and since when. */
@@ -141,9 +140,9 @@ static int read_maintenance(const json_t *from, struct maintenance *m, struct er
     const json_t *page = json_object_get(from, "page"),
                  *type = json_object_get(from, "content_type");
     if (number(from, "status", 400, 599, 503, &m->status, err) < 0 ||
-        number(from, "retry_after_ms", 0, 7 * 86400000, RETRY_AFTER_MS, &m->retry_after_ms, err) <
-            0 ||
-        number(from, "hold_ms", 0, MAX_HOLD_MS, 0, &m->hold_ms, err) < 0 ||
+        number(from, "retry_after_ms", 0, ORDER_MAX_RETRY_AFTER_MS, RETRY_AFTER_MS,
+               &m->retry_after_ms, err) < 0 ||
+        number(from, "hold_ms", 0, ORDER_MAX_HOLD_MS, 0, &m->hold_ms, err) < 0 ||
         check_callers(from, "allow", err) < 0)
         return -1;
     m->page = json_string_value(page);
@@ -156,22 +155,37 @@ static int read_maintenance(const json_t *from, struct maintenance *m, struct er
     return 0;
 }
 
+static void say_maintenance(const struct app *a, const struct maintenance *m, struct buf *out)
+{
+    char time[32];
+    const json_t *allow = json_object_get(a->maintenance, "allow");
+    if (m->hold_ms > 0)
+        buf_printf(out, "requests wait up to %s, then get %d",
+                   format_duration_ms(m->hold_ms, time, sizeof time), (int)m->status);
+    else
+        buf_printf(out, "requests get %d", (int)m->status);
+    if (json_array_size(allow) > 0)
+        buf_puts(out, "; let through: ");
+    say_callers(allow, "", "", ", ", out);
+}
+
 int maintenance_order(struct app *a, const json_t *arguments, const char *actor, char *text,
                       size_t size, struct error *err)
 {
     bool on;
     struct maintenance m;
-    char time[32];
+    bool was = a->maintenance != NULL;
     if (check_on(arguments, &on, err) < 0 || read_maintenance(arguments, &m, err) < 0)
         return -1;
     replace(&a->maintenance, on ? kept(arguments, actor) : NULL);
-    if (!on)
-        snprintf(text, size, "maintenance is off");
-    else if (m.hold_ms > 0)
-        snprintf(text, size, "maintenance is on: requests wait up to %s, then get %d",
-                 format_duration_ms(m.hold_ms, time, sizeof time), (int)m.status);
-    else
-        snprintf(text, size, "maintenance is on: requests get %d", (int)m.status);
+    cleanup_buf struct buf said = BUF_INIT;
+    if (on)
+        say_maintenance(a, &m, &said);
+    snprintf(text, size, "maintenance %s%s",
+             on    ? "is on: "
+             : was ? "is off"
+                   : "was not on",
+             buf_str(&said));
     return 0;
 }
 
@@ -184,27 +198,28 @@ struct fault {
 
 static int read_fault(const json_t *from, struct fault *f, struct error *err)
 {
-    return number(from, "delay_ms", 0, MAX_DELAY_MS, 0, &f->delay_ms, err) < 0 ||
+    return number(from, "delay_ms", 0, ORDER_MAX_DELAY_MS, 0, &f->delay_ms, err) < 0 ||
                    number(from, "abort", 400, 599, 0, &f->abort, err) < 0 ||
                    number(from, "share_ppm", 1, 1000000, 1000000, &f->share_ppm, err) < 0 ||
-                   number(from, "for_ms", 1000, MAX_FAULT_MS, FAULT_MS, &f->for_ms, err) < 0 ||
+                   number(from, "for_ms", ORDER_MIN_FAULT_MS, ORDER_MAX_FAULT_MS, FAULT_MS,
+                          &f->for_ms, err) < 0 ||
                    check_callers(from, "match", err) < 0
                ? -1
                : 0;
 }
 
-static void say_fault(const struct fault *f, char *text, size_t size)
+static void say_fault(const struct app *a, const struct fault *f, struct buf *out)
 {
-    char share[32], delay[32], time[32], abort[16];
-    snprintf(abort, sizeof abort, "%d", (int)f->abort);
-    snprintf(text, size, "%s of the requests are %s%s%s%s for %s",
-             format_percent_ppm((uint32_t)f->share_ppm, share, sizeof share),
-             f->delay_ms > 0 ? "delayed by " : "",
-             f->delay_ms > 0 ? format_duration_ms(f->delay_ms, delay, sizeof delay) : "",
-             f->abort == 0     ? ""
-             : f->delay_ms > 0 ? " and answered with "
-                               : "answered with ",
-             f->abort > 0 ? abort : "", format_duration_ms(f->for_ms, time, sizeof time));
+    char text[32];
+    buf_printf(out, "%s of the requests",
+               format_percent_ppm((uint32_t)f->share_ppm, text, sizeof text));
+    say_callers(json_object_get(a->fault, "match"), " from ", " with ", " or", out);
+    buf_puts(out, " are ");
+    if (f->delay_ms > 0)
+        buf_printf(out, "delayed by %s", format_duration_ms(f->delay_ms, text, sizeof text));
+    if (f->abort > 0)
+        buf_printf(out, "%sanswered with %d", f->delay_ms > 0 ? " and " : "", (int)f->abort);
+    buf_printf(out, " for %s", format_duration_ms(f->for_ms, text, sizeof text));
 }
 
 int fault_order(struct app *a, const json_t *arguments, const char *actor, char *text, size_t size,
@@ -215,8 +230,9 @@ int fault_order(struct app *a, const json_t *arguments, const char *actor, char 
     if (check_on(arguments, &on, err) < 0 || read_fault(arguments, &f, err) < 0)
         return -1;
     if (!on) {
+        snprintf(text, size,
+                 a->fault != NULL ? "no fault is injected any more" : "no fault was injected");
         replace(&a->fault, NULL);
-        snprintf(text, size, "no fault is injected any more");
         return 0;
     }
     if (f.delay_ms == 0 && f.abort == 0)
@@ -225,7 +241,9 @@ int fault_order(struct app *a, const json_t *arguments, const char *actor, char 
     json_object_set_new(order, "until_boot_ms", json_integer(clock_boot_ms() + f.for_ms));
     json_object_set_new(order, "boot", json_string(a->control->boot_id));
     replace(&a->fault, order);
-    say_fault(&f, text, size);
+    cleanup_buf struct buf said = BUF_INIT;
+    say_fault(a, &f, &said);
+    snprintf(text, size, "%s", buf_str(&said));
     return 0;
 }
 
@@ -305,13 +323,17 @@ json_t *maintenance_json(const struct app *a)
     json_object_set_new(out, "status", json_integer(m.status));
     json_object_set_new(out, "retry_after_ms", json_integer(m.retry_after_ms));
     json_object_set_new(out, "hold_ms", json_integer(m.hold_ms));
+    cleanup_buf struct buf text = BUF_INIT;
+    say_maintenance(a, &m, &text);
+    json_object_set_new(out, "text", json_string(buf_str(&text)));
     return out;
 }
 
 json_t *fault_json(const struct app *a)
 {
     struct fault f;
-    char at[WALL_TEXT_SIZE], text[200];
+    char at[WALL_TEXT_SIZE];
+    cleanup_buf struct buf text = BUF_INIT;
     if (a->fault == NULL || read_fault(a->fault, &f, NULL) < 0)
         return json_null();
     json_t *out = shown(a->fault);
@@ -320,8 +342,8 @@ json_t *fault_json(const struct app *a)
     json_object_set_new(out, "share_ppm", json_integer(f.share_ppm));
     json_object_set_new(out, "until",
                         json_string(clock_format_wall(control_now() + fault_left_ms(a), at)));
-    say_fault(&f, text, sizeof text);
-    json_object_set_new(out, "text", json_string(text));
+    say_fault(a, &f, &text);
+    json_object_set_new(out, "text", json_string(buf_str(&text)));
     return out;
 }
 

@@ -140,6 +140,31 @@ const char *app_state_word(const struct app *a)
     return a->deploy != NULL ? "rolling-out" : "steady";
 }
 
+static void add_hosts(json_t *hosts, const struct app_spec *spec)
+{
+    for (size_t i = 0; spec != NULL && i < spec->routes_len; i++) {
+        const struct route_spec *route = &spec->routes[i];
+        const char *host = route->host[0] != '\0' ? route->host : "*";
+        size_t k = 0;
+        while (k < json_array_size(hosts) &&
+               strcmp(json_string_value(json_array_get(hosts, k)), host) != 0)
+            k++;
+        if (route->tcp.listen == NULL && k == json_array_size(hosts))
+            json_array_append_new(hosts, json_string(host));
+    }
+}
+
+/* Of the routes of both sides; "*": any host. */
+static json_t *hosts_json(struct app *a)
+{
+    json_t *hosts = json_array();
+    if (a->state.stable != 0)
+        add_hosts(hosts, pool_spec(a, a->state.stable));
+    if (a->state.candidate != 0)
+        add_hosts(hosts, pool_spec(a, a->state.candidate));
+    return hosts;
+}
+
 static json_t *status_json(struct app *a)
 {
     json_t *out = json_pack("{s:s,s:s,s:s}", "app", a->name, "environment", a->environment, "state",
@@ -151,6 +176,7 @@ static json_t *status_json(struct app *a)
     json_object_set_new(out, "maintenance", maintenance_json(a));
     json_object_set_new(out, "fault", fault_json(a));
     json_object_set_new(out, "instances", instances_json(a));
+    json_object_set_new(out, "hosts", hosts_json(a));
     json_object_set_new(out, "building", json_boolean(a->deploy != NULL));
     json_object_set_new(out, "disk", disk_json(a));
     json_object_set_new(out, "degraded", json_null());

@@ -132,26 +132,63 @@ static void sizes_and_a_full_disk_are_shown(void **state)
     buf_clear(&out);
     j = parse("{\"data\":\"/srv/d\",\"degraded\":null,\"disk\":{\"free_bytes\":104857600,"
               "\"total_bytes\":21474836480,\"low\":true}}");
-    view_server_troubles(j, &plain, &out);
+    view_server_troubles(j, NULL, &plain, &out);
     assert_string_equal(buf_str(&out),
                         "\nthe disk is nearly full: 100.0 MiB of 20.0 GiB are free for /srv/d\n");
     json_object_set_new(json_object_get(j, "disk"), "low", json_false());
     json_object_set_new(j, "degraded", json_string("state.db is damaged"));
     buf_clear(&out);
-    view_server_troubles(j, &plain, &out);
+    view_server_troubles(j, NULL, &plain, &out);
     assert_string_equal(buf_str(&out), "\nthe server is degraded: state.db is damaged\n");
     json_object_set_new(j, "degraded", json_null());
     buf_clear(&out);
-    view_server_troubles(j, &plain, &out);
+    view_server_troubles(j, NULL, &plain, &out);
     assert_int_equal(out.len, 0);
     json_decref(j);
     j = parse("{\"degraded\":null,\"certificates\":[{\"name\":\"fine\",\"trouble\":null},"
               "{\"name\":\"shop.test\",\"trouble\":\"expires in 3d\\u001b[2J\"}]}");
-    view_server_troubles(j, &plain, &out);
+    view_server_troubles(j, NULL, &plain, &out);
     assert_non_null(strstr(buf_str(&out), "\nthe certificate shop.test expires in 3d"));
     assert_null(strchr(buf_str(&out), '\033'));
     assert_null(strstr(buf_str(&out), "fine"));
     json_decref(j);
+}
+
+/* An app's status has the troubles of its own hosts; all of them stand in that of the server. */
+static void a_certificate_concerns_its_hosts(void **state)
+{
+    static const struct {
+        const char *hosts;
+        bool shown;
+    } apps[] = {
+        {"[\"shop.example\"]", true},
+        {"[\"other.example\",\"a.shop.example\"]", true},
+        {"[\"*\"]", true},
+        {"[\"*.shop.example\"]", true},
+        {"[\"a.b.shop.example\"]", false},
+        {"[\"example\"]", false},
+        {"[]", false},
+    };
+    (void)state;
+    json_t *server = parse("{\"certificates\":[{\"name\":\"shop\",\"hosts\":[\"shop.example\","
+                           "\"*.shop.example\"],\"trouble\":\"expires in 3d: put a new one into "
+                           "DATA/certs\"}]}");
+    cleanup_buf struct buf out = BUF_INIT;
+    for (size_t i = 0; i < sizeof apps / sizeof apps[0]; i++) {
+        cleanup_free char *text = xasprintf("{\"hosts\":%s}", apps[i].hosts);
+        json_t *app = parse(text);
+        buf_clear(&out);
+        view_server_troubles(server, app, &plain, &out);
+        if ((out.len > 0) != apps[i].shown)
+            fail_msg("%s: %s", apps[i].hosts, buf_str(&out));
+        json_decref(app);
+    }
+    const struct term narrow = {.is_terminal = true, .columns = 40};
+    buf_clear(&out);
+    view_server_troubles(server, NULL, &narrow, &out);
+    assert_string_equal(buf_str(&out),
+                        "\nthe certificate shop expires in 3d: put a\n  new one into DATA/certs\n");
+    json_decref(server);
 }
 
 static void what_is_built_is_said(void **state)
@@ -248,7 +285,7 @@ static void no_json_breaks_a_view(void **state)
         view_status(j, &colors, &out);
         view_history(j, &colors, &out);
         view_releases(j, &colors, &out);
-        view_server_troubles(j, &colors, &out);
+        view_server_troubles(j, NULL, &colors, &out);
         view_plan(j, &colors, &out);
         view_event(j, &colors, true, &out);
         view_progress_line(j, &colors, &out);
@@ -281,7 +318,7 @@ static void no_control_byte_reaches_the_terminal(void **state)
     view_apps(list, &plain, &out);
     view_history(list, &plain, &out);
     view_releases(list, &plain, &out);
-    view_server_troubles(j, &plain, &out);
+    view_server_troubles(j, NULL, &plain, &out);
     for (size_t i = 0; i < out.len; i++)
         assert_true((unsigned char)out.data[i] >= 0x20 || out.data[i] == '\n');
     assert_null(strstr(buf_str(&out), "\xc2\x9b"));
@@ -578,6 +615,7 @@ int main(void)
         cmocka_unit_test(status_of_one_app),
         cmocka_unit_test(status_of_all_apps),
         cmocka_unit_test(sizes_and_a_full_disk_are_shown),
+        cmocka_unit_test(a_certificate_concerns_its_hosts),
         cmocka_unit_test(what_is_built_is_said),
         cmocka_unit_test(processes_are_told_apart),
         cmocka_unit_test(a_plan_says_what_the_judge_can_find),
