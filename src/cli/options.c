@@ -14,6 +14,9 @@ const char *nearest_verb(const char *word)
 
 static int unknown_option(const struct verb *verb, const char *word, struct error *err)
 {
+    if (word[1] >= '0' && word[1] <= '9')
+        return error_set(err, ERROR_USAGE, "%s %.80s: a number below 0 makes no sense here",
+                         verb->word, word);
     const char *known[OPTIONS_COUNT + 1] = {NULL};
     size_t len = 0;
     for (unsigned i = 0; i < OPTIONS_COUNT; i++) {

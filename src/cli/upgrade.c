@@ -24,7 +24,8 @@ static char *find_binary(const char *word, struct error *err)
 {
     char *path = realpath(word != NULL ? word : "/proc/self/exe", NULL);
     if (path == NULL)
-        error_errno(err, errno, "%s", word != NULL ? word : "this program's own file");
+        error_set(err, ERROR_USAGE, "%s: %s", word != NULL ? word : "this program's own file",
+                  strerror(errno));
     return path;
 }
 
@@ -75,7 +76,7 @@ static json_t *ask_version(const char *binary, struct error *err)
         return version;
     json_decref(version);
     if (why != 0)
-        error_errno(err, why, "run %s", binary);
+        error_set(err, ERROR_USAGE, "%s cannot be run: %s", binary, strerror(why));
     else
         error_set(err, ERROR_USAGE, "%s is no sluice: `%s version --json` does not say one", binary,
                   binary);
@@ -130,9 +131,12 @@ static int report(const struct session *s, const char *binary, const json_t *bef
         print_json(line);
         json_decref(line);
     } else {
-        printf("The server is %s now (it was %s). Connections that were open go on in the old "
-               "gateway until they end.\n",
-               json_text(now, "version"), json_text(before, "version"));
+        printf("The server is %s now (it was %s): a new controller, pid %lld, and gateway "
+               "generation %lld. Connections that were open go on in the old gateway until they "
+               "end.\n",
+               json_text(now, "version"), json_text(before, "version"),
+               (long long)json_whole(json_object_get(now, "pids"), "controller"),
+               (long long)newest_generation(now));
     }
     return EXIT_DONE;
 }

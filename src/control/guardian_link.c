@@ -21,6 +21,7 @@ struct guardian_link {
     int epoll_fd, channel_fd, control_fd;
     uid_t owner;
     pid_t guardian_pid;
+    bool upgrading;       /* it was told to become another binary */
     int peers[MAX_PEERS]; /* connections of controller.sock; -1 free */
     struct boot_listener listeners[BOOT_MAX_LISTENERS];
     size_t listeners_len;
@@ -95,7 +96,11 @@ void guardian_link_free(struct guardian_link *l)
 
 static void channel_over(struct guardian_link *l, const char *why)
 {
-    log_warn("the guardian is gone (%s); the traffic and this controller go on", why);
+    if (l->upgrading)
+        log_info("the guardian becomes the new binary");
+    else
+        log_warn("the guardian is gone (%s); the traffic and this controller go on", why);
+    l->upgrading = false;
     unwatch_and_close(l, &l->channel_fd);
     l->guardian_pid = 0;
     if (l->events->guardian_gone != NULL)
@@ -131,6 +136,7 @@ static void drop_listener(struct guardian_link *l, const char *address)
 static void refused(struct guardian_link *l, const struct gatewayctl_message *m)
 {
     struct error err = ERROR_INIT;
+    l->upgrading = false;
     error_set(&err,
               m->b >= ERROR_USAGE && m->b <= ERROR_FAILED ? (enum error_class)m->b : ERROR_FAILED,
               "%s", m->text);
@@ -222,7 +228,10 @@ int guardian_link_restart_gateway(struct guardian_link *l, struct error *err)
 
 int guardian_link_upgrade(struct guardian_link *l, int binary_fd, struct error *err)
 {
-    return say(l, GUARDIANCTL_UPGRADE, "", binary_fd, err);
+    if (say(l, GUARDIANCTL_UPGRADE, "", binary_fd, err) < 0)
+        return -1;
+    l->upgrading = true;
+    return 0;
 }
 
 /* ---- controller.sock: a new guardian

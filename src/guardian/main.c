@@ -45,7 +45,9 @@ void guardian_announce(struct guardian *g)
                                                                   : "http",
                    listen_bare(g->boot.listeners[i].address));
     buf_printf(&line, ", api %s, data %s (pid %d)\n", g->boot.api, g->boot.data_dir, (int)getpid());
-    (void)!write(STDOUT_FILENO, line.data, line.len);
+    /* Standard output may be the access log, which is JSON. */
+    bool logs = strcmp(g->boot.access_log, "-") == 0;
+    (void)!write(logs ? STDERR_FILENO : STDOUT_FILENO, line.data, line.len);
     char state[64];
     snprintf(state, sizeof state, "READY=1\nMAINPID=%d", (int)getpid());
     notify_systemd(state);

@@ -244,3 +244,9 @@ def test_lines_on_standard_output(make_server):
     server.start()
     assert server.get("/nothing").status == 404
     wait_until(lambda: '"path":"/nothing"' in server.log_text(), 20, "the line")
+    # Nothing but JSON goes there: the ready line is for people.
+    other = server.start_cli("serve", "--data", str(server.root / "other"), "--listen", "127.0.0.1:0",
+                             "--access-log", "-")
+    assert any(" ready: " in line for line in iter(other.stderr.readline, ""))
+    other.terminate()
+    assert other.communicate(timeout=20 * PATIENCE)[0] == ""

@@ -99,6 +99,7 @@ static void wrong_words_are_said(void **state)
         {VERB_status, {"status", "a", "b"}, "no use for `b`"},
         {VERB_scale, {"scale", "shop"}, "scale APP N"},
         {VERB_status, {"status", "-z"}, "no option -z"},
+        {VERB_scale, {"scale", "shop", "-1"}, "scale -1: a number below 0"},
         {VERB_status, {"status", "--follow"}, "no option --follow"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
