@@ -3,7 +3,7 @@
  * told within its bounds, and only if they do.
  *
  *   clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -iquote src \
- *     fuzz/fuzz_jsonprint.c src/wire/jsonprint.c src/wire/digest.c src/base/[a-z]*.c \
+ *     fuzz/fuzz_jsonprint.c src/wire/{jsonprint,jsonnumber,digest}.c src/base/[a-z]*.c \
  *     -o build/fuzz_jsonprint
  */
 #include "wire/jsonprint.h"

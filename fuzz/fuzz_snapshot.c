@@ -2,8 +2,8 @@
  * right first, or nothing but the frame would be tried.
  *
  *   clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -iquote src \
- *     fuzz/fuzz_snapshot.c src/wire/{snapshot,runsocket,http1_chars,jsonprint,digest}.c \
- *     src/base/[a-z]*.c -o build/fuzz_snapshot
+ *     fuzz/fuzz_snapshot.c src/wire/{snapshot,runsocket,http1_chars,jsonprint,jsonnumber,digest}.c
+ * \ src/base/[a-z]*.c -o build/fuzz_snapshot
  */
 #include "wire/snapshot.h"
 

@@ -290,91 +290,13 @@ static void hex_digit(struct jsonprint *j, char c)
 /* ---- numbers and words
  * -------------------------------------------------------------------------------------------- */
 
-static size_t digits_at(const char *s)
-{
-    return strspn(s, "0123456789");
-}
-
-/* A number as RFC 8259 section 6 has it: its digits without zeros at either end, and the power of
- * ten that they stand at. */
-struct number {
-    bool negative;
-    char digits[JSONPRINT_NUMBER];
-    size_t len;
-    int64_t power;
-};
-
-static int64_t exponent_of(const char *s)
-{
-    int64_t value = 0;
-    bool negative = *s == '-';
-    for (s += *s == '-' || *s == '+'; *s != '\0'; s++)
-        if (value < INT64_C(1000000000000000)) /* beyond it all are the same: absurd */
-            value = value * 10 + (*s - '0');
-    return negative ? -value : value;
-}
-
-static bool read_number(const char *s, struct number *n)
-{
-    *n = (struct number){.negative = *s == '-'};
-    s += n->negative;
-    size_t whole = digits_at(s), part = 0;
-    if (whole == 0 || (whole > 1 && *s == '0'))
-        return false;
-    memcpy(n->digits, s, whole);
-    s += whole;
-    if (*s == '.') {
-        part = digits_at(++s);
-        if (part == 0)
-            return false;
-        memcpy(n->digits + whole, s, part);
-        s += part;
-    }
-    if (*s == 'e' || *s == 'E') {
-        const char *digits = s + 1 + (s[1] == '-' || s[1] == '+');
-        if (digits_at(digits) == 0 || digits[digits_at(digits)] != '\0')
-            return false;
-        n->power = exponent_of(s + 1);
-    } else if (*s != '\0') {
-        return false;
-    }
-    n->len = whole + part;
-    n->power -= (int64_t)part;
-    return true;
-}
-
-static void normalize(struct number *n)
-{
-    size_t zeros = 0;
-    while (n->len > 0 && n->digits[n->len - 1] == '0') {
-        n->len--;
-        n->power++;
-    }
-    while (zeros < n->len && n->digits[zeros] == '0')
-        zeros++;
-    n->len -= zeros;
-    memmove(n->digits, n->digits + zeros, n->len);
-    if (n->len == 0) { /* 0, -0.0, 0e5 */
-        n->power = 0;
-        n->negative = false;
-    }
-}
-
 static void number_ended(struct jsonprint *j)
 {
-    char text[JSONPRINT_NUMBER + 1];
-    struct number n;
-    memcpy(text, j->number, j->number_len);
-    text[j->number_len] = '\0';
-    if (!read_number(text, &n)) {
+    uint64_t print;
+    if (jsonnumber_print(j->number, j->number_len, &print))
+        value_ended(j, KIND_NUMBER, print);
+    else
         j->state = BROKEN;
-        return;
-    }
-    normalize(&n);
-    struct digest d = {0};
-    digest_add(&d, n.negative ? "-" : "+", 1);
-    digest_add(&d, n.digits, n.len);
-    value_ended(j, KIND_NUMBER, digest_join(digest_of(&d), (uint64_t)n.power));
 }
 
 /* false: c is behind the number, and is to be looked at again. */

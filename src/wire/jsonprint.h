@@ -10,12 +10,12 @@
 #define SLUICE_WIRE_JSONPRINT_H
 
 #include "wire/digest.h"
+#include "wire/jsonnumber.h"
 
 #include <stdbool.h>
 
 enum {
-    JSONPRINT_DEPTH = 64,   /* a text that is nested deeper has no print */
-    JSONPRINT_NUMBER = 64,  /* nor one with a longer number */
+    JSONPRINT_DEPTH = 64,   /* a text that is nested deeper has no print, nor with longer numbers */
     JSONPRINT_IGNORED = 32, /* pointers at most */
     JSONPRINT_TOKENS = 16,  /* of one pointer */
     JSONPRINT_WHERE = 61,   /* bytes of a pointer that is told */
@@ -60,7 +60,7 @@ struct jsonprint {
     uint32_t code, high; /* of \uXXXX; a surrogate that waits for its other half */
     uint8_t hex_left, number_len, word_at;
     const char *word; /* true, false, null */
-    char number[JSONPRINT_NUMBER];
+    char number[JSONNUMBER_MAX];
     uint8_t where_len; /* of what is in it; at.where_len and frames say how much counts */
     char where[JSONPRINT_WHERE];
     /* The first ones of the text itself, and of what is deeper; more: there are others. */

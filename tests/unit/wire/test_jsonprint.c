@@ -191,10 +191,10 @@ static void depth_and_numbers_are_bounded(void **state)
         assert_int_equal(print(&j, text), depth == JSONPRINT_DEPTH);
     }
     memset(text, '7', sizeof text);
-    text[JSONPRINT_NUMBER] = '\0';
+    text[JSONNUMBER_MAX] = '\0';
     assert_true(print(&j, text));
-    text[JSONPRINT_NUMBER] = '7';
-    text[JSONPRINT_NUMBER + 1] = '\0';
+    text[JSONNUMBER_MAX] = '7';
+    text[JSONNUMBER_MAX + 1] = '\0';
     assert_false(print(&j, text));
 }
 
