@@ -218,6 +218,7 @@ struct exchange {
     bool deaf;       /* the instance takes no more of the request; its answer may still come */
     bool began;      /* answer bytes went to the client (also 1xx) */
     bool final;      /* the final head went to the client */
+    bool unthanked;  /* the instance may not know yet that its last bytes have come */
     bool reusable;   /* the upstream connection, after this */
     bool head_taken; /* out of client.in, which starts with the body then */
     bool spilled, taken, was_held;

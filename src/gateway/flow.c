@@ -8,6 +8,8 @@
 #include "gateway/splice.h"
 #include "gateway/stats.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -362,20 +364,33 @@ static enum step end_of_answer(struct exchange *x)
     return STEP_ON;
 }
 
+/* An instance that writes head and body apart sends the body once the head is acknowledged (RFC
+ * 896), and on a connection that is used in turns the kernel leaves that for 40 ms. */
+static enum step wait_for_more(struct exchange *x)
+{
+    const struct endpoint *e = &x->upstream->endpoint;
+    int on = 1;
+    if (x->unthanked && e->stream == NULL)
+        setsockopt(e->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+    x->unthanked = false;
+    return STEP_WAIT;
+}
+
 static enum step read_down(struct exchange *x)
 {
     struct upstream *u = x->upstream;
     if (!u->endpoint.readable)
-        return STEP_WAIT;
+        return wait_for_more(x);
     ssize_t n = endpoint_read(x->worker, &u->endpoint, &u->in);
     if (n == 0)
-        return STEP_WAIT;
+        return wait_for_more(x);
     if (n == READ_END)
         return end_of_answer(x);
     if (n < 0) {
         exchange_failed(x, FAILED_BROKEN);
         return STEP_GONE;
     }
+    x->unthanked = true;
     if (x->answer != ANSWER_HEAD)
         return feed_down(x, (size_t)n);
     enum step s = take_head(x);
@@ -386,7 +401,7 @@ static enum step pass_down(struct exchange *x)
 {
     switch (splice_down(x)) {
     case SPLICE_NONE: return read_down(x);
-    case SPLICE_WAITS: return STEP_WAIT;
+    case SPLICE_WAITS: return wait_for_more(x);
     case SPLICE_MOVED: return STEP_ON;
     case SPLICE_WHOLE:
         x->body.done = true;

@@ -319,6 +319,27 @@ def test_a_slot_that_is_given_to_another_instance(make):
     assert gateway.get()[2] == b"new"
 
 
+def test_head_and_body_that_are_written_apart(make):
+    """The instance's kernel holds the body back until the head is acknowledged, which may take 40 ms."""
+
+    def handler(sock, reader):
+        while reader.head():
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            sock.sendall(b"ok")
+
+    backend, gateway = make[1](handler), make[0]()
+    gateway.serve(backend.port)
+    sock, reader = gateway.connect()
+    took = []
+    for _ in range(30):
+        before = time.monotonic()
+        sock.sendall(GET)
+        assert reader.answer()[2] == b"ok"
+        took.append(time.monotonic() - before)
+    assert backend.connections == 1
+    assert min(took[1:]) < 0.035, took  # the first one is acknowledged at once in any case
+
+
 # ---- hold --------------------------------------------------------------------------------------------
 
 
