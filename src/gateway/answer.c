@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static const struct {
     uint16_t status;
@@ -42,6 +43,20 @@ static const char *reason_of(unsigned status)
     return "Error";
 }
 
+/* As RFC 9110 section 5.6.7 wants it, in English: the gateway knows no locale. */
+static const char *date(struct worker *w)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now); /* the vDSO: no system call */
+    if (now.tv_sec != w->date_s) {
+        struct tm tm;
+        gmtime_r(&now.tv_sec, &tm);
+        strftime(w->date, sizeof w->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        w->date_s = now.tv_sec;
+    }
+    return w->date;
+}
+
 void answer_with(struct client *c, const struct answer *a, bool head_only, bool close)
 {
     struct worker *w = c->worker;
@@ -59,9 +74,9 @@ void answer_with(struct client *c, const struct answer *a, bool head_only, bool 
     if (close)
         c->client_asked = false; /* there may be unread bytes: wait for the client's end */
     int n = snprintf(out->data, out->cap,
-                     "HTTP/1.1 %u %s\r\nServer: sluice\r\nContent-Type: %s\r\n"
+                     "HTTP/1.1 %u %s\r\nDate: %s\r\nServer: sluice\r\nContent-Type: %s\r\n"
                      "Content-Length: %zu\r\nCache-Control: no-store\r\n%s%s\r\n",
-                     a->status, reason_of(a->status), a->type, a->len, a->extra,
+                     a->status, reason_of(a->status), date(w), a->type, a->len, a->extra,
                      c->close_after ? "Connection: close\r\n" : "");
     ASSERT(n > 0 && (uint32_t)n < out->cap);
     out->end = (uint32_t)n;

@@ -147,6 +147,8 @@ struct worker {
     struct instance *instances[METRICS_INSTANCE_SLOTS]; /* by slot; pages are touched when used */
     struct link instance_list;
     struct access_writer *access; /* NULL: no access log */
+    int64_t date_s;               /* wall clock: whose text `date` is (answer.c) */
+    char date[32];
     struct trace_random trace;
     struct repeats repeats;
     struct overload overload;

@@ -1,6 +1,8 @@
 """What a route changes on the way: fields, paths, redirects; and what nobody can make of it."""
 
+import email.utils
 import threading
+import time
 
 import pytest
 from gateway_rig import Backend, Gateway, answering, build_driver, until
@@ -318,6 +320,22 @@ def test_maintenance_answers_people_and_programs(rig):
     assert gateway.metric("unserved", 0) == gateway.metric("requests") == 0
     orders(gateway, backend.port)
     assert gateway.get()[0] == 200
+
+
+def test_the_gateways_own_answers_have_a_date(rig):
+    """RFC 9110 section 6.6.1; also redirects, refusals, and what is no request."""
+    gateway, backend = rig()
+    begin = int(time.time())
+    answers = []
+    for app, route in (("maintenance=503", ""), ("stopped=1", ""), ("", "to=/new status=302")):
+        gateway.serve(app=app, route=route)
+        answers.append(gateway.get())
+    _, reader = gateway.connect(b"GET / HTTP/9.9\r\n\r\n")
+    answers.append(reader.answer())
+    assert [a[0] for a in answers] == [503, 503, 302, 505]
+    for _, fields, _ in answers:
+        assert begin <= email.utils.parsedate_to_datetime(fields["date"]).timestamp() <= time.time(), fields
+        assert fields["date"].endswith(" GMT")
 
 
 def test_maintenance_has_a_page_of_the_apps_own(rig):
