@@ -134,6 +134,8 @@ int tls_pair_check(const char *chain, size_t chain_len, const char *key, size_t 
     memset(out, 0, sizeof *out);
     if (status == 0) {
         read_names(leaf, out);
+        uint32_t usage = X509_get_extended_key_usage(leaf); /* all bits where it says none */
+        out->serves = (usage & (XKU_SSL_SERVER | XKU_ANYEKU)) != 0;
         out->not_before_ms = tls_wall_ms(X509_get0_notBefore(leaf));
         out->not_after_ms = tls_wall_ms(X509_get0_notAfter(leaf));
         if (out->names_len == 0)

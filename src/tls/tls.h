@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@ enum { TLS_PEM_MAX = 1 << 20, TLS_NAMES_MAX = 128, TLS_NAME_MAX = 253, TLS_TRUST
 
 /* What a pair of PEM texts is, once it is known to fit together. */
 struct tls_pair_info {
+    bool serves; /* it may be a server's: not only a client's, by its extended key usage */
     size_t names_len;
     char names[TLS_NAMES_MAX]
               [TLS_NAME_MAX + 1];        /* lower case: DNS names and addresses of the SAN */

@@ -6,6 +6,9 @@
 
 #include <openssl/ssl.h>
 
+/* TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 section 4.2). */
+#define TLS_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
+
 /* Puts certificate, chain and key into ctx. As tls_pair_check(). */
 int tls_pair_use(SSL_CTX *ctx, const char *chain, size_t chain_len, const char *key, size_t key_len,
                  struct error *err);

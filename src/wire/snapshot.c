@@ -103,6 +103,9 @@ enum {
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
     X(flag, client_cert)                                                                           \
+    X(maybe_text, tls.name)                                                                        \
+    X(maybe_text, tls.ca)                                                                          \
+    X(maybe_text, tls.pair)                                                                        \
     X(u32, resilience.connect_ms)                                                                  \
     X(u32, resilience.total_ms)                                                                    \
     X(u32, resilience.retry_budget_ppm)                                                            \
@@ -833,6 +836,21 @@ static const char *check_redirect(const struct snapshot_redirect *r)
     return NULL;
 }
 
+static bool maybe_id(const char *text)
+{
+    return text == NULL || len_between(text, 1, MAX_ID);
+}
+
+static const char *check_tls(const struct snapshot_route *r)
+{
+    const struct snapshot_tls *t = &r->tls;
+    if (!maybe_id(t->name) || !maybe_id(t->ca) || !maybe_id(t->pair))
+        return "a name of its TLS is empty or too long";
+    if (t->name == NULL && (t->ca != NULL || t->pair != NULL))
+        return "it has TLS without a name";
+    return t->name == NULL || r->h2c == 0 ? NULL : "it speaks HTTP/2 by TLS";
+}
+
 static const char *check_resilience(const struct snapshot_resilience *r)
 {
     if (r->retry_budget_ppm > 1000000 || r->eject_share_ppm > 1000000)
@@ -864,7 +882,8 @@ static const char *check_tcp_route(const struct snapshot_route *r)
 {
     bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
                  r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0 &&
-                 !r->client_cert && r->redirect.to == NULL && !r->h2c && r->mirror.share_ppm == 0;
+                 !r->client_cert && r->tls.name == NULL && r->redirect.to == NULL && !r->h2c &&
+                 r->mirror.share_ppm == 0;
     for (uint32_t i = 0; i < r->shares_len; i++)
         plain = plain && r->shares[i].rules == 0;
     return plain ? NULL : "it is a TCP route and looks at requests";
@@ -893,7 +912,9 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "it neither redirects nor does not";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
-    wrong = check_resilience(&r->resilience);
+    wrong = check_tls(r);
+    if (wrong == NULL)
+        wrong = check_resilience(&r->resilience);
     if (wrong == NULL)
         wrong = check_guard(&r->guard);
     if (wrong == NULL && snapshot_route_is_tcp(r))

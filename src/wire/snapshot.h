@@ -183,6 +183,13 @@ struct snapshot_guard {
 /* A bucket is filled in 30 days at the longest. */
 #define SNAPSHOT_MAX_REFILL_MS (30 * UINT64_C(86400000))
 
+/* How a route's instances are spoken to by TLS. */
+struct snapshot_tls {
+    const char *name; /* in the instance's certificate; NULL: clear text */
+    const char *ca;   /* the CERT_TRUST that it must come from (certs.h); NULL: any will do */
+    const char *pair; /* the CERT_PAIR that is shown; NULL: none */
+};
+
 struct snapshot_route {
     uint32_t app;                  /* index in snapshot.apps */
     const char *host;              /* lower case; "" any; "*.example.org"; or SNAPSHOT_TCP... */
@@ -194,6 +201,7 @@ struct snapshot_route {
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
     bool client_cert;        /* only for clients whose certificate was verified */
+    struct snapshot_tls tls; /* not with h2c */
     struct snapshot_resilience resilience;
     struct snapshot_observe observe;
     struct snapshot_guard guard;

@@ -30,7 +30,8 @@ static char *text_of(BIO *bio)
 }
 
 /* san: "DNS:a.test,IP:127.0.0.1", or NULL. passphrase: NULL for none. */
-static struct made make(EVP_PKEY *key, const char *cn, const char *san, const char *passphrase)
+static struct made make_for(EVP_PKEY *key, const char *cn, const char *san, const char *usage,
+                            const char *passphrase)
 {
     X509 *x = X509_new();
     X509_set_version(x, 2);
@@ -47,6 +48,12 @@ static struct made make(EVP_PKEY *key, const char *cn, const char *san, const ch
         X509_add_ext(x, e, -1);
         X509_EXTENSION_free(e);
     }
+    if (usage != NULL) {
+        X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_ext_key_usage, usage);
+        assert_non_null(e);
+        X509_add_ext(x, e, -1);
+        X509_EXTENSION_free(e);
+    }
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     struct made m;
     BIO *bio = BIO_new(BIO_s_mem());
@@ -59,6 +66,11 @@ static struct made make(EVP_PKEY *key, const char *cn, const char *san, const ch
     m.key = text_of(bio);
     X509_free(x);
     return m;
+}
+
+static struct made make(EVP_PKEY *key, const char *cn, const char *san, const char *passphrase)
+{
+    return make_for(key, cn, san, NULL, passphrase);
 }
 
 static void made_free(struct made *m)
@@ -133,6 +145,30 @@ static void what_is_wrong_is_said(void **state)
     EVP_PKEY_free(key), EVP_PKEY_free(other), EVP_PKEY_free(weak);
 }
 
+/* By its extended key usage; without one it may be anything (RFC 5280 section 4.2.1.12). */
+static void what_it_is_for(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *usage;
+        bool serves;
+    } cases[] = {{NULL, true},
+                 {"serverAuth", true},
+                 {"clientAuth,serverAuth", true},
+                 {"anyExtendedKeyUsage", true},
+                 {"clientAuth", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        EVP_PKEY *key = EVP_EC_gen("P-256");
+        struct error err = ERROR_INIT;
+        struct made m = make_for(key, "a.test", NULL, cases[i].usage, NULL);
+        assert_int_equal(
+            tls_pair_check(m.chain, strlen(m.chain), m.key, strlen(m.key), &info, &err), 0);
+        assert_int_equal(info.serves, cases[i].serves);
+        made_free(&m);
+        EVP_PKEY_free(key);
+    }
+}
+
 static void both_in_one_text_and_a_chain(void **state)
 {
     (void)state;
@@ -157,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_all_kinds),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(what_it_is_for),
         cmocka_unit_test(both_in_one_text_and_a_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -336,6 +336,11 @@ static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
     X(x->routes[0].resilience.retry_on = 16, "retries on something unknown")                       \
     X(x->routes[0].h2c = 2, "speak")                                                               \
     X(x->routes[0].redirect_https = 2, "redirects")                                                \
+    X(x->routes[0].tls.name = "", "name of its TLS")                                               \
+    X(x->routes[0].tls.ca = "ca", "TLS without a name")                                            \
+    X((x->routes[0].tls.name = "a", x->routes[0].tls.pair = ""), "name of its TLS")                \
+    X((x->routes[0].tls.name = "a", x->routes[0].h2c = 1), "HTTP/2 by TLS")                        \
+    X((x->routes[1].host = "tcp:127.0.0.1:1", x->routes[1].tls.name = "a"), "looks at requests")   \
     X(x->routes[0].shares[0].rules = 3, "share's rules")                                           \
     X(x->routes[0].pins[0].share.rules = 3, "share's rules")                                       \
     X(x->routes[1].redirect.status = 200, "redirect's status")                                     \
