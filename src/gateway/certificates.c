@@ -23,13 +23,11 @@ struct certificates {
     } all;
     struct map by_name;    /* "a.example", "*.example" -> SSL_CTX */
     SSL_CTX *bare;         /* without certificate, where `all` is empty; NULL: none is needed */
-    X509_STORE *clients;   /* whom their certificates must come from; NULL: nobody is let in */
+    struct map pairs;      /* by the name of their files -> SSL_CTX, all and those of clients */
+    struct map trusts;     /* name -> X509_STORE */
+    X509_STORE *clients;   /* of trusts, CERTS_CLIENTS; NULL: no client is let in */
     struct proofs *proofs; /* proofs.c; NULL: no CA looks at a host */
 };
-
-/* TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 section 4.2), and 1.3.
- */
-static const char CIPHERS[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
 static SSL_CTX *find(const struct certificates *c, const char *host)
 {
@@ -85,7 +83,7 @@ static SSL_CTX *new_context(struct certificates *c)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_cipher_list(ctx, CIPHERS) != 1) {
+        SSL_CTX_set_cipher_list(ctx, TLS_CIPHERS) != 1) {
         SSL_CTX_free(ctx);
         return NULL;
     }
@@ -120,12 +118,13 @@ static int take_trust(struct certificates *c, const struct cert *cert, struct er
 {
     struct tls_trust trust = {cert->chain, cert->key, cert->chain_len, cert->key_len};
     struct tls_trust_info info;
-    bool clients = cert->name_len == sizeof CERTS_CLIENTS - 1 &&
-                   memcmp(cert->name, CERTS_CLIENTS, cert->name_len) == 0;
-    if (!clients || c->clients != NULL)
-        return 0;
-    c->clients = tls_trust_make(&trust, &info, err);
-    return c->clients != NULL ? 0 : -1;
+    cleanup_free char *name = xstrndup(cert->name, cert->name_len);
+    X509_STORE *store = tls_trust_make(&trust, &info, err);
+    if (store == NULL)
+        return -1;
+    X509_STORE_free(map_put(&c->trusts, name, store));
+    c->clients = map_get(&c->trusts, CERTS_CLIENTS);
+    return 0;
 }
 
 static int take(struct certificates *c, const struct cert *cert, struct error *err)
@@ -144,7 +143,13 @@ static int take(struct certificates *c, const struct cert *cert, struct error *e
         SSL_CTX_free(ctx);
         return -1;
     }
-    add(c, ctx, info);
+    if (info->serves && SSL_CTX_up_ref(ctx) == 1)
+        add(c, ctx, info);
+    cleanup_free char *name = xstrndup(cert->name, cert->name_len);
+    if (map_get(&c->pairs, name) == NULL)
+        map_put(&c->pairs, name, ctx);
+    else
+        SSL_CTX_free(ctx);
     return 0;
 }
 
@@ -179,7 +184,7 @@ int certificates_make(const void *data, size_t bytes, struct certificates **out,
     size_t others = take_all(c, certs, len);
     if (c->all.len == 0 && c->proofs != NULL)
         c->bare = new_context(c);
-    if (c->all.len == 0 && c->bare == NULL && others > 0) {
+    if (c->all.len == 0 && c->bare == NULL && c->pairs.len == 0 && others > 0) {
         certificates_unref(c);
         return error_set(err, ERROR_USAGE, "there is no certificate that can be used");
     }
@@ -201,7 +206,14 @@ void certificates_unref(struct certificates *c)
         SSL_CTX_free(c->all.items[i]);
     vec_release(&c->all);
     SSL_CTX_free(c->bare);
-    X509_STORE_free(c->clients);
+    const char *name;
+    void *value;
+    for (size_t i = 0; map_next(&c->pairs, &i, &name, &value);)
+        SSL_CTX_free(value);
+    for (size_t i = 0; map_next(&c->trusts, &i, &name, &value);)
+        X509_STORE_free(value);
+    map_release(&c->pairs);
+    map_release(&c->trusts);
     proofs_free(c->proofs);
     map_release(&c->by_name);
     free(c);
@@ -220,6 +232,16 @@ bool certificates_only_prove(const struct certificates *c, const SSL *ssl)
 bool certificates_know_clients(const struct certificates *c)
 {
     return c->clients != NULL;
+}
+
+X509_STORE *certificates_trust(const struct certificates *c, const char *name)
+{
+    return map_get(&c->trusts, name);
+}
+
+SSL_CTX *certificates_pair(const struct certificates *c, const char *name)
+{
+    return map_get(&c->pairs, name);
 }
 
 SSL *certificates_accept(struct certificates *c, bool mutual)

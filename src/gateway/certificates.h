@@ -24,6 +24,10 @@ bool certificates_only_prove(const struct certificates *c, const SSL *ssl);
 
 bool certificates_know_clients(const struct certificates *c); /* there are CAs for them */
 
+/* By name, for connections to instances; NULL: there is none. */
+X509_STORE *certificates_trust(const struct certificates *c, const char *name);
+SSL_CTX *certificates_pair(const struct certificates *c, const char *name);
+
 /* The server's side of a connection; it keeps what it needs of the set. mutual: only for clients
  * with a certificate of those CAs. NULL: no memory, no CAs. */
 SSL *certificates_accept(struct certificates *c, bool mutual);

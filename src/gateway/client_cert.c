@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "gateway/h2.h"
 #include "gateway/tls.h"
-#include "os/clock.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -11,7 +10,7 @@
 #include <string.h>
 
 /* CAs between the client's certificate and one that is trusted. */
-enum { DEPTH_MAX = 4, SAY_MS = 1000 };
+enum { DEPTH_MAX = 4 };
 
 void client_cert_demand(SSL *ssl)
 {
@@ -87,13 +86,9 @@ const char *client_cert_fault(const SSL *ssl, unsigned long error)
 
 void client_cert_refused(struct gateway *g, const char *address, const char *why)
 {
-    uint64_t now = (uint64_t)clock_mono_ms(), said = atomic_load(&g->refused_clients_said_ms);
-    if ((said != 0 && now - said < SAY_MS) ||
-        !atomic_compare_exchange_strong(&g->refused_clients_said_ms, &said, now)) {
-        atomic_fetch_add(&g->refused_clients_unsaid, 1);
+    unsigned others;
+    if (!seldom_may(&g->refused_clients, &others))
         return;
-    }
-    unsigned others = atomic_exchange(&g->refused_clients_unsaid, 0);
     if (others > 0)
         log_warn("the client %s is turned away: %s (and %u more since the last such line)", address,
                  why, others);

@@ -154,12 +154,14 @@ struct upstream {
     struct chunk *in;          /* read, not yet passed on */
     uint64_t idle_since_ms;
     uint32_t keepalive_ms; /* what the instance said; 0: nothing */
+    uint64_t tls;          /* how it was made (upstream_tls.c); 0: clear text */
 };
 
-/* An idle connection that may be used for such a request, or a new one; NULL: refused, or no
+/* An idle connection of that kind (upstream.tls) that may be used for such a request, or a new one
+ * without TLS; NULL: refused, or no
  * descriptor or memory is left (*local: not the instance's fault). fresh: not an idle one. */
-struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
-                               bool *local);
+struct upstream *upstream_open(struct worker *w, struct instance *i, uint64_t tls, bool replayable,
+                               bool fresh, bool *local);
 bool upstream_quiet(const struct upstream *u); /* nothing to read, and not closed */
 void upstream_event(struct upstream *u, uint32_t events);
 void upstream_idle_event(

@@ -232,6 +232,7 @@ static void on_certificates(struct control *c, int i, const struct gatewayctl_me
         struct certificates *old = g->certificates;
         g->certificates = new;
         pthread_mutex_unlock(&g->certificates_lock);
+        atomic_fetch_add(&g->certificates_taken, 1);
         certificates_unref(old);
     } else {
         log_error("certificates are refused: %s", err.text);

@@ -11,6 +11,7 @@
 #include "gateway/split.h"
 #include "gateway/stats.h"
 #include "gateway/tls.h"
+#include "gateway/upstream_tls.h"
 
 #include "gateway/via.h"
 
@@ -87,6 +88,7 @@ static const struct snapshot_share *pinned_share(const struct request *q, const 
 struct choice {
     struct instance *instance;
     const struct snapshot_share *share;
+    const struct snapshot_tls *tls; /* of the route; NULL: clear text */
     bool spilled;
 };
 
@@ -140,8 +142,10 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
     bool fresh = x->attempts > 0 || x->stream;
-    struct upstream *u =
-        x->h2c ? h2_upstream_open(w, i, local) : upstream_open(w, i, x->replayable, fresh, local);
+    struct upstream *u = x->h2c ? h2_upstream_open(w, i, local)
+                         : c->tls != NULL
+                             ? upstream_tls_open(w, i, c->tls, x->replayable, fresh, local)
+                             : upstream_open(w, i, 0, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
     if (u == NULL) {
@@ -188,11 +192,18 @@ static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
     return false;
 }
 
+static const struct snapshot_tls *tls_of(const struct table_route *r)
+{
+    return r->route->tls.name != NULL ? &r->route->tls : NULL;
+}
+
 /* limit: as of balance_choose(). FULL: x->share_slot says where. */
 static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
                                   uint32_t limit, bool in_turn)
 {
-    struct choice c;
+    struct choice c = {.tls = tls_of(q->r)};
+    if (c.tls != NULL && !upstream_tls_known(q->x->worker)) /* a gateway that has just started */
+        return NOBODY;
     bool limited = q->r->route->resilience.in_flight != 0 || q->x->place != 0;
     /* Each refusal rests an instance, so this ends. */
     while (choose(q, avoid, limit, &c)) {
@@ -355,7 +366,7 @@ enum dispatched dispatch_copy(struct exchange *x, const struct table_route *r,
     struct worker *w = x->worker;
     const struct snapshot_share *to = &r->route->mirror.to;
     const struct snapshot_pool *pool = &w->table->snapshot->pools[to->pool];
-    struct choice c = {.spilled = false};
+    struct choice c = {.tls = tls_of(r)};
     take_route(x, r);
     x->watched = false;
     /* It does not wait longer than a user may; and not without end for what always goes on. */

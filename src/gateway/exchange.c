@@ -13,6 +13,7 @@
 #include "gateway/splice.h"
 #include "gateway/split.h"
 #include "gateway/stats.h"
+#include "gateway/upstream_tls.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -541,6 +542,13 @@ static bool connected(struct exchange *x)
     if (u->endpoint.stream != NULL ? u->endpoint.broken : !reach_stands(&u->endpoint)) {
         exchange_failed(x, FAILED_CONNECT);
         return false;
+    }
+    if (u->endpoint.tls != NULL) {
+        enum shake shake = upstream_tls_shake(u);
+        if (shake == SHAKE_FAILED)
+            exchange_failed(x, FAILED_CONNECT);
+        if (shake != SHAKE_DONE)
+            return false;
     }
     u->connecting = false;
     x->state = EXCHANGE_ACTIVE;

@@ -3,6 +3,7 @@
 #include "gateway/client_cert.h"
 #include "gateway/conn.h"
 #include "os/listen.h"
+#include "tls/client.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -15,8 +16,9 @@ enum { RECORD_MAX = 16384 };
 
 struct tls {
     SSL *ssl;
-    struct certificates *certificates; /* its handshake looks them up */
+    struct certificates *certificates; /* its handshake looks them up; NULL: to an instance */
     char *client_cert;                 /* of a mutual one, once its handshake is over */
+    const char *alert;                 /* of an instance's, why it wants no more; NULL: none came */
     int fd;
     bool mutual;
     bool drained; /* the last read from the socket took all that was there */
@@ -146,6 +148,31 @@ struct tls *tls_new(struct gateway *g, int fd, enum tls_use use)
     return t;
 }
 
+struct tls *tls_outgoing(SSL *ssl)
+{
+    struct tls *t = calloc(1, sizeof *t);
+    BIO *socket = t != NULL ? socket_bio(t) : NULL;
+    if (socket == NULL) {
+        free(t);
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_bio(ssl, socket, socket);
+    t->ssl = ssl;
+    t->fd = -1;
+    return t;
+}
+
+const char *tls_alert(const struct tls *t)
+{
+    return t->alert;
+}
+
+bool tls_quiet(const struct tls *t)
+{
+    return !SSL_has_pending(t->ssl);
+}
+
 const char *tls_version(const struct tls *t)
 {
     return SSL_get_version(t->ssl);
@@ -175,6 +202,22 @@ static bool waits(struct endpoint *e, int result)
     case SSL_ERROR_WANT_WRITE: e->writable = false; return true;
     default: ERR_clear_error(); return false;
     }
+}
+
+int tls_shake(struct endpoint *e, const char **why)
+{
+    e->tls->fd = e->fd;
+    ERR_clear_error();
+    int result = SSL_do_handshake(e->tls->ssl);
+    if (result == 1)
+        return 1;
+    int error = SSL_get_error(e->tls->ssl, result);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+        e->readable = e->writable = false;
+        return 0;
+    }
+    *why = tls_client_fault(e->tls->ssl);
+    return -1;
 }
 
 /* A mistake that people make: http:// and the port of https://. They get an answer they can read.
@@ -214,7 +257,8 @@ ssize_t tls_read(struct endpoint *e, void *data, size_t room)
     e->tls->drained = false; /* what an earlier call saw says nothing of what came since */
     int result = SSL_read_ex(e->tls->ssl, data, room, &n);
     if (result == 1) {
-        if (certificates_only_prove(e->tls->certificates, e->tls->ssl) ||
+        if ((e->tls->certificates != NULL &&
+             certificates_only_prove(e->tls->certificates, e->tls->ssl)) ||
             (e->tls->mutual && !client_known(e)))
             return READ_BROKEN;
         if (e->tls->drained && !e->hangup && !SSL_has_pending(e->tls->ssl))
@@ -226,6 +270,9 @@ ssize_t tls_read(struct endpoint *e, void *data, size_t room)
     const char *why = e->tls->mutual ? client_cert_fault(e->tls->ssl, ERR_peek_last_error()) : NULL;
     if (why != NULL)
         turned_away(e, why);
+    if (e->tls->certificates == NULL &&
+        ERR_GET_REASON(ERR_peek_last_error()) >= SSL_AD_REASON_OFFSET)
+        e->tls->alert = tls_client_fault(e->tls->ssl);
     if (SSL_get_error(e->tls->ssl, result) == SSL_ERROR_ZERO_RETURN) {
         e->readable = false;
         e->hangup = true;

@@ -17,7 +17,14 @@ unsigned tls_port(struct gateway *g);
 /* With the certificates of this moment. TLS_MUTUAL: nothing is ever read from a client that has no
  * certificate of the CAs of this moment. NULL: there are none, or no memory. */
 struct tls *tls_new(struct gateway *g, int fd, enum tls_use use);
-void tls_free(struct tls *t); /* NULL is fine */
+/* To an instance; ssl becomes its own, also where there is no memory (NULL). Once the endpoint has
+ * it, tls_shake() comes first. */
+struct tls *tls_outgoing(SSL *ssl);
+/* The handshake of such a one: 1 it is over, 0 it waits, -1 it failed, *why (static). */
+int tls_shake(struct endpoint *e, const char **why);
+const char *tls_alert(const struct tls *t); /* what it said behind the handshake; NULL: nothing */
+bool tls_quiet(const struct tls *t);        /* nothing waits in it to be read */
+void tls_free(struct tls *t);               /* NULL is fine */
 
 const char *tls_version(const struct tls *t); /* "TLSv1.3" */
 

@@ -1,6 +1,8 @@
 /* Connections to instances. Idle ones stay in epoll and are closed when the instance closes them
  * (DESIGN, mechanism 8). */
 #include "gateway/h2.h"
+#include "gateway/tls.h"
+#include "gateway/upstream_tls.h"
 
 #include "base/assert.h"
 
@@ -26,10 +28,13 @@ static uint64_t idle_limit(const struct upstream *u)
 bool upstream_quiet(const struct upstream *u)
 {
     char byte;
+    if (u->endpoint.tls != NULL && !tls_quiet(u->endpoint.tls))
+        return false;
     return recv(u->endpoint.fd, &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN;
 }
 
-static struct upstream *take_idle(struct worker *w, struct instance *i, bool replayable)
+static struct upstream *take_idle(struct worker *w, struct instance *i, uint64_t tls,
+                                  bool replayable)
 {
     while (!link_alone(&i->idle)) {
         struct upstream *u = link_owner(i->idle.next, struct upstream, link);
@@ -38,6 +43,8 @@ static struct upstream *take_idle(struct worker *w, struct instance *i, bool rep
             upstream_close(u); /* and those behind it are older still */
             continue;
         }
+        if (u->tls != tls) /* of another route, and of no use for this one */
+            return NULL;
         if (!replayable) {
             /* It could not be sent again, so it gets a connection that is young and was open a
              * moment ago. The others are sent again if need be: no system call for them. */
@@ -55,11 +62,11 @@ static struct upstream *take_idle(struct worker *w, struct instance *i, bool rep
     return NULL;
 }
 
-struct upstream *upstream_open(struct worker *w, struct instance *i, bool replayable, bool fresh,
-                               bool *local)
+struct upstream *upstream_open(struct worker *w, struct instance *i, uint64_t tls, bool replayable,
+                               bool fresh, bool *local)
 {
     *local = false;
-    struct upstream *u = fresh ? NULL : take_idle(w, i, replayable);
+    struct upstream *u = fresh ? NULL : take_idle(w, i, tls, replayable);
     if (u != NULL)
         return u;
     u = calloc(1, sizeof *u);
@@ -75,6 +82,7 @@ struct upstream *upstream_open(struct worker *w, struct instance *i, bool replay
         return NULL;
     }
     u->worker = w;
+    u->tls = tls;
     u->instance = i;
     u->connecting = reached == REACH_BEGUN;
     link_init(&u->link);
@@ -87,6 +95,8 @@ void upstream_close(struct upstream *u)
 {
     struct worker *w = u->worker;
     ASSERT(u->exchange == NULL);
+    if (u->endpoint.tls != NULL)
+        upstream_tls_closing(u);
     link_remove(&u->link);
     chunk_put(&w->chunks, u->in);
     u->in = NULL;

@@ -9,6 +9,7 @@
 #include "gateway/link.h"
 #include "gateway/overload.h"
 #include "gateway/repeats.h"
+#include "gateway/seldom.h"
 #include "gateway/table.h"
 #include "gateway/timers.h"
 #include "gateway/trace.h"
@@ -67,10 +68,10 @@ struct gateway {
     uint32_t listener_users[BOOT_MAX_LISTENERS]; /* a bit per worker that has not let go of it */
     bool listener_closing[BOOT_MAX_LISTENERS];
     pthread_mutex_t certificates_lock;
-    struct certificates *certificates;        /* NULL: there is none */
-    atomic_bool certificates_known;           /* the controller has said */
-    _Atomic uint64_t refused_clients_said_ms; /* client_cert.c: of its last line in the log */
-    atomic_uint refused_clients_unsaid;       /* since then */
+    struct certificates *certificates;                  /* NULL: there is none */
+    atomic_bool certificates_known;                     /* the controller has said */
+    atomic_uint certificates_taken;                     /* how often they were others */
+    struct seldom refused_clients, untrusted_instances; /* their lines in the log */
     struct rates *rates;
     struct peers *peers;      /* NULL: a client may have any number of connections */
     bool proxy_protocol;      /* trusted peers begin with a header */

@@ -139,6 +139,8 @@ static void collect_route(char **w, int n)
     };
     r->h2c = number(w, n, "h2c", 0);
     r->client_cert = number(w, n, "client_cert", 0) != 0;
+    r->tls = (struct snapshot_tls){arg(w, n, "tls", NULL), arg(w, n, "ca", NULL),
+                                   arg(w, n, "pair", NULL)};
     r->sticky_cookie = arg(w, n, "sticky", "");
     r->observe = (struct snapshot_observe){
         .log_ppm = number(w, n, "log", 1000000),
