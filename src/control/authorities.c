@@ -46,7 +46,7 @@ static int read_files(struct authority *a, int dir, const char *ca_name, const c
                       struct error *err)
 {
     struct buf ca = BUF_INIT, crl = BUF_INIT;
-    struct tls_trust_info info;
+    struct tls_trust_info info = {0};
     int status = certificates_read_pem(dir, ca_name, &ca, err);
     if (status == 0 && faccessat(dir, crl_name, F_OK, 0) == 0)
         status = certificates_read_pem(dir, crl_name, &crl, err);
