@@ -32,6 +32,21 @@ static const char *string_in(const json_t *object, const char *key, size_t *len)
     return json_is_string(value) ? json_string_value(value) : "";
 }
 
+/* CAs repeat the URL that they asked for; its token says nothing to anybody. */
+static void forget_token(char *detail)
+{
+    static const char before[] = "/.well-known/acme-challenge/";
+    char *token = strstr(detail, before);
+    if (token == NULL)
+        return;
+    token += sizeof before - 1;
+    size_t len = strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
+    if (len <= strlen("..."))
+        return;
+    memcpy(token, "...", 3);
+    memmove(token + 3, token + len, strlen(token + len) + 1);
+}
+
 void problem_read(const json_t *object, struct problem *out)
 {
     size_t len;
@@ -47,13 +62,15 @@ void problem_read(const json_t *object, struct problem *out)
         detail = string_in(first, "detail", &len);
         text_clean(detail, len, out->detail, sizeof out->detail);
     }
+    forget_token(out->detail);
 }
 
 /* X(type, blame, advice): section 6.7; RFC 8738, 8739 have none that concern us. */
 #define PROBLEMS(X)                                                                                \
     X("dns", ACME_REFUSED, "make an A or AAAA record of %s that points to this server")            \
     X("connection", ACME_REFUSED,                                                                  \
-      "the CA must reach %s from the internet on port %s: look at DNS records and firewalls")      \
+      "the CA must reach %s from the internet on port %s, and that must lead to a %s address: "    \
+      "look at DNS records, firewalls and port forwards")                                          \
     X("tls", ACME_REFUSED,                                                                         \
       "the CA must reach this server's TLS at %s on port %s: something in between ends TLS")       \
     X("unauthorized", ACME_REFUSED,                                                                \
@@ -88,13 +105,14 @@ static const struct {
 void problem_tell(const struct problem *p, const char *what, const char *host,
                   enum acme_challenge challenge, struct acme_failure *out)
 {
-    const char *port = challenge == ACME_TLS_ALPN_01 ? "443" : "80";
+    bool by_tls = challenge == ACME_TLS_ALPN_01;
     out->blame = ACME_REFUSED;
     out->advice[0] = '\0';
     for (size_t i = 0; i < COUNT_OF(problems); i++)
         if (strcmp(problems[i].type, p->type) == 0) {
             out->blame = problems[i].blame;
-            snprintf(out->advice, sizeof out->advice, problems[i].advice, host, port);
+            snprintf(out->advice, sizeof out->advice, problems[i].advice, host,
+                     by_tls ? "443" : "80", by_tls ? "--tls-listen" : "--listen");
         }
     snprintf(out->text, sizeof out->text, "%s: the CA says: %.300s%s%s%s", what,
              p->detail[0] != '\0' ? p->detail : "no more than that", p->type[0] != '\0' ? " (" : "",

@@ -406,13 +406,16 @@ static void what_the_ca_could_not_see(void **state)
     say(g, 200, "replay-nonce: n\n",
         "{\"status\":\"invalid\",\"challenges\":[{\"type\":\"http-01\",\"error\":"
         "{\"type\":\"urn:ietf:params:acme:error:connection\",\"detail\":"
-        "\"no\\u001b[31m  route\\n\\nto \\u00e4 host\"}}]}");
+        "\"no\\u001b[31m  route\\n\\nto \\u00e4 host: "
+        "http://shop.test/.well-known/acme-challenge/a_B-9: refused\"}}]}");
     assert_int_equal(g->action.what, ACME_FAILED);
     const struct acme_failure *f = acme_order_failure(g->order);
     assert_int_equal(f->blame, ACME_REFUSED);
-    assert_non_null(strstr(f->text, "no [31m route to ?? host (connection)"));
+    assert_non_null(strstr(f->text, "no [31m route to ?? host: "
+                                    "http://shop.test/.well-known/acme-challenge/...: refused "
+                                    "(connection)"));
     assert_non_null(strstr(f->advice, "shop.test"));
-    assert_non_null(strstr(f->advice, "port 80"));
+    assert_non_null(strstr(f->advice, "port 80, and that must lead to a --listen address"));
     assert_null(acme_order_url(g->order));
 }
 
