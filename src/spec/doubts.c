@@ -22,6 +22,8 @@ static void warn_time(struct reader *r, const struct node *node, const char *nam
 void doubt_route(struct reader *r, const struct node *node, const struct route_spec *route)
 {
     const struct resilience_spec *s = &route->resilience;
+    if (!reader_of_file(r))
+        return;
     warn_time(r, node, "connect-timeout", s->connect_ms, s->total_ms);
     warn_time(r, node, "timeout", route->timeout_ms, s->total_ms);
 }
@@ -31,7 +33,7 @@ void doubt_capacity(struct reader *r, const struct node *node, const struct resi
     const struct node *at = tree_key(node, "pending");
     if (at == NULL)
         at = tree_key(node, "queue-time");
-    if (at != NULL && s->in_flight == 0)
+    if (at != NULL && s->in_flight == 0 && reader_of_file(r))
         reader_warn(r, at, "for example {in-flight: 50, pending: 100}",
                     "nothing ever waits: without `in-flight` there is no limit");
 }
@@ -42,7 +44,7 @@ void doubt_outlier(struct reader *r, const struct node *node, const struct resil
     char base[32], max[32];
     if (at == NULL)
         at = tree_key(node, "max");
-    if (at != NULL && s->eject_base_ms > s->eject_max_ms)
+    if (at != NULL && s->eject_base_ms > s->eject_max_ms && reader_of_file(r))
         reader_warn(r, at, "raise `max`, or lower `base`",
                     "`base` (%s) is longer than `max` (%s), which counts",
                     format_duration_ms(s->eject_base_ms, base, sizeof base),
@@ -129,7 +131,8 @@ void check_doubts(struct reader *r, const struct node *root)
 {
     const struct node *routes = tree_get(root, "routes");
     const struct app_spec *spec = r->spec;
-    if (reader_errors(r) > 0 || routes == NULL || routes->len != spec->routes_len)
+    if (!reader_of_file(r) || reader_errors(r) > 0 || routes == NULL ||
+        routes->len != spec->routes_len)
         return;
     size_t mark = path_push(r, "routes");
     for (size_t i = 0; i < spec->routes_len; i++) {

@@ -56,6 +56,11 @@ void reader_fail(struct reader *r, const struct node *at, const char *hint, cons
     va_end(ap);
 }
 
+bool reader_of_file(const struct reader *r)
+{
+    return r->source->getenv != NULL;
+}
+
 size_t reader_errors(const struct reader *r)
 {
     size_t errors = 0;
@@ -183,7 +188,7 @@ static const struct {
 
 static bool visible(const struct reader *r, const struct key *key)
 {
-    return !key->type->hidden || r->source->getenv == NULL;
+    return !key->type->hidden || !reader_of_file(r);
 }
 
 static const struct key *find_key(const struct reader *r, enum mapping in, const char *name)

@@ -126,6 +126,8 @@ void reader_fail(struct reader *r, const struct node *at, const char *hint, cons
     __attribute__((format(printf, 4, 5)));
 void reader_warn(struct reader *r, const struct node *at, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* A file of somebody's; false: our canonical JSON, which says all defaults and was warned of. */
+bool reader_of_file(const struct reader *r);
 /* So many until now, warnings left out: did reading this find any? */
 size_t reader_errors(const struct reader *r);
 /* "`path`: expected SHAPE, got `text`" */

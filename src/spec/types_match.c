@@ -111,7 +111,7 @@ static void read_match_item(struct reader *r, const struct key *key, const struc
             reader_fail(r, pair->value, NULL, "no %s has such a value", key->name);
             return;
         }
-        if (looks_like_pattern(pair->value->text))
+        if (reader_of_file(r) && looks_like_pattern(pair->value->text))
             reader_warn(r, pair->value, "without a value any will do, but it must be there",
                         "this is no pattern: the value is compared as it stands");
     }

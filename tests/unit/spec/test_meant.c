@@ -154,12 +154,34 @@ static void what_is_surely_not_meant_is_warned_of(void **state)
     check_fault_table(doubts, COUNT_OF(doubts));
 }
 
+/* It says all defaults: a `timeout` that nobody wrote is above most `total-timeout`s. */
+static void the_canonical_form_is_not_doubted(void **state)
+{
+    (void)state;
+    struct app_spec *s =
+        parse_good("routes: [{host: a.example, total-timeout: 5s, outlier: {max: 1s}},"
+                   " {path: /b, match: {header: {x: ~y}}, capacity: {pending: 1}},"
+                   " {path: /c, redirect: {to: /c}}]\n",
+                   NULL);
+    cleanup_buf struct buf json = BUF_INIT;
+    spec_to_json(s, &json);
+    struct diagnostics diags = {0};
+    struct app_spec *again =
+        spec_parse(&(struct spec_source){.text = buf_str(&json), .len = json.len}, &diags);
+    assert_non_null(again);
+    assert_int_equal(diags.len, 0);
+    spec_free(again);
+    spec_free(s);
+    diagnostics_release(&diags);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_value_that_was_meant_is_named),
         cmocka_unit_test(the_key_or_the_command_that_was_meant_is_named),
         cmocka_unit_test(what_is_surely_not_meant_is_warned_of),
+        cmocka_unit_test(the_canonical_form_is_not_doubted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
