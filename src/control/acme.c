@@ -113,14 +113,29 @@ static void free_host(struct acme_host *h)
     free(h);
 }
 
+static void want_host(struct acme *a, const char *name)
+{
+    struct acme_host *h = find_host(a, name);
+    (h != NULL ? h : add_host(a, name))->wanted = true;
+}
+
 static void want(struct acme *a, const struct app_spec *spec)
 {
-    for (size_t i = 0; spec != NULL && i < spec->routes_len; i++) {
-        const struct route_spec *r = &spec->routes[i];
-        if (!r->tls_auto)
-            continue;
-        struct acme_host *h = find_host(a, r->host);
-        (h != NULL ? h : add_host(a, r->host))->wanted = true;
+    for (size_t i = 0; spec != NULL && i < spec->routes_len; i++)
+        if (spec->routes[i].tls_auto)
+            want_host(a, spec->routes[i].host);
+}
+
+/* Of apps that cannot be read: their routes go on as they were found, so must their certificates.
+ */
+static void want_of_unreadable(struct acme *a)
+{
+    const struct control *c = a->control;
+    for (uint32_t i = 0; c->unreadable.len > 0 && c->found != NULL && i < c->found->routes_len;
+         i++) {
+        const struct snapshot_route *r = &c->found->routes[i];
+        if (r->tls_auto && unreadable_with_route(c, r->host, r->path) != NULL)
+            want_host(a, r->host);
     }
 }
 
@@ -135,6 +150,7 @@ static void collect(struct acme *a)
         for (size_t k = 0; k < CORE_MAX_POOLS; k++)
             if (c->apps.items[i]->state.pools[k].id != 0)
                 want(a, pool_spec(c->apps.items[i], c->apps.items[i]->state.pools[k].id));
+    want_of_unreadable(a);
     for (size_t i = 0; i < a->hosts.len; i++)
         if (a->hosts.items[i]->leads != a->hosts.items[i]->wanted) {
             a->hosts.items[i]->leads = a->hosts.items[i]->wanted;

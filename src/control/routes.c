@@ -268,6 +268,7 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->redirect_https =
         spec->redirect_https && (!spec->tls_auto || certificates_for(b->control, spec->host));
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
+    route->tls_auto = spec->tls_auto && spec->tcp.listen == NULL && spec->host[0] != '\0';
     route->client_cert = spec->client_cert;
     route->resilience = resilience_of(&spec->resilience);
     route->observe = (struct snapshot_observe){

@@ -102,6 +102,7 @@ enum {
     X(u32, h2c)                                                                                    \
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
+    X(flag, tls_auto)                                                                              \
     X(flag, client_cert)                                                                           \
     X(maybe_text, tls.name)                                                                        \
     X(maybe_text, tls.ca)                                                                          \
@@ -910,6 +911,8 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "its instances speak something unknown";
     if (r->redirect_https > 1)
         return "it neither redirects nor does not";
+    if (r->tls_auto && (r->host[0] == '\0' || r->host[0] == '*' || snapshot_route_is_tcp(r)))
+        return "it has no host that a certificate could be for";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
     wrong = check_tls(r);

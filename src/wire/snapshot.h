@@ -200,6 +200,7 @@ struct snapshot_route {
     uint32_t h2c;            /* 1: its instances speak HTTP/2 on clear text */
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
+    bool tls_auto;           /* its host's certificate comes from a CA: for a starting controller */
     bool client_cert;        /* only for clients whose certificate was verified */
     struct snapshot_tls tls; /* not with h2c */
     struct snapshot_resilience resilience;

@@ -1,10 +1,14 @@
 /* One app's row in the store is damaged: that app stays as it is, all others go on. And a control
  * that cannot open at all. */
+#include "control/acme.h"
 #include "rig.h"
 
 static const char shop[] =
     "{\"app\":\"shop\",\"run\":[\"./shop\"],\"routes\":[{\"path\":\"/\"},{\"path\":\"/cart\","
     "\"match\":{\"header\":{\"x-shop\":\"1\"}}}]}";
+static const char shop_tls[] =
+    "{\"app\":\"shop\",\"run\":[\"./shop\"],\"routes\":[{\"host\":\"shop.test\",\"tls\":\"auto\"},"
+    "{\"host\":\"files.test\"}]}";
 static const char news[] =
     "{\"app\":\"news\",\"run\":[\"./news\"],\"routes\":[{\"path\":\"/news\"}]}";
 static const char thief[] =
@@ -138,6 +142,30 @@ static void an_unreadable_row_degrades_its_app_alone(void **state)
     }
 }
 
+static bool renewed(const struct rig *r, const char *host)
+{
+    const struct acme_host *h = r->c->acme != NULL ? map_get(&r->c->acme->by_name, host) : NULL;
+    return h != NULL && h->wanted;
+}
+
+/* A row that nobody mends would end TLS for its hosts weeks later. */
+static void its_certificates_are_still_renewed(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_begin(&r);
+    assert_string_equal(rig_deploy_whole(&r, shop_tls), "promoted");
+    assert_string_equal(rig_deploy_whole(&r, news), "promoted");
+    RIG_UNTIL(&r, rig_quiet(&r) && renewed(&r, "shop.test"));
+    rig_kill(&r);
+    open_harmed(&r, harms[0].sql);
+    RIG_UNTIL(&r, r.c->acme != NULL);
+    rig_spin(&r, 200);
+    assert_true(renewed(&r, "shop.test"));
+    assert_false(renewed(&r, "files.test"));
+    rig_end(&r);
+}
+
 /* Its port may be another's soon: nothing may go there. */
 static void an_instance_that_ends_leaves_the_routes(void **state)
 {
@@ -230,6 +258,7 @@ int main(void)
     log_init("test", LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unreadable_row_degrades_its_app_alone),
+        cmocka_unit_test(its_certificates_are_still_renewed),
         cmocka_unit_test(an_instance_that_ends_leaves_the_routes),
         cmocka_unit_test(after_a_reboot_nothing_of_it_is_routed),
         cmocka_unit_test(its_slots_stay_its_own),

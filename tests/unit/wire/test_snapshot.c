@@ -335,6 +335,7 @@ static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
     X(x->routes[0].resilience.eject_share_ppm = 1000001, "more than all")                          \
     X(x->routes[0].resilience.retry_on = 16, "retries on something unknown")                       \
     X(x->routes[0].h2c = 2, "speak")                                                               \
+    X(x->routes[0].tls_auto = true, "route 0: it has no host")                                     \
     X(x->routes[0].redirect_https = 2, "redirects")                                                \
     X(x->routes[0].tls.name = "", "name of its TLS")                                               \
     X(x->routes[0].tls.ca = "ca", "TLS without a name")                                            \
