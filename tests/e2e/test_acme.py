@@ -139,7 +139,7 @@ def test_failures_are_said_and_end(auto):
     t.try_now()
     wait_until(lambda: "(connection)" in t.trouble(), 15, "the host cannot be seen")
     status = t.server.cli("status", json_=False).stdout
-    assert "the certificate shop.test cannot be obtained" in status and "DNS records and firewalls" in status
+    assert "the certificate shop.test cannot be obtained" in status and "DNS records, firewalls and port forwards" in status
     wait_until(lambda: [kind for kind, _ in t.events()] == ["certificate-failed"] * 2, 5, "it is told")
     before = t.state()
     t.server.kill("controller")  # a new one does not ask sooner
