@@ -249,6 +249,7 @@ struct exchange {
     uint8_t fault;        /* enum sample_fault: of the last attempt that failed */
     uint8_t path_len;
     uint32_t app_slot, share_slot, instance_slot; /* UINT32_MAX: none yet */
+    uint32_t rescued_slot;                        /* the share of the answer that was hidden */
     uint32_t timeout_ms, connect_ms, retries_left, hsts_s;
     uint64_t total_deadline_ms; /* 0: none */
     uint64_t slo_us;            /* of the chosen pool; UINT64_MAX: none */

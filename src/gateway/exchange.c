@@ -250,15 +250,28 @@ static struct client_identity identify(const struct exchange *x)
     return client_by_connection(c->number);
 }
 
-static void count_error(struct exchange *x, enum request_metric m)
+static void count_error_of(struct exchange *x, uint32_t slot, enum request_metric m)
 {
     struct worker *w = x->worker;
-    stats_request(w, x->share_slot, m, 1);
+    stats_request(w, slot, m, 1);
     if (x->copy) /* no client has asked for it */
         return;
     struct client_identity client = identify(x);
     if (repeats_add(&w->repeats, &client, x->app_slot, w->now_ms))
-        stats_request(w, x->share_slot, REQUESTS_REPEATS, 1);
+        stats_request(w, slot, REQUESTS_REPEATS, 1);
+}
+
+static void count_error(struct exchange *x, enum request_metric m)
+{
+    count_error_of(x, x->share_slot, m);
+}
+
+/* Where another release's instance helped out, the first one has failed a request, too. */
+static void count_rescued(struct exchange *x)
+{
+    if (x->rescued_slot != x->share_slot)
+        stats_request(x->worker, x->rescued_slot, REQUESTS, 1);
+    count_error_of(x, x->rescued_slot, REQUESTS_RESCUED);
 }
 
 static void count_status(struct exchange *x)
@@ -299,7 +312,7 @@ static void count(struct exchange *x, enum outcome outcome)
     if (x->final)
         count_status(x);
     if (x->rescued && x->final && x->status < 500 && outcome != OUTCOME_CUT)
-        count_error(x, REQUESTS_RESCUED);
+        count_rescued(x);
     switch (outcome) {
     case OUTCOME_WHOLE:
         count_instance(x, x->status >= 500);

@@ -103,6 +103,7 @@ bool retry_answer(struct exchange *x, uint16_t status)
     const struct instance *i = x->upstream->instance;
     bool listed = i->listed;
     x->rescued = true;
+    x->rescued_slot = x->share_slot;
     exchange_drop_attempt(x);
     retry_later(x, listed ? i : NULL);
     return true;

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from gateway_fixtures import driver, make  # noqa: F401
-from gateway_rig import answering, until
+from gateway_rig import Backend, answering, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -106,6 +106,24 @@ def test_a_status_is_retried_where_the_route_says_so(make, status, bit):
     gateway.serve(bad.port, route=f"on={15 - bit}")
     status_seen, fields, body = gateway.get()
     assert (status_seen, body, "server" in fields) == (status, b"fail", False), "the instance's own answer"
+
+
+def test_who_is_rescued_by_another_release_is_the_first_ones_error(make):
+    def fails_and_goes(sock, reader):
+        reader.head()
+        candidate.listener.shutdown(socket.SHUT_RDWR)
+        sock.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nfail")
+
+    stable, candidate, gateway = make[1](named(b"stable")), Backend(fails_and_goes), make[0]()
+    answer = gateway.table([
+        "app slot=0", f"instance id=s slot=0 port={stable.port}", f"instance id=c slot=1 port={candidate.port}",
+        "pool first=0 instances=1", "pool first=1 instances=1", f"route app=0 on={ON_503}",
+        "share pool=0 weight=0 slot=1", "share pool=1 weight=1000000 slot=2"])
+    assert answer.startswith("applied")
+    assert gateway.get()[2] == b"stable"
+    until(lambda: gateway.metric("requests", 1) == 1, "its end")
+    assert (gateway.metric("rescued", 1), gateway.metric("spilled", 1)) == (0, 1)
+    assert (gateway.metric("rescued", 2), gateway.metric("requests", 2)) == (1, 1)
 
 
 def test_500_and_what_is_not_idempotent_are_never_sent_twice(make):
