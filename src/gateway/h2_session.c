@@ -183,6 +183,8 @@ void h2_earn(struct h2_session *s)
 static uint64_t next_look_ms(const struct h2_session *s)
 {
     const struct gateway_limits *limits = &s->worker->gateway->limits;
+    if (s->phase == H2_ENDING)
+        return s->phase_until_ms; /* all other times have no more to say */
     uint64_t due = s->worker->now_ms + limits->idle_ms;
     if (s->streams_len == 0)
         due =
@@ -191,7 +193,7 @@ static uint64_t next_look_ms(const struct h2_session *s)
         due = s->head_from_ms + limits->head_ms;
     if (s->out != NULL && s->sent_ms + limits->idle_ms < due)
         due = s->sent_ms + limits->idle_ms;
-    if ((s->phase == H2_NOTICED || s->phase == H2_ENDING) && s->phase_until_ms < due)
+    if (s->phase == H2_NOTICED && s->phase_until_ms < due)
         due = s->phase_until_ms;
     return due;
 }

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from gateway_rig import Backend, Gateway, answering, build_driver, until
@@ -591,6 +592,43 @@ def test_a_head_that_unfolds(rig):
                         for i in range(3, 43, 2)))
     client.raw(frame(PING, 0, 0, b"12345678"))
     assert gateway.rss() < 64 << 20 and gateway.get()[0] == 200
+
+
+def turns(gateway):
+    """How often its threads have slept."""
+    return sum(int(line.split()[1]) for task in Path(f"/proc/{gateway.pid}/task").iterdir()
+               for line in (task / "status").read_text().splitlines() if line.startswith("voluntary"))
+
+
+def test_a_good_bye_that_is_not_taken_is_waited_for_in_one_sleep(rig):
+    sent = []
+
+    def large(sock, reader):
+        reader.head()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while True:
+            sent.append(sock.send(b"x" * 65536))
+
+    def is_stuck():
+        before, end = len(sent), time.monotonic() + 0.3
+        while len(sent) == before and time.monotonic() < end:
+            time.sleep(0.01)
+        return sent and len(sent) == before
+
+    gateway, _, deaf = rig(large, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+    deaf.h2.increment_flow_control_window(1 << 30)
+    deaf.flush()
+    stream = deaf.request()
+    until(is_stuck, "a full socket")
+    deaf.raw(frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL)) + frame(HEADERS, 0, stream + 2, block(GET)))
+    half = H2Client(gateway.port)
+    half.raw(frame(HEADERS, 0, 1, block(GET)))
+    assert half.ended() == ENHANCE_YOUR_CALM  # the other one, too, but it has not heard of it
+    half.close()
+    before = turns(gateway)
+    time.sleep(1)  # what it does in that time
+    assert turns(gateway) - before < 40
+    assert gateway.ask("connections") == "1"
 
 
 def test_a_head_that_never_ends_lasts_ten_seconds(rig):
