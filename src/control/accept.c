@@ -40,7 +40,7 @@ static const struct route_spec *taken_route(struct app *other, const struct app_
 int routes_check(struct control *c, const struct app *self, const struct app_spec *spec,
                  struct error *err)
 {
-    if (tcp_listeners_check(c, spec, err) < 0)
+    if (tcp_listeners_check(c, spec, err) < 0 || upstream_tls_check(c, spec, err) < 0)
         return -1;
     for (size_t i = 0; i < c->apps.len; i++) {
         struct app *other = c->apps.items[i];

@@ -145,6 +145,45 @@ void authorities_release(struct certificate_folder *f)
     vec_release(&f->authorities);
 }
 
+const struct authority *authorities_named(const struct control *c, const char *name)
+{
+    const struct authority *a = find(c->certificates, name);
+    return a != NULL && a->ca.len > 0 ? a : NULL;
+}
+
+int upstream_tls_there(const struct control *c, const struct upstream_tls_spec *tls,
+                       struct error *err)
+{
+    if (tls->ca != NULL && authorities_named(c, tls->ca) == NULL)
+        return error_set(err, ERROR_USAGE,
+                         "upstream-tls.ca: there is no CA %s: put its certificates (PEM) into "
+                         "DATA/certs/%s.ca",
+                         tls->ca, tls->ca);
+    if (tls->client_cert != NULL && certificates_named(c, tls->client_cert) == NULL)
+        return error_set(err, ERROR_USAGE,
+                         "upstream-tls.client-cert: there is no certificate %s: put it (PEM) into "
+                         "DATA/certs/%s.crt, and its key into %s.key",
+                         tls->client_cert, tls->client_cert, tls->client_cert);
+    return 0;
+}
+
+int upstream_tls_check(struct control *c, const struct app_spec *spec, struct error *err)
+{
+    bool looked = false;
+    for (size_t i = 0; i < spec->routes_len; i++) {
+        if (spec->routes[i].protocol != PROTOCOL_HTTPS)
+            continue;
+        if (!looked && c->certificates != NULL)
+            c->certificates->looked_ms = 0; /* who has just put it there need not wait */
+        if (!looked)
+            certificates_tick(c);
+        looked = true;
+        if (upstream_tls_there(c, &spec->routes[i].tls, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* ---- what is said about them ---- */
 
 /* A listener refuses everybody for want of the CAs of clients. */

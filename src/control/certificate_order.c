@@ -14,7 +14,7 @@ static bool names(const char *pattern, const char *host)
 
 bool certificate_names(const struct certificate *k, const char *host)
 {
-    for (size_t i = 0; k->chain.len > 0 && i < k->info.names_len; i++)
+    for (size_t i = 0; k->chain.len > 0 && k->info.serves && i < k->info.names_len; i++)
         if (names(k->info.names[i], host))
             return true;
     return false;

@@ -367,6 +367,17 @@ const struct tls_pair_info *certificates_automatic(const struct control *c, cons
     return k != NULL && k->chain.len > 0 ? &k->info : NULL;
 }
 
+const struct certificate *certificates_named(const struct control *c, const char *name)
+{
+    const struct certificate_folder *f = c->certificates;
+    for (size_t i = 0; f != NULL && i < f->all.len; i++) {
+        const struct certificate *k = f->all.items[i];
+        if (k->chain.len > 0 && !k->replaced && strcmp(k->name, name) == 0)
+            return k;
+    }
+    return NULL;
+}
+
 void certificates_release(struct control *c)
 {
     struct certificate_folder *f = c->certificates;

@@ -54,6 +54,8 @@ struct certificate_folder {
 /* Into out, behind what is there; larger files are refused. Links are followed: certbot's folders
  * are made of them. */
 int certificates_read_pem(int dir, const char *name, struct buf *out, struct error *err);
+/* The pair that gateways know by that name: the first. NULL: none that can be used. */
+const struct certificate *certificates_named(const struct control *c, const char *name);
 /* h and what tells one version of a file from another. */
 uint64_t certificates_sign(uint64_t h, int dir, const char *name);
 
@@ -72,6 +74,8 @@ void authorities_read(struct certificate_folder *f, int dir); /* dir -1: there i
 size_t
 authorities_put(const struct certificate_folder *f,
                 struct cert *out); /* for gateways: gives how many, AUTHORITIES_MAX at most */
+const struct authority *authorities_named(const struct control *c,
+                                          const char *name); /* NULL: none that can be used */
 void authorities_release(struct certificate_folder *f);
 void authorities_look(struct control *c); /* says in the log what is missing */
 

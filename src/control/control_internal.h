@@ -11,6 +11,7 @@
  *              ended.c results, old releases; plan.c, detect.c what a deploy would do and find
  *   instances  instance.c start, stop, what the engine says; probe.c readiness, liveness;
  *              socket.c where an app listens that wants a Unix socket;
+ *              probe_attempt.c one look at one, probe_tls.c where it speaks TLS;
  *              hook.c build, release, smoke, stop.before, run
  *   routes     orders.c maintenance, faults; pages.c what gateways answer with;
  *              routes.c app states -> snapshot; publish.c snapshot -> file and gateways;
@@ -670,7 +671,13 @@ bool certificates_for(struct control *c, const char *host); /* there is one that
 /* certificates_view.c */
 struct exposition;
 json_t *certificates_json(const struct control *c);
-json_t *authorities_json(const struct control *c); /* authorities.c */
+/* authorities.c */
+json_t *authorities_json(const struct control *c);
+/* Are the CA and the certificate there that a route's TLS names? ERROR_USAGE says what to do. */
+int upstream_tls_there(const struct control *c, const struct upstream_tls_spec *tls,
+                       struct error *err);
+/* The same of all routes, after a look at the folder. */
+int upstream_tls_check(struct control *c, const struct app_spec *spec, struct error *err);
 void certificates_expose(const struct control *c, struct exposition *e);
 void certificates_release(struct control *c);
 

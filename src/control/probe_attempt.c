@@ -2,6 +2,7 @@
 
 #include "base/units.h"
 #include "control/control_internal.h"
+#include "control/probe_tls.h"
 #include "engine/user.h"
 #include "os/pidfd.h"
 #include "os/spawn.h"
@@ -32,6 +33,8 @@ struct probe_attempt {
     uv_connect_t connect;
     uv_write_t write;
     char *request;
+    struct probe_tls *tls; /* NULL: clear text */
+    struct buf to_send;    /* of it */
     /* exec */
     uv_poll_t process, output;
     pid_t pid;
@@ -46,6 +49,8 @@ static void free_if_done(struct probe_attempt *t)
     if (t->handles > 0 || t->pid > 0)
         return;
     free(t->request);
+    probe_tls_free(t->tls);
+    buf_release(&t->to_send);
     free(t);
 }
 
@@ -184,12 +189,9 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
     *out = uv_buf_init(t->got + t->got_len, (unsigned)(KEEP_BYTES - t->got_len));
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+/* n more bytes are in got; negative: there are no more. */
+static void take_answer(struct probe_attempt *t, ssize_t n)
 {
-    struct probe_attempt *t = stream->data;
-    (void)buf;
-    if (t->probe == NULL)
-        return;
     if (n > 0)
         t->got_len += (size_t)n;
     t->got[t->got_len] = '\0';
@@ -204,6 +206,14 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         fail_connection(t, "the connection was closed without an answer");
 }
 
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct probe_attempt *t = stream->data;
+    (void)buf;
+    if (t->probe != NULL)
+        take_answer(t, n);
+}
+
 static void on_written(uv_write_t *write, int status)
 {
     struct probe_attempt *t = write->handle->data;
@@ -211,20 +221,93 @@ static void on_written(uv_write_t *write, int status)
         fail_connection(t, uv_strerror(status));
 }
 
-/* The connection stands. */
-static void begin_request(struct probe_attempt *t)
+static void make_request(struct probe_attempt *t)
 {
     char host[24] = "localhost";
     const struct probe *p = t->probe;
-    if (p->spec->kind == PROBE_TCP) {
-        finish(t, true, "");
-        return;
-    }
     if (p->instance->socket[0] == '\0')
         snprintf(host, sizeof host, "%s:%u", t->ipv6 ? "[::1]" : "127.0.0.1", p->instance->port);
     t->request = xasprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice-probe\r\n"
                            "Accept: */*\r\nConnection: close\r\n\r\n",
                            p->spec->http_path, host);
+}
+
+/* ---- the same over TLS: what comes is looked at when there is something of the answer
+ * ------------------------------------------------------------------------------ */
+
+static void send_tls(struct probe_attempt *t)
+{
+    buf_clear(&t->to_send);
+    probe_tls_give(t->tls, &t->to_send);
+    uv_buf_t out = uv_buf_init(t->to_send.data, (unsigned)t->to_send.len);
+    /* A few records on a connection of this machine: they fit, or it is no well instance. */
+    if (t->to_send.len > 0 && uv_try_write(t->stream, &out, 1) != (int)out.len)
+        fail_connection(t, "the connection was closed without an answer");
+}
+
+static void go_on_tls(struct probe_attempt *t)
+{
+    char text[120];
+    const char *why = NULL;
+    int shaken = probe_tls_shake(t->tls, &why);
+    if (shaken > 0 && t->probe->spec->kind == PROBE_HTTP && t->request == NULL) {
+        make_request(t);
+        probe_tls_write(t->tls, t->request, strlen(t->request));
+    }
+    send_tls(t);
+    if (t->probe == NULL || shaken == 0)
+        return;
+    if (shaken < 0) {
+        snprintf(text, sizeof text, "TLS: %.100s", why);
+        fail_connection(t, text);
+    } else if (t->probe->spec->kind == PROBE_TCP) {
+        finish(t, true, "");
+    } else {
+        ssize_t n = 1;
+        while (t->probe != NULL && n > 0 && t->got_len < KEEP_BYTES) {
+            n = probe_tls_read(t->tls, t->got + t->got_len, KEEP_BYTES - t->got_len);
+            if (n != 0)
+                take_answer(t, n);
+        }
+    }
+}
+
+static void on_alloc_tls(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    (void)handle;
+    *out = uv_buf_init(xmalloc(suggested), (unsigned)suggested);
+}
+
+static void on_read_tls(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct probe_attempt *t = stream->data;
+    if (t->probe != NULL && n > 0) {
+        probe_tls_take(t->tls, buf->base, (size_t)n);
+        go_on_tls(t);
+    } else if (t->probe != NULL && n < 0) {
+        take_answer(t, n);
+    }
+    free(buf->base);
+}
+
+/* The connection stands. */
+static void begin_request(struct probe_attempt *t)
+{
+    struct error err = ERROR_INIT;
+    if (probe_tls_new(t->probe->instance, &t->tls, &err) < 0) {
+        fail_connection(t, err.text);
+        return;
+    }
+    if (t->tls != NULL) {
+        uv_read_start(t->stream, on_alloc_tls, on_read_tls);
+        go_on_tls(t);
+        return;
+    }
+    if (t->probe->spec->kind == PROBE_TCP) {
+        finish(t, true, "");
+        return;
+    }
+    make_request(t);
     uv_buf_t out = uv_buf_init(t->request, (unsigned)strlen(t->request));
     uv_read_start(t->stream, on_alloc, on_read);
     uv_write(&t->write, t->stream, &out, 1, on_written);

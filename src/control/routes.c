@@ -264,7 +264,10 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->timeout_ms = (uint32_t)spec->timeout_ms;
     route->retries = spec->retries;
     /* Who is sent to a host that has no certificate yet gets nothing at all. */
-    route->h2c = spec->h2c;
+    route->h2c = spec->protocol == PROTOCOL_H2C;
+    if (spec->protocol == PROTOCOL_HTTPS)
+        route->tls =
+            (struct snapshot_tls){spec->tls.server_name, spec->tls.ca, spec->tls.client_cert};
     route->redirect_https =
         spec->redirect_https && (!spec->tls_auto || certificates_for(b->control, spec->host));
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);

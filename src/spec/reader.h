@@ -28,6 +28,7 @@
     X(IN_HEADERS, "headers")                                                                       \
     X(IN_EDITS, "headers.request and headers.response")                                            \
     X(IN_REWRITE, "rewrite")                                                                       \
+    X(IN_UPSTREAM_TLS, "upstream-tls")                                                             \
     X(IN_REDIRECT, "redirect")                                                                     \
     X(IN_ACCESS_LOG, "access-log")                                                                 \
     X(IN_RATE_LIMIT, "rate-limit")                                                                 \
@@ -168,6 +169,7 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
 void check_rules(struct reader *r, const struct node *root);
 void finish_route(struct reader *r, const struct node *node, const struct route_spec *route);
 void finish_tls(struct reader *r, const struct node *node, const struct route_spec *route);
+void finish_upstream(struct reader *r, const struct node *node, const struct route_spec *route);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -87,6 +87,7 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
         finish_route(r, node, base);
         finish_tls(r, node, base);
         doubt_route(r, node, base);
+        finish_upstream(r, node, base);
         break;
     case IN_TCP: finish_tcp(r, node); break;
     case IN_OUTLIER: doubt_outlier(r, node, base); break;

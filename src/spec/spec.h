@@ -161,6 +161,17 @@ struct error_page {
     const char *path; /* within the release; its type goes by its end */
 };
 
+/* What instances speak: HTTP/1.1, HTTP/2 on clear text, HTTP/1.1 over TLS. */
+enum route_protocol { PROTOCOL_HTTP1, PROTOCOL_H2C, PROTOCOL_HTTPS };
+
+/* How they are spoken to by TLS. Names are those of files in DATA/certs, without their ends. */
+struct upstream_tls_spec {
+    const char *ca, *client_cert; /* NULL: none */
+    const char *server_name;
+    bool verify;
+};
+enum { SPEC_MAX_CERT_NAME = 250 };
+
 struct route_spec {
     struct tcp_spec tcp; /* then what is of requests does not count */
     const char *host;    /* lower case, "" any, may start with "*." */
@@ -168,11 +179,12 @@ struct route_spec {
     struct match_spec match;
     int64_t timeout_ms;
     uint32_t retries;
-    bool h2c;            /* instances speak HTTP/2 on clear text */
-    bool redirect_https; /* a request without TLS is sent to https:// */
-    bool client_cert;    /* a request needs a client's certificate */
-    bool tls_auto;       /* the host's certificate is obtained by ACME; host is a full name then */
-    int64_t hsts_ms;     /* 0: none */
+    enum route_protocol protocol;
+    struct upstream_tls_spec tls; /* PROTOCOL_HTTPS */
+    bool redirect_https;          /* a request without TLS is sent to https:// */
+    bool client_cert;             /* a request needs a client's certificate */
+    bool tls_auto;   /* the host's certificate is obtained by ACME; host is a full name then */
+    int64_t hsts_ms; /* 0: none */
     struct headers_spec headers;
     struct rewrite_spec rewrite;
     struct redirect_spec redirect;

@@ -15,7 +15,7 @@ extern const struct value_type
     type_hold_requests, type_min_requests, type_on_failure, type_sticky, type_amount, type_cpu,
     type_memory, type_error_rate, type_judge_alpha, type_judge_worse, type_judge_more, type_folder,
     type_resources, type_hold, type_slo, type_judge, type_latency, type_inconclusive, type_limit,
-    type_https, type_protocol, type_client_cert, type_interval,
+    type_https, type_client_cert, type_interval,
     /* types_app.c */
     type_app_name, type_environment, type_version, type_engine, type_not_yet, type_commands,
     type_metric_name, type_run, type_replicas, type_port, type_env, type_env_files, type_user,
@@ -41,6 +41,8 @@ extern const struct value_type
     /* types_resilience.c */
     type_retries, type_retry_attempts, type_retry_budget, type_retry_on, type_outlier,
     type_eject_latency, type_max_ejected, type_capacity, type_duration_or_none,
+    /* types_upstream.c */
+    type_protocol, type_upstream_tls, type_cert_name, type_server_name,
     /* types_tcp.c */
     type_tcp_route, type_tcp_listen,
     /* types_strategy.c */

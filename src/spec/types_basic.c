@@ -70,7 +70,6 @@ static const char *const booleans[] = {"false", "true", NULL};
 static const char *const failure_words[] = {"rollback", "pause", NULL};
 static const char *const sticky_words[] = {"none", "cookie", NULL};
 static const char *const tls_words[] = {"files", "auto", NULL};
-static const char *const protocol_words[] = {"http1", "h2c", NULL};
 static const char *const https_words[] = {"optional", "redirect", NULL};
 static const char *const client_cert_words[] = {"optional", "required", NULL};
 
@@ -93,8 +92,6 @@ const struct value_type type_sticky = {
     .shape = "`none` or `cookie`", .read = read_word, .write = write_word, .words = sticky_words};
 const struct value_type type_tls = {
     .shape = "`auto` or `files`", .read = read_word, .write = write_word, .words = tls_words};
-const struct value_type type_protocol = {
-    .shape = "`http1` or `h2c`", .read = read_word, .write = write_word, .words = protocol_words};
 const struct value_type type_https = {.shape = "`optional` or `redirect`",
                                       .read = read_word,
                                       .write = write_word,

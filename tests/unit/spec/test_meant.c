@@ -49,8 +49,8 @@ static const struct fault values[] = {
     {"routes: [{redirect: {to: /a, status: 300}, path: /b}]\n",
      "3:38 `routes.redirect.status`: expected `301`, `302`, `303`, `307` or `308`, got `300`"},
     /* words */
-    {"routes: [{protocol: grpc}]\n",
-     "3:21 `routes.protocol`: expected `http1` or `h2c`, got `grpc` | did you mean `h2c`?"},
+    {"routes: [{protocol: grpc}]\n", "3:21 `routes.protocol`: expected `http1`, `h2c` or `https`, "
+                                     "got `grpc` | did you mean `h2c`?"},
     {"routes: [{https: true}]\n",
      "3:18 `routes.https`: expected `optional` or `redirect`, got `true` | did you mean "
      "`redirect`?"},
