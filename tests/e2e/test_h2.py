@@ -14,6 +14,7 @@ from h2_peer import (CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANC
                      INTERNAL_ERROR, NO_ERROR, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, H2Client, frame)
 from h2.settings import SettingCodes
 from hpack import Encoder
+from sluice_test.build import SANITIZER
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -163,7 +164,7 @@ def test_early_hints_that_nobody_takes_are_left_out(rig):
     before = gateway.rss()
     stream = client.request()
     until(lambda: gateway.instance("requests") == 1, "the end of the answer")
-    assert gateway.rss() - before < 8 << 20
+    assert SANITIZER or gateway.rss() - before < 8 << 20  # sanitizers keep what was freed
     data = b""
     while not data.endswith(frame(DATA, END_STREAM, stream, b"x")):
         piece = client.sock.recv(1 << 20)
