@@ -70,6 +70,10 @@ json_t *control_plan(struct control *c, const char *environment, const char *spe
     char key[160];
     store_app_key(spec->app, environment, key, sizeof key);
     struct app *a = app_by_key(c, key);
+    if (routes_check(c, a, spec, err) < 0) {
+        spec_free(spec);
+        return NULL;
+    }
     const struct app_spec *stable =
         a != NULL && a->state.stable != 0 ? pool_spec(a, a->state.stable) : NULL;
     cleanup_arena struct arena memory = ARENA_INIT;

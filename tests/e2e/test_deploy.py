@@ -454,6 +454,8 @@ def test_routes_of_two_apps_may_not_collide(server):
     shop = App(server, "shop", routes=[{"host": "shop.test", "path": "/"}])
     thief = App(server, "thief", routes=[{"host": "shop.test", "path": "/"}])
     shop.deploy(1, ok=True)
+    planned = server.run("plan", "-f", thief.write())
+    assert planned.returncode == 1 and "belongs to app" in planned.stderr, planned
     done = thief.deploy(1)
     assert done.status in (1, 2) and "shop" in done.text, done
     assert server.get("/version", Host="shop.test").json["instance"].startswith("shop")

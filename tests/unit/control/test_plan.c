@@ -117,11 +117,24 @@ static void a_first_deploy_has_nothing_to_compare(void **state)
     struct scene x;
     scene_begin(&x, 50, .005);
     json_t *j =
-        plan_of(&x, "{\"app\":\"new\",\"run\":[\"./x\"],\"routes\":[{\"path\":\"/\"}]}", true);
+        plan_of(&x, "{\"app\":\"new\",\"run\":[\"./x\"],\"routes\":[{\"path\":\"/new\"}]}", true);
     assert_true(json_is_null(json_object_get(j, "detects")));
     assert_true(json_is_null(json_object_get(json_object_get(j, "suggestion"), "yaml")));
     assert_string_equal(warning(j), "");
     json_decref(j);
+    scene_end(&x);
+}
+
+static void what_a_deploy_refuses_is_no_plan(void **state)
+{
+    (void)state;
+    struct scene x;
+    struct error err = ERROR_INIT;
+    const char *spec = "{\"app\":\"thief\",\"run\":[\"./x\"],\"routes\":[{\"path\":\"/\"}]}";
+    scene_begin(&x, 50, .005);
+    assert_null(control_plan(x.r.c, NULL, spec, false, &err));
+    assert_int_equal(err.class, ERROR_CONFLICT);
+    assert_non_null(strstr(err.text, "belongs to app shop@production already"));
     scene_end(&x);
 }
 
@@ -181,6 +194,7 @@ int main(void)
         cmocka_unit_test(each_hold_says_what_it_finds),
         cmocka_unit_test(too_little_traffic_is_warned_of),
         cmocka_unit_test(a_first_deploy_has_nothing_to_compare),
+        cmocka_unit_test(what_a_deploy_refuses_is_no_plan),
         cmocka_unit_test(proposed_steps_find_what_they_say),
         cmocka_unit_test(no_steps_can_find_it),
     };
