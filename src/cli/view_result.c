@@ -36,6 +36,10 @@ static void put_counts(const json_t *result, const struct term *t, struct buf *o
                format_count(json_whole(requests, "stable"), a),
                format_count(json_whole(requests, "candidate"), b),
                format_count(json_whole(result, "failed"), c));
+    uint64_t cut = json_whole(result, "cut_connections");
+    if (cut > 0)
+        buf_printf(&text, "; %s connection%s cut when their drain time was over",
+                   format_count(cut, c), cut == 1 ? " was" : "s were");
     put_item(out, t, "requests", buf_str(&text));
 }
 

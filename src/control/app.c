@@ -261,13 +261,13 @@ static json_t *rollout_start_json(const struct app *a)
 {
     const struct rollout_start *s = &a->start;
     struct rollout_counts n = rollout_counts(a);
-    return json_pack("{s:I,s:i,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I,s:I}", "id", (json_int_t)s->id,
-                     "kind", (int)s->kind, "strategy", (int)s->strategy, "from",
+    return json_pack("{s:I,s:i,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
+                     (json_int_t)s->id, "kind", (int)s->kind, "strategy", (int)s->strategy, "from",
                      (int)s->from_release, "release", (int)s->release, "stable_pool",
                      (int)s->stable_pool, "candidate_pool", (int)s->candidate_pool, "at",
                      (json_int_t)s->at_ms, "began", (json_int_t)s->began_ms, "failed",
                      (json_int_t)n.failed, "stable", (json_int_t)n.stable, "candidate",
-                     (json_int_t)n.candidate);
+                     (json_int_t)n.candidate, "cut", (json_int_t)n.cut);
 }
 
 void app_put_row(struct app *a, struct store_batch *batch)

@@ -137,6 +137,7 @@ struct instance {
     int64_t drain_deadline_ms;  /* wall clock */
     uint64_t drain_deadline_boot_ms;
     bool drain_timed_out;
+    uint64_t drain_left, drain_open; /* in flight when last looked at; of these, connections */
     uint16_t port;              /* 0: none */
     bool ipv6;                  /* it listens on [::1] only; decided until it is ready */
     char socket[RUNSOCKET_MAX]; /* its place; "": none */
@@ -314,6 +315,7 @@ struct app {
         uint64_t failed, stable_requests; /* totals then */
         /* Counted by controllers before this one. */
         uint64_t failed_before, stable_before, candidate_before;
+        uint64_t cut; /* connections whose instance's drain time was over, by all controllers */
     } start;
     struct evidence evidence;
     json_t *maintenance, *fault; /* orders.c; NULL: none */
@@ -825,6 +827,7 @@ void suggest_add(json_t *plan, struct app *a, const struct app_spec *spec); /* "
 /* Counts of the rollout under way, over all controllers that had it. */
 struct rollout_counts {
     uint64_t stable, candidate, failed;
+    uint64_t cut; /* connections */
 };
 struct rollout_counts rollout_counts(const struct app *a);
 /* These owe the store an end (app_end); the batch that the app writes next has it. */

@@ -16,7 +16,7 @@
 struct rollout_counts rollout_counts(const struct app *a)
 {
     const struct rollout_start *s = &a->start;
-    struct rollout_counts n = {s->stable_before, s->candidate_before, s->failed_before};
+    struct rollout_counts n = {s->stable_before, s->candidate_before, s->failed_before, s->cut};
     if (s->id == 0)
         return n;
     uint64_t failed = app_failed(a);
@@ -115,6 +115,7 @@ static json_t *result_json(const struct app *a, const struct release *r, const c
                         a->environment, "release", r != NULL ? (int)r->number : 0, "result", result,
                         "reason", "code", code, "text", "(unreadable)");
     }
+    json_object_set_new(out, "cut_connections", json_integer((json_int_t)n.cut));
     if (r != NULL)
         put_origin(out, r);
     bool measured = r != NULL && has_evidence(a, r->number);
@@ -263,7 +264,7 @@ void deploy_failed(struct app *a, struct release *r, enum reason_code code, cons
 {
     struct control *c = a->control;
     json_t *data = result_json(a, r, rollout_result_word(result), reason_code_word(code), text,
-                               control_now() - started_ms, (struct rollout_counts){0, 0, 0});
+                               control_now() - started_ms, (struct rollout_counts){0, 0, 0, 0});
     const struct app_spec *spec = release_spec(a, r);
     struct store_rollout row = {
         .id = store_next_rollout_id(c->store),

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -387,11 +388,46 @@ void instance_drain(struct instance *in)
     int64_t drain = spec != NULL ? spec->stop.drain_ms : 0;
     in->draining = true;
     in->undrained_version = 0;
+    in->drain_left = in->drain_open = 0;
     in->app->draining = true;
     in->drain_deadline_ms = control_now() + drain;
     in->drain_deadline_boot_ms = (uint64_t)(clock_boot_ms() + drain);
     control_mark_routes(in->app->control);
     control_tick_within(in->app->control, TICK_DRAIN_MS);
+}
+
+static void look_at_flight(struct instance *in)
+{
+    const struct control *c = in->app->control;
+    uint64_t left = measure_in_flight(c, in->slot);
+    uint64_t open = measure_instance(c, in->slot, INSTANCE_UPGRADED);
+    if (left == 0)
+        return;
+    in->drain_left = left;
+    in->drain_open = open < left ? open : left;
+}
+
+/* Requests that are cut count as failed by themselves; connections (of TCP routes, and such as were
+ * upgraded) are over in any case. */
+static void tell_cut(struct instance *in)
+{
+    char time[32];
+    const struct app_spec *spec;
+    cleanup_buf struct buf text = BUF_INIT;
+    uint64_t open = in->drain_open, requests = in->drain_left - open;
+    instance_process(in, &spec);
+    buf_printf(&text, "%s: ", in->id);
+    if (requests > 0)
+        buf_printf(&text, "%" PRIu64 " request%s", requests, requests == 1 ? "" : "s");
+    if (open > 0)
+        buf_printf(&text, "%s%" PRIu64 " connection%s", requests > 0 ? " and " : "", open,
+                   open == 1 ? "" : "s");
+    buf_printf(&text, " %s cut when its drain time%s%s%s was over",
+               in->drain_left == 1 ? "was" : "were", spec != NULL ? " (" : "",
+               spec != NULL ? format_duration_ms(spec->stop.drain_ms, time, sizeof time) : "",
+               spec != NULL ? ")" : "");
+    in->app->start.cut += open;
+    event_now(in->app->control, in->app, "drain-timeout", NULL, in->release, buf_str(&text), NULL);
 }
 
 bool instance_drained(struct instance *in)
@@ -403,16 +439,16 @@ bool instance_drained(struct instance *in)
         return true;
     bool empty = in->undrained_version != 0 && publish_seen(c, in->undrained_version) &&
                  measure_in_flight(c, in->slot) == 0;
-    if (empty)
-        return true;
-    if (control_now() < in->drain_deadline_ms)
-        return false;
-    if (!in->drain_timed_out) {
+    look_at_flight(in);
+    if (control_now() < in->drain_deadline_ms) {
+        if (empty)
+            in->drain_left = 0;
+        return empty;
+    }
+    /* Gateways cut what is left at the same moment, and may have been first. */
+    if (in->drain_left > 0 && !in->drain_timed_out) {
         in->drain_timed_out = true;
-        cleanup_free char *text =
-            xasprintf("%s still had %llu requests when its drain time was over", in->id,
-                      (unsigned long long)measure_in_flight(c, in->slot));
-        event_now(c, in->app, "drain-timeout", NULL, in->release, text, NULL);
+        tell_cut(in);
     }
     return true;
 }

@@ -112,6 +112,16 @@ static void say_callers(const json_t *list, const char *network, const char *hea
         buf_printf(out, " and %zu more", len - SAID_CALLERS);
 }
 
+/* A connection has no head, so there are no words for whoever made it. */
+static bool only_tcp(struct app *a)
+{
+    const struct app_spec *spec = a->state.stable != 0 ? pool_spec(a, a->state.stable) : NULL;
+    for (size_t i = 0; spec != NULL && i < spec->routes_len; i++)
+        if (spec->routes[i].tcp.listen == NULL)
+            return false;
+    return spec != NULL && spec->routes_len > 0;
+}
+
 /* What is kept of it: the arguments, who, and since when. */
 static json_t *kept(const json_t *arguments, const char *actor)
 {
@@ -155,15 +165,32 @@ static int read_maintenance(const json_t *from, struct maintenance *m, struct er
     return 0;
 }
 
-static void say_maintenance(const struct app *a, const struct maintenance *m, struct buf *out)
+static int check_words(const json_t *arguments, struct error *err)
+{
+    static const struct {
+        const char *member, *option;
+    } words[] = {{"page", "page"}, {"status", "status"}, {"retry_after_ms", "retry-after"}};
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (json_object_get(arguments, words[i].member) != NULL)
+            return error_set(err, ERROR_USAGE,
+                             "the app has TCP routes only, whose connections are reset: leave out "
+                             "`%s` (--%s)",
+                             words[i].member, words[i].option);
+    return 0;
+}
+
+static void say_maintenance(struct app *a, const struct maintenance *m, struct buf *out)
 {
     char time[32];
+    bool tcp = only_tcp(a);
     const json_t *allow = json_object_get(a->maintenance, "allow");
+    buf_puts(out, tcp ? "connections " : "requests ");
     if (m->hold_ms > 0)
-        buf_printf(out, "requests wait up to %s, then get %d",
-                   format_duration_ms(m->hold_ms, time, sizeof time), (int)m->status);
+        buf_printf(out, "wait up to %s, then ", format_duration_ms(m->hold_ms, time, sizeof time));
+    if (tcp)
+        buf_puts(out, "are reset");
     else
-        buf_printf(out, "requests get %d", (int)m->status);
+        buf_printf(out, "get %d", (int)m->status);
     if (json_array_size(allow) > 0)
         buf_puts(out, "; let through: ");
     say_callers(allow, "", "", ", ", out);
@@ -175,7 +202,8 @@ int maintenance_order(struct app *a, const json_t *arguments, const char *actor,
     bool on;
     struct maintenance m;
     bool was = a->maintenance != NULL;
-    if (check_on(arguments, &on, err) < 0 || read_maintenance(arguments, &m, err) < 0)
+    if (check_on(arguments, &on, err) < 0 || read_maintenance(arguments, &m, err) < 0 ||
+        (only_tcp(a) && check_words(arguments, err) < 0))
         return -1;
     replace(&a->maintenance, on ? kept(arguments, actor) : NULL);
     cleanup_buf struct buf said = BUF_INIT;
@@ -208,17 +236,22 @@ static int read_fault(const json_t *from, struct fault *f, struct error *err)
                : 0;
 }
 
-static void say_fault(const struct app *a, const struct fault *f, struct buf *out)
+static void say_fault(struct app *a, const struct fault *f, struct buf *out)
 {
     char text[32];
-    buf_printf(out, "%s of the requests",
-               format_percent_ppm((uint32_t)f->share_ppm, text, sizeof text));
+    bool tcp = only_tcp(a);
+    buf_printf(out, "%s of the %s", format_percent_ppm((uint32_t)f->share_ppm, text, sizeof text),
+               tcp ? "connections" : "requests");
     say_callers(json_object_get(a->fault, "match"), " from ", " with ", " or", out);
     buf_puts(out, " are ");
     if (f->delay_ms > 0)
         buf_printf(out, "delayed by %s", format_duration_ms(f->delay_ms, text, sizeof text));
     if (f->abort > 0)
-        buf_printf(out, "%sanswered with %d", f->delay_ms > 0 ? " and " : "", (int)f->abort);
+        buf_puts(out, f->delay_ms > 0 ? " and " : "");
+    if (f->abort > 0 && tcp)
+        buf_puts(out, "reset");
+    else if (f->abort > 0)
+        buf_printf(out, "answered with %d", (int)f->abort);
     buf_printf(out, " for %s", format_duration_ms(f->for_ms, text, sizeof text));
 }
 
@@ -313,7 +346,7 @@ static json_t *shown(const json_t *order)
     return out;
 }
 
-json_t *maintenance_json(const struct app *a)
+json_t *maintenance_json(struct app *a)
 {
     struct maintenance m;
     if (a->maintenance == NULL || read_maintenance(a->maintenance, &m, NULL) < 0)
@@ -329,7 +362,7 @@ json_t *maintenance_json(const struct app *a)
     return out;
 }
 
-json_t *fault_json(const struct app *a)
+json_t *fault_json(struct app *a)
 {
     struct fault f;
     char at[WALL_TEXT_SIZE];

@@ -22,8 +22,8 @@ void orders_restore(struct app *a, const json_t *extras);
 void orders_release(struct app *a);
 
 /* For people: null, or what holds. The page itself is left out. */
-json_t *maintenance_json(const struct app *a);
-json_t *fault_json(const struct app *a);
+json_t *maintenance_json(struct app *a);
+json_t *fault_json(struct app *a);
 
 /* Into the app's place in the snapshot; what it points to is in the arena. */
 void orders_route(const struct app *a, struct snapshot *s, struct snapshot_app *out,

@@ -25,6 +25,7 @@ static void restore_start(struct app *a, const json_t *j)
         .failed_before = (uint64_t)NUMBER("failed"),
         .stable_before = (uint64_t)NUMBER("stable"),
         .candidate_before = (uint64_t)NUMBER("candidate"),
+        .cut = (uint64_t)NUMBER("cut"),
     };
 #undef NUMBER
 }

@@ -143,6 +143,33 @@ def test_deploys_lose_no_connection(server):
         raise ConnectionResetError
     assert server.metric("sluice_requests_total", app="echo") > 0
     assert server.metric("sluice_failed_requests_total", app="echo") in (0, None)
+    events = app.documents("events")
+    told = [e["text"] for e in events if e["kind"] == "drain-timeout"]
+    assert any(t.endswith(": 1 connection was cut when its drain time (2s) was over") for t in told), told
+    ended = [e["data"] for e in events if e["kind"] == "ended"]
+    assert ended[1]["cut_connections"] >= 1 and ended[0]["cut_connections"] == ended[1]["failed"] == 0, ended
+    shown = app.cli("events", json_=False).stdout
+    assert "connection was cut when" in shown or "connections were cut when" in shown, shown
+
+
+def test_maintenance_and_faults_speak_of_connections(server):
+    port = free_port()
+    app = tcp_app(server, port)
+    app.deploy(1, ok=True)
+    page = app.dir / "page.html"
+    page.write_text("x")
+    for option, value in (("--page", str(page)), ("--status", "503"), ("--retry-after", "1m")):
+        run = app.cli("maintenance", "on", option, value, json_=False)
+        assert run.returncode == 2 and "TCP routes only" in run.stderr and option in run.stderr, run
+    assert app.status()["maintenance"] is None
+    said = app.cli("maintenance", "on", "--hold", "100ms", json_=False)
+    assert "connections wait up to 100ms, then are reset" in said.stdout, said
+    wait_until(lambda: answers(port) in ("", None), 20, "nobody is let in")
+    assert "maintenance is on: connections are reset" in app.cli("maintenance", "on", json_=False).stdout
+    app.command("maintenance", "off")
+    wait_until(lambda: answers(port) == "1", 20, "it is over")
+    said = app.cli("fault", "on", "--abort", "503", "--delay", "1ms", json_=False)
+    assert "100% of the connections are delayed by 1ms and reset for 10m" in said.stdout, said
 
 
 def test_the_port_comes_and_goes_with_its_route(server):
