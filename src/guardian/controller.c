@@ -245,12 +245,27 @@ void controller_adopt(struct guardian *g, int link_fd, pid_t pid)
 /* ---- what the controller says
  * ---------------------------------------------------------------------- */
 
+/* Some TCP route listens on that port of another host: an app goes over from 127.0.0.1 to all
+ * addresses, or back, and has both for a while. */
+static bool has_neighbour(const struct guardian *g, const char *address)
+{
+    const char *port = strrchr(address, ':');
+    for (size_t i = 0; port != NULL && i < g->boot.listeners_len; i++) {
+        const char *own = g->boot.listeners[i].address;
+        if (listen_is_tcp(own) && strcmp(own, address) != 0 && strcmp(strrchr(own, ':'), port) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void open_listener(struct guardian *g, const char *address)
 {
     struct error err = ERROR_INIT;
     struct boot_listener *l = &g->boot.listeners[g->boot.listeners_len];
     if (g->boot.listeners_len == BOOT_MAX_LISTENERS)
         error_set(&err, ERROR_FAILED, "there are %d listen addresses already", BOOT_MAX_LISTENERS);
+    else if (listen_is_tcp(address) && has_neighbour(g, address))
+        listen_open_beside(l, address, (uint32_t)g->boot.workers, &err);
     else
         listen_open(l, address, (uint32_t)g->boot.workers, &err);
     if (err.text[0] != '\0') {

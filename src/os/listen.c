@@ -179,24 +179,27 @@ static int open_group(struct boot_listener *l, struct sockaddr_storage *address,
         l->fds[i] = make_socket(address, true, err);
         if (l->fds[i] < 0)
             return -1;
-        /* Before the first one listens: no connection is ever given out without the program. */
-        if (i == 0 && attach(l->fds[i], workers, err) < 0)
-            return -1;
         if (bind(l->fds[i], (struct sockaddr *)address, len) < 0)
             return in_use(err, errno, l->address);
         /* Port 0: the first bind picks it, the others share it. */
         if (i == 0 && getsockname(l->fds[i], (struct sockaddr *)address, &len) < 0)
             return error_errno(err, errno, "getsockname");
     }
-    /* The place in the group is the order of listen(). */
-    for (size_t i = 0; i < BOOT_LISTENER_SOCKETS; i++)
+    /* The place in the group is the order of listen(). While the first one is alone it gets all, so
+     * no connection is ever given to one that nobody serves. With the program before that, it could
+     * not listen beside a group of another host: the kernel takes both for rivals. */
+    for (size_t i = 0; i < BOOT_LISTENER_SOCKETS; i++) {
         if (listen(l->fds[i], LISTEN_BACKLOG) < 0)
             return in_use(err, errno, l->address);
+        if (i == 0 && attach(l->fds[i], workers, err) < 0)
+            return -1;
+    }
     name_listener(l, address, l->address);
     return 0;
 }
 
-int listen_open(struct boot_listener *l, const char *text, uint32_t workers, struct error *err)
+static int open_listener(struct boot_listener *l, const char *text, bool beside, uint32_t workers,
+                         struct error *err)
 {
     struct sockaddr_storage address;
     socklen_t len;
@@ -206,13 +209,24 @@ int listen_open(struct boot_listener *l, const char *text, uint32_t workers, str
     if (listen_parse(text, &address, &len, err) < 0)
         return -1;
     name_listener(l, &address, text);
-    if (check_free(&address, len, l->address, err) < 0)
+    if (!beside && check_free(&address, len, l->address, err) < 0)
         return -1;
     if (open_group(l, &address, len, workers, err) < 0) {
         listen_close(l);
         return -1;
     }
     return 0;
+}
+
+int listen_open(struct boot_listener *l, const char *text, uint32_t workers, struct error *err)
+{
+    return open_listener(l, text, false, workers, err);
+}
+
+int listen_open_beside(struct boot_listener *l, const char *text, uint32_t workers,
+                       struct error *err)
+{
+    return open_listener(l, text, true, workers, err);
 }
 
 int listen_steer(const struct boot_listener *l, uint32_t workers, struct error *err)

@@ -39,6 +39,10 @@ void listen_format(const struct sockaddr_storage *address, char out[BOOT_ADDRESS
 /* Opens the group: nonblocking, close-on-exec, listening. l->address is the real one. An address
  * that someone listens on: ERROR_CONFLICT. IPv6 sockets are IPv6 only. */
 int listen_open(struct boot_listener *l, const char *text, uint32_t workers, struct error *err);
+/* The same beside groups of ours that have the same port: one of a single host gets what is sent to
+ * that host, one of all hosts the rest. */
+int listen_open_beside(struct boot_listener *l, const char *text, uint32_t workers,
+                       struct error *err);
 /* Gives new connections to the first `workers` sockets of the group. */
 int listen_steer(const struct boot_listener *l, uint32_t workers, struct error *err);
 /* The sockets that came from another process: are they listening ones of that address? Not those

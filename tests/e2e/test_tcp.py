@@ -214,6 +214,21 @@ def test_a_deploy_is_refused_where_the_port_cannot_be_had(make_server):
     assert answers(taken) == "2"
 
 
+def test_an_app_goes_over_to_all_addresses_and_back(make_server):
+    """Both are open for a while: each release has its own."""
+    server = make_server(extra=["--tcp-routes", "0.0.0.0:1024-65535"])
+    port = free_port()
+    app = tcp_app(server, port)
+    app.deploy(1, ok=True)
+    for version, host in ((2, "0.0.0.0"), (3, "127.0.0.1")):
+        app.deploy(version, ok=True, routes=[{"tcp": {"listen": f"{host}:{port}"}}])
+        wait_until(lambda: listeners(server) == [f"tcp:{host}:{port}"], 20, "the other one is closed")
+        wait_until(lambda: answers(port) == str(version), 20, "its release answers")
+    other = tcp_app(server, port, name="other", routes=[{"tcp": {"listen": f"0.0.0.0:{port}"}}])
+    refused = other.deploy(1, ok=None)
+    assert refused.status != 0 and "belongs to app echo@production already" in refused.text, refused
+
+
 def test_who_dies_keeps_no_port_closed(server):
     """The port stays open whoever is killed; connections die with their gateway only."""
     port = free_port()
