@@ -53,7 +53,7 @@ static void check_round_trip(const struct app_spec *spec)
     ASSERT(strcmp(json.data, again.data) == 0);
     spec_diff(spec, copy, &diff);
     ASSERT(diff.len == 0);
-    static const char *const words[] = {"rolling", "recreate", "blue-green", "canary"};
+    static const char *const words[] = {"rolling", "recreate", "blue-green", "canary", "shadow"};
     for (int i = 0; i < 4; i++) {
         struct app_spec *other = spec_with_strategy(spec, words[i], &diags);
         if (other != NULL)

@@ -113,6 +113,7 @@ void back_plan(struct turn *t)
     struct rollout_state *r = &s->rollout;
     ASSERT(r->phase == PHASE_BACK && s->candidate != 0);
     struct planner p = {.arena = t->arena};
+    traffic_mirror(t, 0);
     const struct pool_state *stable = turn_pool(t, SIDE_STABLE);
     if (s->stopped || stable == NULL) {
         plan_to_nothing(&p, t);

@@ -34,6 +34,7 @@ static void leave_candidate(struct app_state *s, const struct tally *tally)
             p->wanted[k] = tally->of[place][k].ready;
     s->candidate = 0;
     s->previewing = s->matching = false;
+    s->mirror_ppm = 0;
 }
 
 /* What a blue-green rollout kept is only for a roll back to it: two whole sets are enough. */

@@ -17,7 +17,8 @@
  * Invariants (property-tested): traffic weights sum to 1,000,000 or there are none; an instance is
  * told to stop only after it was drained, or was never routed, or the drain timeout is over; ready
  * instances of routed pools never fall under what the strategy allows by an action of ours;
- * instances never more than replicas + surge (canary and blue-green: + the candidate's); recreate
+ * instances never more than replicas + surge (canary, blue-green and shadow: + the candidate's);
+ * copies only while there is a candidate that goes forward; recreate
  * never has two releases running; a decided rollback always ends on stable; every rollout ends.
  */
 #ifndef SLUICE_CORE_CORE_H
@@ -57,6 +58,7 @@ const char *side_word(enum side side);
     X(STEP_WAIT_READY, "wait-ready") /* wanted instances of that process and side are ready */     \
     X(STEP_HOLD, "hold")             /* requests wait at the gateway: count 1 on, 0 off */         \
     X(STEP_WEIGHT, "weight")         /* the candidate's share */                                   \
+    X(STEP_MIRROR, "mirror")         /* the share of the requests that it gets copies of */        \
     X(STEP_PAUSE_FOR, "pause-for")   /* time at a weight, judged all the while */                  \
     X(STEP_JUDGE, "judge") /* what the judge says at the end of a hold; count 1: the last one */   \
     X(STEP_SMOKE, "smoke") /* commands against a ready candidate instance; must exit 0 */          \
@@ -80,7 +82,7 @@ struct step {
     /* scale: wanted; hold: 1 on, 0 off; smoke: canary step index + 1, 0 blue-green's; judge: 1 the
      * last one, where the policy for the inconclusive holds. */
     uint32_t count;
-    uint32_t weight_ppm; /* weight */
+    uint32_t weight_ppm; /* weight, mirror */
     int64_t duration_ms; /* pause-for */
     bool best_effort;    /* wait-ready: passes too when that side cannot become ready (crashing,
                             backing off, or BEST_EFFORT_MS over) */
@@ -161,7 +163,8 @@ const char *rollout_result_word(enum rollout_result result); /* "rolled-back" */
     X(REASON_PORT_TAKEN, "port-taken")                                                             \
     X(REASON_INCONCLUSIVE, "inconclusive")                                                         \
     X(REASON_METRIC, "metric")                                                                     \
-    X(REASON_METRIC_ERROR, "metric-error")
+    X(REASON_METRIC_ERROR, "metric-error")                                                         \
+    X(REASON_DIFFERENCES, "differences")
 
 enum reason_code {
 #define X(name, code) name,
@@ -210,6 +213,7 @@ struct app_state {
     bool hold;                 /* the gateway holds the app's requests */
     bool stopped;              /* by `stop` */
     bool previewing, matching; /* the candidate gets its preview / match traffic */
+    uint32_t mirror_ppm;       /* of the requests the candidate gets copies; 0: of none */
     uint32_t replicas_override[SPEC_MAX_PROCESSES]; /* `scale`: count + 1; 0: none */
     struct rollout_state rollout;
     struct arena_block *memory; /* owns rollout.plan.steps; core's own business */
@@ -276,6 +280,7 @@ struct observations {
     const struct instance_obs *instances; /* all of the app, any order */
     size_t instances_len;
     enum verdict verdict;
+    bool unanswered; /* NO_DATA: for the candidate was given requests, and has not ended one */
     /* ROLL_BACK: why. Else what there is to say: the text alone counts. */
     struct reason verdict_reason;
     /* Of the hook (release commands, or smoke) that the present step asks for: of rollout.id and

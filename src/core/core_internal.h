@@ -116,7 +116,7 @@ void plan_rounds(struct planner *p, const struct rounds *r);
 /* A strategy: appends its steps, the finish included; strategy_*.c. */
 typedef void strategy_fn(struct planner *p);
 strategy_fn strategy_first, strategy_rolling, strategy_recreate, strategy_blue_green,
-    strategy_canary, strategy_again;
+    strategy_canary, strategy_shadow, strategy_again;
 /* Chooses, and adds the release commands. */
 void plan_strategy(struct planner *p, bool recreate);
 
@@ -180,6 +180,7 @@ void back_finish(struct turn *t);
 void traffic_set_hold(struct turn *t, bool on);
 void traffic_to(struct turn *t, struct pool_state *p); /* all of it; NULL: none for anyone */
 void traffic_split(struct turn *t, uint32_t candidate_ppm);
+void traffic_mirror(struct turn *t, uint32_t share_ppm);
 void traffic_follow(struct turn *t); /* to stable, as far as it can carry it */
 void traffic_pins(struct turn *t);
 bool traffic_applied(const struct turn *t);

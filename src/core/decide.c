@@ -154,7 +154,9 @@ static void remember_ended(struct turn *t, enum rollout_result result)
 /* How long the release before stays up, as far as the strategy has left instances of it. */
 static int64_t kept_for_ms(const struct app_spec *spec)
 {
-    int64_t keep = spec->strategy.kind == STRATEGY_BLUE_GREEN ? spec->strategy.keep_ms : 0;
+    bool keeps =
+        spec->strategy.kind == STRATEGY_BLUE_GREEN || spec->strategy.kind == STRATEGY_SHADOW;
+    int64_t keep = keeps ? spec->strategy.keep_ms : 0;
     int64_t bake = spec->bake.keep ? spec->bake.time_ms : 0;
     return keep > bake ? keep : bake;
 }
@@ -205,6 +207,7 @@ void rollout_end(struct turn *t, enum rollout_result result)
     if (s->previewing || s->matching)
         t->out->traffic_changed = t->traffic_stale = true;
     s->previewing = s->matching = false;
+    s->mirror_ppm = 0;
     t->out->traffic_changed = true; /* which pool is stable is part of it */
     turn_changed(t);
 }

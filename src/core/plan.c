@@ -157,7 +157,8 @@ void plan_strategy(struct planner *p, bool recreate)
     static strategy_fn *const of_kind[] = {[STRATEGY_ROLLING] = strategy_rolling,
                                            [STRATEGY_RECREATE] = strategy_recreate,
                                            [STRATEGY_BLUE_GREEN] = strategy_blue_green,
-                                           [STRATEGY_CANARY] = strategy_canary};
+                                           [STRATEGY_CANARY] = strategy_canary,
+                                           [STRATEGY_SHADOW] = strategy_shadow};
     ASSERT((size_t)p->candidate->strategy.kind < COUNT_OF(of_kind));
     if (p->kind == ROLLOUT_DEPLOY && p->candidate->release_len > 0)
         plan_step(p, STEP_HOOK)->side = SIDE_CANDIDATE;

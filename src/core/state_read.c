@@ -189,6 +189,8 @@ static void check_whole(struct reading *r, const struct app_state *s)
         wrong(r, "stable", "one of the pools");
     if (s->candidate != 0 && (app_pool(s, s->candidate) == NULL || s->candidate == s->stable))
         wrong(r, "candidate", "another of the pools");
+    if (s->mirror_ppm != 0 && s->candidate == 0)
+        wrong(r, "mirror", "0 where there is no candidate");
     uint64_t weights = 0;
     for (size_t i = 0; i < CORE_MAX_POOLS; i++)
         weights += s->pools[i].weight_ppm;
@@ -227,6 +229,9 @@ int app_state_from_json(struct app_state *s, const char *text, struct error *err
         s->stopped = get_bool(&r, o, "stopped");
         s->previewing = get_bool(&r, o, "previewing");
         s->matching = get_bool(&r, o, "matching");
+        const json_t *mirror = json_object_get(o, "mirror"); /* not in what older ones wrote */
+        if (mirror != NULL)
+            s->mirror_ppm = (uint32_t)number_of(&r, mirror, "mirror", WHOLE_PPM);
         read_counts(&r, json_object_get(o, "override"), "override", s->replicas_override);
         read_pools(&r, json_object_get(o, "pools"), s);
         const json_t *rollout = json_object_get(o, "rollout");

@@ -78,7 +78,7 @@ void app_state_to_json(const struct app_state *s, struct buf *out)
                s->hold ? "true" : "false", s->stopped ? "true" : "false",
                s->previewing ? "true" : "false", s->matching ? "true" : "false");
     write_counts(s->replicas_override, out);
-    buf_putc(out, ',');
+    buf_printf(out, ",\"mirror\":%" PRIu32 ",", s->mirror_ppm);
     write_pools(s, out);
     if (s->rollout.id != 0) {
         buf_putc(out, ',');

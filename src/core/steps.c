@@ -196,6 +196,27 @@ static void weight_leave(struct turn *t, const struct step *step)
                    format_percent_ppm(step->weight_ppm, text, sizeof text), ready, wanted);
 }
 
+static bool mirror_enter(struct turn *t, const struct step *step)
+{
+    if (step->weight_ppm > 0 && !candidate_whole(t))
+        return false;
+    traffic_mirror(t, step->weight_ppm);
+    return true;
+}
+
+static bool mirror_done(struct turn *t, const struct step *step)
+{
+    (void)step;
+    return applied(t);
+}
+
+static void mirror_leave(struct turn *t, const struct step *step)
+{
+    cleanup_buf struct buf text = BUF_INIT;
+    step_describe(step, rollout_spec(t), &text);
+    turn_event(t, "mirror", "%s", buf_str(&text));
+}
+
 /* ---- waiting ---- */
 
 static bool time_done(struct turn *t, const struct step *step)
@@ -212,12 +233,14 @@ static bool approve_done(struct turn *t, const struct step *step)
 /* ---- judging ---- */
 
 /* Evidence that is still open at the end of a hold goes on in the next one, with more traffic. At
- * the end of the last there is nothing more to compare with. */
+ * the end of the last there is nothing more to compare with. A candidate that answers nothing at
+ * all is no matter of evidence. */
 static bool judge_done(struct turn *t, const struct step *step)
 {
     bool last = step->count != 0, cleared = t->obs->verdict == VERDICT_PASS;
-    if (!last || cleared || t->s->rollout.promote_all ||
-        rollout_spec(t)->strategy.judge.inconclusive == INCONCLUSIVE_CONTINUE)
+    bool lenient = rollout_spec(t)->strategy.judge.inconclusive == INCONCLUSIVE_CONTINUE &&
+                   !t->obs->unanswered;
+    if (!last || cleared || t->s->rollout.promote_all || lenient)
         return true;
     return !rollout_fail(t, REASON_INCONCLUSIVE, t->obs->verdict_reason.text);
 }
@@ -312,6 +335,7 @@ static const struct step_ops ops[] = {
     [STEP_WAIT_READY] = {.done = ready_done},
     [STEP_HOLD] = {.enter = hold_enter, .done = hold_done},
     [STEP_WEIGHT] = {.enter = weight_enter, .done = weight_done, .leave = weight_leave},
+    [STEP_MIRROR] = {.enter = mirror_enter, .done = mirror_done, .leave = mirror_leave},
     [STEP_PAUSE_FOR] = {.done = time_done, .waits = true},
     [STEP_JUDGE] = {.done = judge_done, .leave = judge_leave},
     [STEP_SMOKE] = {.done = hook_done},
@@ -345,7 +369,7 @@ static bool step_begins(struct turn *t)
     return true;
 }
 
-/* Weights and the finish are told when they are done; what only waits, when it has to. */
+/* Weights, copies and the finish are told when they are done; what only waits, when it has to. */
 static bool told_at_start(const struct step *step)
 {
     return step->kind == STEP_SCALE || step->kind == STEP_HOLD || step->kind == STEP_HOOK ||
@@ -354,8 +378,8 @@ static bool told_at_start(const struct step *step)
 
 static bool told_when_waiting(const struct step *step)
 {
-    return !told_at_start(step) && step->kind != STEP_WEIGHT && step->kind != STEP_JUDGE &&
-           step->kind != STEP_FINISH;
+    return !told_at_start(step) && step->kind != STEP_WEIGHT && step->kind != STEP_MIRROR &&
+           step->kind != STEP_JUDGE && step->kind != STEP_FINISH;
 }
 
 static void tell_step(struct turn *t, const struct step *step)

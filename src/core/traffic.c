@@ -52,6 +52,16 @@ void traffic_split(struct turn *t, uint32_t candidate_ppm)
     share(t, turn_pool(t, SIDE_STABLE), turn_pool(t, SIDE_CANDIDATE), candidate_ppm);
 }
 
+/* Copies: what they get is in no share. */
+void traffic_mirror(struct turn *t, uint32_t share_ppm)
+{
+    ASSERT(share_ppm <= WHOLE_PPM && (share_ppm == 0 || t->s->candidate != 0));
+    if (t->s->mirror_ppm == share_ppm)
+        return;
+    t->s->mirror_ppm = share_ppm;
+    note_traffic(t);
+}
+
 static uint32_t ready_of(struct turn *t, const struct pool_state *p)
 {
     return p->routed > 0 ? turn_counts(t, p->id)[p->routed - 1].ready : 0;

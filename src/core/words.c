@@ -50,6 +50,13 @@ void step_describe(const struct step *step, const struct app_spec *candidate, st
     case STEP_WEIGHT:
         buf_printf(out, "weight %s", format_percent_ppm(step->weight_ppm, text, sizeof text));
         return;
+    case STEP_MIRROR:
+        if (step->weight_ppm == 0)
+            buf_puts(out, "mirror nothing more");
+        else
+            buf_printf(out, "mirror %s of the requests to the candidate",
+                       format_percent_ppm(step->weight_ppm, text, sizeof text));
+        return;
     case STEP_PAUSE_FOR:
         buf_printf(out, "watch for %s", format_duration_ms(step->duration_ms, text, sizeof text));
         return;

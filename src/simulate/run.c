@@ -18,7 +18,7 @@ struct run {
     struct judge judge;
     int64_t now, next_tick;
     size_t first_minute;
-    uint32_t weight_ppm;
+    uint32_t weight_ppm, mirror_ppm;
     uint64_t split;                     /* of the last request */
     struct judge_arm candidate, stable; /* of the tick under way */
     struct judge_gathering gathering;
@@ -95,10 +95,24 @@ static uint64_t answer(struct run *r, struct judge_arm *arm, uint64_t n, double 
     return failed;
 }
 
+/* Copies of some of the n for the candidate; the judge compares with what became of those. */
+static void mirror(struct run *r, uint64_t n, const struct simulate_minute *m)
+{
+    uint64_t copies = dice_binomial(&r->dice, n, (double)r->mirror_ppm / WHOLE_PPM);
+    struct judge_arm others = {0};
+    answer(r, &r->candidate, copies, candidate_errors(r, m), true);
+    r->out->stable_errors += answer(r, &r->stable, copies, m->stable_errors, false);
+    r->out->stable_errors += answer(r, &others, n - copies, m->stable_errors, false);
+}
+
 static void serve(struct run *r, uint64_t n)
 {
     const struct simulate_minute *m = minute_of(r);
     struct simulate_outcome *o = r->out;
+    if (r->mirror_ppm > 0) {
+        mirror(r, n, m);
+        return;
+    }
     uint64_t to_candidate = split(r, n);
     o->candidate_requests += to_candidate;
     o->candidate_errors += answer(r, &r->candidate, to_candidate, candidate_errors(r, m), true);
@@ -252,6 +266,10 @@ static void step_run(struct run *r, const struct step *step)
     case STEP_WAIT_READY: pass(r, until_ready(r, step)); break;
     case STEP_HOLD: hold(r, step); break;
     case STEP_WEIGHT: weigh(r, step->weight_ppm); break;
+    case STEP_MIRROR:
+        r->mirror_ppm = step->weight_ppm;
+        r->shares_change = true;
+        break;
     case STEP_PAUSE_FOR: pass(r, step->duration_ms); break;
     case STEP_JUDGE: look_at_end_of_hold(r, step); break;
     case STEP_FINISH:

@@ -34,7 +34,7 @@ static int group_of(const char *key)
 {
     static const char *const groups[][6] = {
         {"http", "tcp", "exec"},
-        {"rolling", "recreate", "blue-green", "canary"},
+        {"rolling", "recreate", "blue-green", "canary", "shadow"},
         {"p50", "p75", "p90", "p95", "p99", "p99.9"},
     };
     for (int g = 0; g < 3; g++)

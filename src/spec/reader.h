@@ -40,7 +40,9 @@
     X(IN_BLUE_GREEN, "strategy.blue-green")                                                        \
     X(IN_CANARY, "strategy.canary")                                                                \
     X(IN_STEP, "a canary step")                                                                    \
-    X(IN_JUDGE, "strategy.canary.judge")                                                           \
+    X(IN_SHADOW, "strategy.shadow")                                                                \
+    X(IN_COMPARE, "strategy.shadow.compare")                                                       \
+    X(IN_JUDGE, "strategy.canary.judge and strategy.shadow.judge")                                 \
     X(IN_SLO, "slo")                                                                               \
     X(IN_METRIC, "a metric")                                                                       \
     X(IN_BAKE, "bake")

@@ -92,6 +92,7 @@ void finish_mapping(struct reader *r, enum mapping in, const struct node *node, 
     case IN_TCP: finish_tcp(r, node); break;
     case IN_OUTLIER: doubt_outlier(r, node, base); break;
     case IN_CAPACITY: doubt_capacity(r, node, base); break;
+    case IN_COMPARE: finish_compare(r, node, base); break;
     case IN_STEP:
         if (tree_get(node, "weight") == NULL)
             reader_fail(r, node, "for example {weight: 25, hold: 2m}", "`weight` is missing");
@@ -206,6 +207,10 @@ static void check_waits(struct reader *r, const struct node *root)
         reader_fail(r, place(root, "deadline", NULL, NULL), "raise `deadline`",
                     "the delays of the probes alone are longer than the deadline");
     bool splits = spec->strategy.kind == STRATEGY_CANARY;
+    bool copies = spec->strategy.kind == STRATEGY_SHADOW;
+    if (copies && spec->routes_len == 0 && tree_get(root, "routes") == NULL)
+        reader_warn(r, place(root, "strategy", NULL, NULL), "`blue-green` does the same",
+                    "there are no routes: no request could be copied");
     if (splits && spec->routes_len == 0 && tree_get(root, "routes") == NULL)
         reader_warn(r, place(root, "strategy", NULL, NULL),
                     "`rolling` does the same and is quicker",
@@ -222,4 +227,5 @@ void check_rules(struct reader *r, const struct node *root)
     check_waits(r, root);
     check_tcp(r, root);
     check_doubts(r, root);
+    check_shadow(r, root);
 }

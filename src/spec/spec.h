@@ -27,7 +27,9 @@ enum {
     SPEC_MAX_EDITS = 16,
     SPEC_MAX_ERRORS = 8,
     SPEC_MAX_EDIT_BYTES = 8192,
-    SPEC_MAX_METRICS = 8
+    SPEC_MAX_METRICS = 8,
+    SPEC_MAX_COMPARED = 16, /* header fields of an answer */
+    SPEC_MAX_IGNORED = 32
 };
 
 /* A command: argv, NULL-terminated. A string of the file is {"sh", "-c", text}. `$NAME` and
@@ -195,7 +197,14 @@ struct route_spec {
     bool forwarded, via; /* requests get these fields, answers Via */
 };
 
-enum strategy_kind { STRATEGY_ROLLING, STRATEGY_RECREATE, STRATEGY_BLUE_GREEN, STRATEGY_CANARY };
+enum strategy_kind {
+    STRATEGY_ROLLING,
+    STRATEGY_RECREATE,
+    STRATEGY_BLUE_GREEN,
+    STRATEGY_CANARY,
+    STRATEGY_SHADOW,
+    STRATEGY_KINDS
+};
 
 /* An amount that may be absolute or a share of the replicas. */
 struct amount {
@@ -222,21 +231,54 @@ struct judge_spec {
     int64_t usage_interval_ms;    /* what instances use is looked at so often */
 };
 
+/* Methods whose requests are copied, together. */
+enum copied_method {
+    COPY_GET = 1,
+    COPY_HEAD = 2,
+    COPY_OPTIONS = 4,
+    COPY_POST = 8,
+    COPY_PUT = 16,
+    COPY_PATCH = 32,
+    COPY_DELETE = 64,
+};
+
+/* What of a copy's answer has to be as in the one that the user got. */
+enum compared_body { COMPARED_JSON, COMPARED_EXACT, COMPARED_NOTHING };
+struct compare_spec {
+    bool status;
+    enum compared_body body;
+    const char *const *headers; /* lower case */
+    size_t headers_len;         /* <= SPEC_MAX_COMPARED */
+    /* JSON pointers (RFC 6901; `*`: any member or element) of what may differ. */
+    const char *const *ignored;
+    size_t ignored_len; /* <= SPEC_MAX_IGNORED */
+};
+
+struct shadow_spec {
+    uint32_t share_ppm; /* of the requests, above 0 */
+    int64_t for_ms;
+    uint32_t methods;    /* enum copied_method, together */
+    uint64_t body_bytes; /* requests with larger bodies are not copied */
+    struct compare_spec compare;
+    uint32_t differences_ppm; /* share of the compared answers that may differ */
+};
+
 struct strategy_spec {
     enum strategy_kind kind;
     int64_t hold_requests_ms;                 /* recreate */
     struct amount max_surge, max_unavailable; /* rolling */
     int64_t min_ready_ms;                     /* rolling; also a process without routes or probe */
     struct match_spec preview;                /* blue-green; len 0: none */
-    const struct command *smoke;              /* blue-green */
+    const struct command *smoke;              /* blue-green, shadow */
     size_t smoke_len;
-    bool approve;                             /* blue-green */
-    int64_t keep_ms;                          /* blue-green */
+    bool approve;                             /* blue-green, shadow */
+    int64_t keep_ms;                          /* blue-green, shadow */
     struct canary_step steps[SPEC_MAX_STEPS]; /* canary; rising, the last is 1,000,000 */
     size_t steps_len;
     uint32_t instances;      /* canary; 0: proportional */
     struct match_spec match; /* canary; len 0: none */
     bool sticky;             /* canary: by cookie */
+    struct shadow_spec shadow;
     struct judge_spec judge;
 };
 

@@ -27,8 +27,8 @@ extern const struct value_type
     /* types_observe.c */
     type_share, type_trace, type_access_log, type_request_id,
     /* types_guard.c */
-    type_rate_limit, type_rate, type_rate_by, type_limits, type_body_limit, type_head_limit,
-    type_min_rate, type_named_hop,
+    type_rate_limit, type_rate, type_rate_by, type_limits, type_body_limit, type_copied_body,
+    type_head_limit, type_min_rate, type_named_hop,
     /* types_match.c */
     type_match, type_match_items, type_match_methods,
     /* types_errors.c */
@@ -47,7 +47,10 @@ extern const struct value_type
     type_tcp_route, type_tcp_listen,
     /* types_strategy.c */
     type_strategy, type_rolling, type_recreate, type_blue_green, type_canary, type_steps,
-    type_step_hold, type_step_weight, type_canary_instances,
+    type_step_hold, type_step_weight, type_canary_instances, type_shadow,
+    /* types_shadow.c */
+    type_copied_share, type_copied_methods, type_compared, type_compared_headers,
+    type_compared_body, type_ignored,
     /* types_metric.c */
     type_metrics, type_prometheus, type_webhook, type_query, type_metric_command, type_bound,
     type_compare, type_worse, type_bake;
@@ -66,6 +69,10 @@ void doubt_route(struct reader *r, const struct node *node, const struct route_s
 void doubt_capacity(struct reader *r, const struct node *node, const struct resilience_spec *s);
 void doubt_outlier(struct reader *r, const struct node *node, const struct resilience_spec *s);
 void check_doubts(struct reader *r, const struct node *root);
+
+/* types_shadow.c */
+void finish_compare(struct reader *r, const struct node *node, const struct compare_spec *c);
+void check_shadow(struct reader *r, const struct node *root);
 
 bool write_quoted_word(struct buf *out, const char *word);
 bool write_duration(struct buf *out, int64_t ms);

@@ -154,6 +154,11 @@ const struct value_type type_body_limit = {.shape = "a size from 1 to 1Pi, such 
                                            .write = write_bytes,
                                            .min = 1,
                                            .max = UINT64_C(1) << 50};
+const struct value_type type_copied_body = {.shape = "a size from 1 to 32Ki",
+                                            .read = read_bytes,
+                                            .write = write_bytes,
+                                            .min = 1,
+                                            .max = 32 << 10};
 const struct value_type type_head_limit = {.shape = "a size from 256 to 16Ki",
                                            .read = read_bytes,
                                            .write = write_bytes,

@@ -11,7 +11,8 @@
     X(STRATEGY_ROLLING, "rolling", IN_ROLLING, type_rolling)                                       \
     X(STRATEGY_RECREATE, "recreate", IN_RECREATE, type_recreate)                                   \
     X(STRATEGY_BLUE_GREEN, "blue-green", IN_BLUE_GREEN, type_blue_green)                           \
-    X(STRATEGY_CANARY, "canary", IN_CANARY, type_canary)
+    X(STRATEGY_CANARY, "canary", IN_CANARY, type_canary)                                           \
+    X(STRATEGY_SHADOW, "shadow", IN_SHADOW, type_shadow)
 
 static const struct {
     enum strategy_kind kind;
@@ -28,6 +29,7 @@ static const char *const strategy_words[] = {
 #undef X
         NULL};
 enum { STRATEGIES_LEN = sizeof strategies / sizeof strategies[0] };
+_Static_assert((int)STRATEGIES_LEN == (int)STRATEGY_KINDS, "a row for each");
 
 const char *strategy_name(enum strategy_kind kind)
 {
@@ -37,7 +39,7 @@ const char *strategy_name(enum strategy_kind kind)
     UNREACHABLE();
 }
 
-/* The judge works in every strategy; only a canary can tell it how. */
+/* The judge works in every strategy; only those that are about it can tell it how. */
 static void default_judge(struct reader *r, struct strategy_spec *s)
 {
     if (!r->partial)
@@ -52,7 +54,7 @@ static void read_one_strategy(struct reader *r, const struct key *key, const str
         if (strcmp(strategies[i].word, key->name) == 0) {
             s->kind = strategies[i].kind;
             r->strategy_known = true;
-            if (s->kind != STRATEGY_CANARY)
+            if (s->kind != STRATEGY_CANARY && s->kind != STRATEGY_SHADOW)
                 default_judge(r, s);
             read_mapping(r, strategies[i].mapping, node, s);
         }
@@ -110,7 +112,8 @@ static void read_strategy(struct reader *r, const struct key *key, const struct 
 }
 
 const struct value_type type_strategy = {
-    .shape = "`rolling`, `recreate`, `blue-green` or `canary`, or a map with that one key",
+    .shape =
+        "`rolling`, `recreate`, `blue-green`, `canary` or `shadow`, or a map with that one key",
     .read = read_strategy,
     .nested = IN_STRATEGY};
 

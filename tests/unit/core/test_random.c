@@ -14,7 +14,7 @@ struct plan_of_run {
     bool recreate;   /* all of them */
     bool superseded; /* more than one rollout at once was asked for */
     bool scaled, stopped;
-    uint32_t weight;          /* the candidate's at the turn before */
+    uint32_t weight, mirror;  /* the candidate's at the turn before */
     enum rollout_phase phase; /* at the turn before */
     uint32_t promoted, back, aborted, superseding;
     struct app_spec specs[WORLD_RELEASES];
@@ -31,7 +31,8 @@ static uint32_t pick(struct world *w, uint32_t below)
 static void make_spec(struct world *w, struct plan_of_run *run, uint32_t n)
 {
     static const uint32_t replicas[] = {1, 1, 2, 3, 3, 4, 5, 8};
-    enum strategy_kind kind = run->recreate ? STRATEGY_RECREATE : (enum strategy_kind)pick(w, 4);
+    enum strategy_kind kind =
+        run->recreate ? STRATEGY_RECREATE : (enum strategy_kind)pick(w, STRATEGY_KINDS);
     if (!run->recreate && kind == STRATEGY_RECREATE)
         kind = STRATEGY_ROLLING;
     struct app_spec s = world_spec(kind, replicas[pick(w, 8)]);
@@ -184,6 +185,23 @@ static void check_alone(struct world *w, const struct decision *d)
     }
 }
 
+/* Copies need somebody to take them, and go only to a candidate on its way forward. */
+static void check_mirror(struct world *w)
+{
+    struct plan_of_run *run = w->arg;
+    const struct app_state *s = &w->state;
+    const struct pool_state *p = app_pool(s, s->candidate);
+    if (s->mirror_ppm > 0) {
+        assert_non_null(p);
+        assert_int_equal(w->spec[p->release]->strategy.kind, STRATEGY_SHADOW);
+        assert_int_equal(s->rollout.kind, ROLLOUT_DEPLOY);
+        assert_int_equal(s->mirror_ppm, w->spec[p->release]->strategy.shadow.share_ppm);
+    }
+    if (s->mirror_ppm > run->mirror)
+        assert_int_equal(p->weight_ppm, 0);
+    run->mirror = s->mirror_ppm;
+}
+
 /* Nobody gets a larger share than before without someone there to take it. */
 static void check_weight(struct world *w)
 {
@@ -216,6 +234,7 @@ static void check_turn(struct world *w, const struct decision *d)
 {
     struct plan_of_run *run = w->arg;
     check_weight(w);
+    check_mirror(w);
     check_paused(w, d);
     check_available(w, d);
     check_surge(w, d);

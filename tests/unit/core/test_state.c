@@ -166,6 +166,9 @@ static void check_plan(const struct app_spec *stable, const struct app_spec *can
             buf_printf(&text, "%c%u=%u ", side, s->process, s->count);
         else if (s->kind == STEP_WEIGHT)
             buf_printf(&text, "%s ", format_percent_ppm(s->weight_ppm, percent, sizeof percent));
+        else if (s->kind == STEP_MIRROR)
+            buf_printf(&text, "mirror%s ",
+                       format_percent_ppm(s->weight_ppm, percent, sizeof percent));
         else if (s->kind == STEP_STOP)
             buf_printf(&text, "-%c ", side);
         else if (s->kind == STEP_HOLD)
@@ -254,6 +257,20 @@ static void test_plans(void **state)
     check_plan(NULL, &g, ROLLOUT_DEPLOY, "release c0=2 100% finish ");
     check_plan(&g, &g, ROLLOUT_ROLLBACK, "c0=2 100% finish ");
 
+    struct app_spec s = world_spec(STRATEGY_SHADOW, 3);
+    check_plan(&s, &s, ROLLOUT_DEPLOY, "c0=3 mirror20% pause-for judge mirror0% 100% finish ");
+    s.strategy.smoke_len = 1;
+    s.strategy.approve = true;
+    s.release_len = 1;
+    check_plan(&s, &s, ROLLOUT_DEPLOY,
+               "release c0=3 smoke0 mirror20% pause-for judge mirror0% approve 100% finish ");
+    check_plan(NULL, &s, ROLLOUT_DEPLOY, "release c0=3 100% finish ");
+    check_plan(&s, &s, ROLLOUT_ROLLBACK, "c0=3 100% finish ");
+    check_plan(&s, &s, ROLLOUT_RESTART,
+               "c0=1 33.3333% s0=2 -s c0=2 66.6666% s0=1 -s c0=3 100% s0=0 -s finish ");
+    struct app_spec asleep = world_spec(STRATEGY_ROLLING, 0); /* nobody gets requests to copy */
+    check_plan(&asleep, &s, ROLLOUT_DEPLOY, "release c0=3 smoke0 approve 100% finish ");
+
     struct app_spec r = world_spec(STRATEGY_RECREATE, 1);
     check_plan(&r, &r, ROLLOUT_DEPLOY, "hold1 s0=0 -s c0=1 100% hold0 finish ");
     check_plan(&r, &r, ROLLOUT_RESTART, "hold1 s0=0 -s c0=1 100% hold0 finish ");
@@ -292,6 +309,13 @@ static void test_words(void **state)
     cleanup_buf struct buf text = BUF_INIT;
     step_describe(&(struct step){.kind = STEP_PAUSE_FOR, .duration_ms = 90000}, NULL, &text);
     assert_string_equal(buf_str(&text), "watch for 90s");
+    buf_clear(&text);
+    step_describe(&(struct step){.kind = STEP_MIRROR, .weight_ppm = 200000}, NULL, &text);
+    assert_string_equal(buf_str(&text), "mirror 20% of the requests to the candidate");
+    buf_clear(&text);
+    step_describe(&(struct step){.kind = STEP_MIRROR}, NULL, &text);
+    assert_string_equal(buf_str(&text), "mirror nothing more");
+    assert_string_equal(reason_code_word(REASON_DIFFERENCES), "differences");
 }
 
 int main(void)

@@ -54,6 +54,12 @@ static void tweak_24(struct app_spec *spec)
     world_add_worker(spec, 1);
 }
 
+static void tweak_shadow(struct app_spec *spec)
+{
+    spec->strategy.smoke_len = 1;
+    spec->strategy.keep_ms = 3000;
+}
+
 #define VERDICT "verdict: not enough evidence to tell: 0.2% errors against 0.1%\n"
 
 static void back_when_open(struct app_spec *spec)
@@ -736,6 +742,100 @@ static const struct {
                  "  drain r1.0-001\n"
                  "  stop r1.0-001\n"
                  "  remove r1.0-001\n"},
+    {.name = "shadow: good",
+     .strategy = STRATEGY_SHADOW,
+     .replicas = 2,
+     .how = {.verdict = VERDICT_PASS},
+     .tweak = tweak_shadow,
+     .result = RESULT_PROMOTED,
+     .reason = REASON_NONE,
+     .expected = "step: scale candidate to 2\n"
+                 "step: wait until candidate is ready\n"
+                 "  create \n"
+                 "  create \n"
+                 "step: smoke test\n"
+                 "  hook \n"
+                 "mirror: mirror 20% of the requests to the candidate\n"
+                 "step: watch for 1s\n"
+                 "verdict: no worse: 0.2% errors against 0.1%\n"
+                 "mirror: mirror nothing more\n"
+                 "weight: weight 100% (2/2 ready)\n"
+                 "promoted: release 2 is live\n"
+                 "  drain r1.0-002\n"
+                 "  drain r1.0-001\n"
+                 "  stop r1.0-001\n"
+                 "  stop r1.0-002\n"
+                 "  remove r1.0-001\n"
+                 "  remove r1.0-002\n"},
+    {.name = "shadow: worse",
+     .strategy = STRATEGY_SHADOW,
+     .replicas = 1,
+     .how = {.bad_ms = 500},
+     .result = RESULT_ROLLED_BACK,
+     .reason = REASON_ERRORS,
+     .expected =
+         "step: scale candidate to 1\n"
+         "step: wait until candidate is ready\n"
+         "  create \n"
+         "mirror: mirror 20% of the requests to the candidate\n"
+         "step: watch for 1s\n"
+         "rolling-back: going back: 5% errors against 0.1%\n"
+         "  cancel-hook \n"
+         "weight: all traffic is on release 1 (1/1 ready)\n"
+         "step: scale candidate to 0\n"
+         "step: drain candidate\n"
+         "  drain r2.0-002\n"
+         "step: stop candidate\n"
+         "  stop r2.0-002\n"
+         "rolled-back: release 2 is rolled back: 5% errors against 0.1%; release 1 is live\n"
+         "  remove r2.0-002\n"},
+    {.name = "shadow: still open at the end, to be rolled back then",
+     .strategy = STRATEGY_SHADOW,
+     .replicas = 1,
+     .how = {.verdict = VERDICT_NO_DATA},
+     .tweak = back_when_open,
+     .result = RESULT_ROLLED_BACK,
+     .reason = REASON_INCONCLUSIVE,
+     .expected =
+         "step: scale candidate to 1\n"
+         "step: wait until candidate is ready\n"
+         "  create \n"
+         "mirror: mirror 20% of the requests to the candidate\n"
+         "step: watch for 1s\n"
+         "rolling-back: going back: 0.2% errors against 0.1%\n"
+         "  cancel-hook \n"
+         "weight: all traffic is on release 1 (1/1 ready)\n"
+         "step: scale candidate to 0\n"
+         "step: drain candidate\n"
+         "  drain r2.0-002\n"
+         "step: stop candidate\n"
+         "  stop r2.0-002\n"
+         "rolled-back: release 2 is rolled back: 0.2% errors against 0.1%; release 1 is live\n"
+         "  remove r2.0-002\n"},
+    {.name = "shadow: crashes",
+     .strategy = STRATEGY_SHADOW,
+     .replicas = 3,
+     .how = {.crash_ms = 80},
+     .result = RESULT_ROLLED_BACK,
+     .reason = REASON_CRASH_LOOP,
+     .expected = "step: scale candidate to 3\n"
+                 "step: wait until candidate is ready\n"
+                 "  create \n"
+                 "  create \n"
+                 "  create \n"
+                 "mirror: mirror 20% of the requests to the candidate\n"
+                 "step: watch for 1s\n"
+                 "rolling-back: going back: r2.0-004 crashed (3 crashes of the new release in "
+                 "all): GET /ready: status 503\n"
+                 "  cancel-hook \n"
+                 "weight: all traffic is on release 1 (3/3 ready)\n"
+                 "step: scale candidate to 0\n"
+                 "step: drain candidate\n"
+                 "  remove r2.0-006\n"
+                 "  remove r2.0-005\n"
+                 "  remove r2.0-004\n"
+                 "rolled-back: release 2 is rolled back: r2.0-004 crashed (3 crashes of the new "
+                 "release in all): GET /ready: status 503; release 1 is live\n"},
 };
 
 static void run_case(size_t i, struct buf *out, enum rollout_result *result,

@@ -30,7 +30,7 @@ struct behaviour {
     int64_t crash_ms;    /* crashes so long after each start */
     int64_t flap_ms;     /* ready for so long, unready for so long, ... */
     int64_t liveness_ms; /* killed in order to be restarted, so long after each start */
-    int64_t bad_ms;      /* the judge says roll back so long after it first has traffic */
+    int64_t bad_ms;      /* the judge says roll back so long after it first has traffic or copies */
     int64_t hook_ms;     /* release commands and smoke take so long; 0: 30 */
     bool never_ready, start_fails, port_taken, out_of_memory, hook_fails, smoke_fails;
     enum verdict verdict; /* until bad_ms; zero: nothing is clear */
@@ -339,10 +339,13 @@ static inline void world_always(struct world *w)
     }
     assert_true(sum == 0 || sum == 1000000);
     assert_true((s->rollout.id != 0) == (s->candidate != 0));
+    if (s->rollout.phase == PHASE_BACK)
+        assert_int_equal(s->mirror_ppm, 0);
     if (s->rollout.id == 0) {
         assert_false(s->hold);
         assert_false(s->previewing);
         assert_false(s->matching);
+        assert_int_equal(s->mirror_ppm, 0);
         if (s->stable != 0)
             assert_int_equal(app_pool(s, s->stable)->weight_ppm, s->stopped ? 0 : 1000000);
     }
@@ -416,7 +419,8 @@ static inline void world_note(struct world *w, const struct decision *d)
     const struct pool_state *candidate = app_pool(&w->state, w->state.candidate);
     if (candidate == NULL)
         w->bad_at = 0;
-    else if (w->bad_at == 0 && candidate->weight_ppm > 0 && w->how[candidate->release].bad_ms != 0)
+    else if (w->bad_at == 0 && (candidate->weight_ppm > 0 || w->state.mirror_ppm > 0) &&
+             w->how[candidate->release].bad_ms != 0)
         w->bad_at = w->now + w->how[candidate->release].bad_ms;
     if (d->rollout_ended) {
         w->ended++;
@@ -610,6 +614,7 @@ static inline struct app_spec world_spec(enum strategy_kind kind, uint32_t repli
     spec.strategy.kind = kind;
     spec.strategy.max_surge = spec.strategy.max_unavailable = (struct amount){true, 25};
     spec.strategy.hold_requests_ms = 10000;
+    spec.strategy.shadow = (struct shadow_spec){.share_ppm = 200000, .for_ms = 1000};
     spec.strategy.steps_len = 2;
     spec.strategy.steps[0] = (struct canary_step){.weight_ppm = 250000, .hold_ms = 1000};
     spec.strategy.steps[1] = (struct canary_step){.weight_ppm = 1000000, .hold_ms = 1000};

@@ -105,6 +105,11 @@ static const char *const lines[][LINES] = {
      "hold: 5s, instances: 4, match: {cookie: {a: b}}, sticky: cookie, judge: {alpha: 0.0001%, "
      "max-worse: 33.3333%, inconclusive: rollback, memory: off, cpu: 10%, usage-interval: 90s}}}\n",
      "strategy: {canary: {judge: {memory: 1000%, cpu: off}}}\n",
+     "strategy: {shadow: {share: 0.5%, for: 90s, methods: [DELETE, GET], body-limit: "
+     "1Ki, differences: 0%, smoke: [[s]], approve: true, keep: 0s, judge: {inconclusive: pause}, "
+     "compare: {status: false, headers: [X-A, x-b, x-a], body: json, ignore: ['/a~1b', "
+     "'/items/*/t', '/a\"b']}}}\n",
+     "strategy: {shadow: {share: 33.3%, compare: {headers: [], body: none}}}\n",
      "strategy: {canary: {steps: []}}\n", "strategy: {canary: {steps: [100]}}\n"},
     {"slo: {error-rate: 0%}\n", "slo: {error-rate: 0.01%, latency: {p99.9: 1ms}, window: 5m}\n",
      "slo: {latency: {p50: 30d}, min-requests: 1}\n"},
@@ -217,7 +222,7 @@ static void a_strategy_that_does_not_fit(void **state)
     diagnostics_release(&diags);
     assert_null(spec_with_strategy(s, "canery\"", &diags));
     assert_string_equal(diags.items[0].text, "`strategy`: expected `rolling`, `recreate`, "
-                                             "`blue-green` or `canary`, got `canery\"`");
+                                             "`blue-green`, `canary` or `shadow`, got `canery\"`");
     assert_string_equal(diags.items[0].hint, "did you mean `canary`?");
     diagnostics_release(&diags);
     spec_free(s);
@@ -230,6 +235,7 @@ static void strategies_have_names(void **state)
     assert_string_equal(strategy_name(STRATEGY_RECREATE), "recreate");
     assert_string_equal(strategy_name(STRATEGY_BLUE_GREEN), "blue-green");
     assert_string_equal(strategy_name(STRATEGY_CANARY), "canary");
+    assert_string_equal(strategy_name(STRATEGY_SHADOW), "shadow");
 }
 
 /* ---- diff ------------------------------------------------------------------------------------ */

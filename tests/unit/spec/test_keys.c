@@ -102,6 +102,25 @@ static void each_strategy_gets_its_defaults(void **state)
     assert_int_equal(s->strategy.preview.len, 0);
     assert_int_equal(s->strategy.smoke_len, 0);
     spec_free(s);
+    s = parse_good("strategy: shadow\nroutes: [{}]\n", NULL);
+    const struct shadow_spec *shadow = &s->strategy.shadow;
+    assert_int_equal(s->strategy.kind, STRATEGY_SHADOW);
+    assert_int_equal(shadow->share_ppm, 1000000);
+    assert_int_equal(shadow->for_ms, 300000);
+    assert_int_equal(shadow->methods, COPY_GET | COPY_HEAD | COPY_OPTIONS);
+    assert_int_equal(shadow->body_bytes, 32768);
+    assert_true(shadow->compare.status);
+    assert_int_equal(shadow->compare.body, COMPARED_JSON);
+    assert_int_equal(shadow->compare.headers_len, 2);
+    assert_string_equal(shadow->compare.headers[0], "content-type");
+    assert_string_equal(shadow->compare.headers[1], "location");
+    assert_int_equal(shadow->compare.ignored_len, 0);
+    assert_int_equal(shadow->differences_ppm, 1000);
+    assert_false(s->strategy.approve);
+    assert_int_equal(s->strategy.keep_ms, 600000);
+    assert_int_equal(s->strategy.judge.inconclusive, INCONCLUSIVE_CONTINUE);
+    assert_true(s->strategy.judge.alpha == 0.001);
+    spec_free(s);
     s = parse_good("strategy: canary\nroutes: [{}]\n", NULL);
     static const uint32_t weights[] = {50000, 100000, 250000, 500000, 750000, 1000000};
     assert_int_equal(s->strategy.steps_len, 6);
@@ -711,11 +730,12 @@ static void bad_changes_of_a_route(void **state)
 }
 
 static const struct fault strategy_faults[] = {
-    {"strategy: blue_green\n", "3:11 `strategy`: expected `rolling`, `recreate`, `blue-green` or "
-                               "`canary`, got `blue_green` | did you mean `blue-green`?"},
+    {"strategy: blue_green\n", "3:11 `strategy`: expected `rolling`, `recreate`, `blue-green`, "
+                               "`canary` or `shadow`, got `blue_green` | did you mean "
+                               "`blue-green`?"},
     {"strategy: {canary: {}, rolling: {}}\n", "3:11 `strategy`: expected `rolling`, `recreate`, "
-                                              "`blue-green` or `canary`, or a map with that one "
-                                              "key, got a map | exactly one strategy"},
+                                              "`blue-green`, `canary` or `shadow`, or a map with "
+                                              "that one key, got a map | exactly one strategy"},
     {"strategy: {canry: {}}\n", "3:12 unknown key `canry` in `strategy` | did you mean `canary`?"},
     {"strategy: {rolling: {max_surge: 1}}\n",
      "3:22 unknown key `max_surge` in `strategy.rolling` | did you mean `max-surge`?"},
@@ -737,6 +757,44 @@ static const struct fault strategy_faults[] = {
     {"routes: [{}]\nstrategy: {recreate: {hold-requests: 20s}}\nstop: {grace: 5s}\n",
      "4:23 warning: drain, grace and start-up may take 35s, but requests wait for 20s only | raise "
      "`strategy.recreate.hold-requests`, or lower `stop.drain` and `stop.grace`"},
+    {"routes: [{}]\nstrategy: {shadow: {share: 0%}}\n",
+     "4:28 `strategy.shadow.share`: expected a percentage above 0% and up to 100%, got `0%`"},
+    {"routes: [{}]\nstrategy: {shadow: {for: 0s}}\n",
+     "4:26 `strategy.shadow.for`: must be longer than 0"},
+    {"routes: [{}]\nstrategy: {shadow: {methods: []}}\n",
+     "4:30 `strategy.shadow.methods`: expected a list of methods such as [GET, HEAD], got a list"},
+    {"routes: [{}]\nstrategy: {shadow: {methods: [GET, get, CONNECT]}}\n",
+     "4:36 `strategy.shadow.methods`: expected `GET`, `HEAD`, `OPTIONS`, `POST`, `PUT`, `PATCH` or "
+     "`DELETE`, got `get` | did you mean `GET`?\n"
+     "4:41 `strategy.shadow.methods`: expected `GET`, `HEAD`, `OPTIONS`, `POST`, `PUT`, `PATCH` or "
+     "`DELETE`, got `CONNECT`"},
+    {"routes: [{}]\nstrategy: {shadow: {methods: [GET, POST]}}\n",
+     "4:36 warning: `strategy.shadow.methods`: what a copied POST does, it does twice: orders, "
+     "mails, payments | the new release can tell a copy by its `Sluice-Mirror` field; else leave "
+     "the method out"},
+    {"routes: [{}]\nstrategy: {shadow: {body-limit: 64Ki}}\n",
+     "4:33 `strategy.shadow.body-limit`: expected a size from 1 to 32Ki, got `64Ki` | units: Ki, "
+     "Mi, Gi, Ti (1024), k, M, G, T (1000)"},
+    {"routes: [{}]\nstrategy: {shadow: {compare: {body: xml}}}\n",
+     "4:37 `strategy.shadow.compare.body`: expected `json`, `exact` or `none`, got `xml`"},
+    {"routes: [{}]\nstrategy: {shadow: {compare: {headers: [\"a b\"]}}}\n",
+     "4:41 `strategy.shadow.compare.headers`: expected a list of header names such as "
+     "[content-type, location], got `a b`"},
+    {"routes: [{}]\nstrategy: {shadow: {compare: {ignore: [time, /a~2, /b]}}}\n",
+     "4:40 `strategy.shadow.compare.ignore`: expected a list of JSON pointers such as "
+     "[/generated_at, /items/*/etag], got `time` | a pointer begins with `/`; `*` is any member or "
+     "element (RFC 6901: ~1 is a `/`, ~0 a `~`)\n"
+     "4:46 `strategy.shadow.compare.ignore`: expected a list of JSON pointers such as "
+     "[/generated_at, /items/*/etag], got `/a~2` | a pointer begins with `/`; `*` is any member or "
+     "element (RFC 6901: ~1 is a `/`, ~0 a `~`)"},
+    {"routes: [{}]\nstrategy: {shadow: {compare: {body: exact, ignore: [/a]}}}\n",
+     "4:44 `strategy.shadow.compare`: only of bodies that are compared as JSON can parts be left "
+     "out | write `body: json`, or leave `ignore` out"},
+    {"routes: [{}, {tcp: {listen: 5432}}]\nstrategy: shadow\n",
+     "3:14 `strategy: shadow` copies requests and compares their answers: what comes at a TCP "
+     "route has neither | `strategy: blue-green` tries a new release out before the switch, too"},
+    {"strategy: shadow\n",
+     "3:1 warning: there are no routes: no request could be copied | `blue-green` does the same"},
     {"strategy: {blue-green: {approve: yes}}\n",
      "3:34 `strategy.blue-green.approve`: expected `false` "
      "or `true`, got `yes` | did you mean `true`?"},
