@@ -90,7 +90,7 @@ static const char rest[] =
     "deploy\n"
     "# env-files: [.env]\n"
     "\n"
-    "# How a new version replaces the old one: rolling, recreate, blue-green or canary.\n"
+    "# How a new version replaces the old one: rolling, recreate, blue-green, canary or shadow.\n"
     "strategy: rolling\n"
     "# strategy: {canary: {steps: [5, 25, 100], hold: 60s}}\n"
     "\n"

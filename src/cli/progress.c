@@ -134,6 +134,7 @@ static void put_traffic(const struct progress *p, const struct term *t, struct b
         buf_putc(out, '\n');
         view_sides(p->status, t, "  ", out);
     }
+    view_mirror(json_object_get(rollout, "mirror"), t, "  ", 0, out);
     const char *verdict = json_text(rollout, "verdict");
     const char *reason = json_text(json_object_get(rollout, "reason"), "text");
     if (*verdict != '\0' || *reason != '\0') {

@@ -21,7 +21,7 @@
     X(OPTION_VERSION, 0, "version", "V",                                                           \
       "version of the release (default: the file's, else the commit, else the number)")            \
     X(OPTION_STRATEGY, 0, "strategy", "S",                                                         \
-      "rolling, recreate, blue-green or canary instead of the file's")                             \
+      "rolling, recreate, blue-green, canary or shadow instead of the file's")                     \
     X(OPTION_DETACH, 0, "detach", NULL, "do not wait: done when the server has accepted it")       \
     X(OPTION_TIMEOUT, 0, "timeout", "D",                                                           \
       "wait at most so long (exit status 4; the rollout goes on)")                                 \

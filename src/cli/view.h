@@ -33,9 +33,15 @@ void view_result_note(const json_t *result, const struct term *t, struct buf *ou
 /* One line of a log, the instance in its own colour, without control bytes of the app. */
 void view_log_line(const json_t *line, const struct term *t, struct buf *out);
 
+enum { MIRROR_SAMPLES = 10 }; /* as many as there are */
+
 /* Parts that more than one view has. */
 /* The list `metrics` of a rollout or a result; nothing where it is empty. */
 void view_measured(const json_t *list, const struct term *t, const char *indent, struct buf *out);
+/* The `mirror` of a rollout or a result, with so many of its samples; nothing where there is none.
+ */
+void view_mirror(const json_t *mirror, const struct term *t, const char *indent, size_t samples,
+                 struct buf *out);
 int64_t json_bytes(const json_t *object, const char *key); /* negative: not known */
 enum style style_of_state(const char *state);
 void view_sides(const json_t *status, const struct term *t, const char *indent, struct buf *out);

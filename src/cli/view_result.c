@@ -176,6 +176,7 @@ void view_result(const json_t *result, const struct term *t, struct buf *out)
     if (!good)
         buf_putc(out, '\n');
     put_counts(result, t, out);
+    view_mirror(json_object_get(result, "mirror"), t, "  ", good ? 0 : MIRROR_SAMPLES, out);
     view_measured(json_object_get(result, "metrics"), t, "    ", out);
     if (good) {
         put_failed(json_object_get(result, "failed_requests"), t, out);

@@ -362,6 +362,7 @@ void view_status(const json_t *status, const struct term *t, struct buf *out)
         buf_putc(out, '\n');
     }
     put_bake(json_object_get(status, "bake"), out);
+    view_mirror(json_object_get(rollout, "mirror"), t, "", MIRROR_SAMPLES, out);
     if (json_is_object(rollout) && *json_text(rollout, "verdict") != '\0') {
         buf_puts(out, "verdict  ");
         put_clean(out, json_text(rollout, "verdict"));

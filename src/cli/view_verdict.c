@@ -110,7 +110,8 @@ static const char *title(const char *name)
     } titles[] = {{"errors", "errors"},
                   {"latency", "slow answers"},
                   {"slo-errors", "errors, against the slo"},
-                  {"slo-latency", "slow answers, against the slo"}};
+                  {"slo-latency", "slow answers, against the slo"},
+                  {"differences", "answers that differ"}};
     for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++)
         if (strcmp(titles[i].name, name) == 0)
             return titles[i].title;
@@ -213,7 +214,8 @@ static void put_routes(const json_t *routes, const struct term *term, struct buf
     table_init(&t, term, "ROUTE|>ERRORS OF CANDIDATE|>OF STABLE");
     json_array_foreach((json_t *)routes, i, r)
     {
-        table_cell(&t, STYLE_NONE, json_text(r, "route"));
+        table_cellf(&t, STYLE_NONE, "%s%s", json_text(r, "route"),
+                    json_is_true(json_object_get(r, "copies")) ? " (copies)" : "");
         count_cells(&t, json_object_get(r, "candidate"));
         count_cells(&t, json_object_get(r, "stable"));
     }
@@ -267,6 +269,9 @@ void view_verdict(const json_t *j, const struct term *t, struct buf *out)
     if (json_array_size(measured) > 0)
         buf_putc(out, '\n');
     view_measured(measured, t, "", out);
+    if (json_is_object(json_object_get(j, "mirror")))
+        buf_putc(out, '\n');
+    view_mirror(json_object_get(j, "mirror"), t, "", MIRROR_SAMPLES, out);
     put_routes(json_object_get(j, "routes"), t, out);
     put_history(j, t, out);
 }

@@ -354,7 +354,7 @@ static uint32_t free_slot(const struct control *c)
 }
 
 struct slot *app_slot_at(struct app *a, uint32_t index, const char *route, uint32_t pool,
-                         bool pinned)
+                         enum slot_role role)
 {
     struct control *c = a->control;
     struct slot *s = xcalloc(1, sizeof *s);
@@ -364,24 +364,29 @@ struct slot *app_slot_at(struct app *a, uint32_t index, const char *route, uint3
     s->index = index;
     s->route = xstrdup(route);
     s->pool = pool;
-    s->pinned = pinned;
+    s->role = role;
     s->began_ms = control_now();
     measure_red(c, index, &s->base_red);
     *vec_push(&a->slots) = s;
     return s;
 }
 
-struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned)
+bool slot_is_of_users(const struct slot *s)
+{
+    return s->role == ROLE_SHARE || s->role == ROLE_PINNED;
+}
+
+struct slot *app_slot(struct app *a, const char *route, uint32_t pool, enum slot_role role)
 {
     struct control *c = a->control;
     for (size_t i = 0; i < a->slots.len; i++) {
         struct slot *s = a->slots.items[i];
-        if (s->pool == pool && s->pinned == pinned && strcmp(s->route, route) == 0)
+        if (s->pool == pool && s->role == role && strcmp(s->route, route) == 0)
             return s;
     }
     uint32_t index = free_slot(c);
     c->request_slot_next = index + 1;
-    struct slot *s = app_slot_at(a, index, route, pool, pinned);
+    struct slot *s = app_slot_at(a, index, route, pool, role);
     for (int m = 0; m < REQUEST_METRICS; m++)
         s->base[m] = measure_request(c, index, (enum request_metric)m);
     s->base_us = measure_latency_us(c, index);
@@ -393,14 +398,21 @@ struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinn
     return s;
 }
 
+/* As app_failed() counts. */
+static uint64_t slot_failed(const struct app *a, const struct slot *s)
+{
+    return !slot_is_of_users(s) ? 0
+                                : slot_value(a->control, s, REQUESTS_FAILED) +
+                                      slot_value(a->control, s, REQUESTS_CUT) +
+                                      slot_value(a->control, s, REQUESTS_UNSERVED);
+}
+
 void app_free_slot(struct app *a, size_t index)
 {
     struct slot *s = a->slots.items[index];
     a->control->request_slot_used[s->index] = SLOT_FREE;
     a->control->request_slots_used--;
-    a->failed_before += slot_value(a->control, s, REQUESTS_FAILED) +
-                        slot_value(a->control, s, REQUESTS_CUT) +
-                        slot_value(a->control, s, REQUESTS_UNSERVED);
+    a->failed_before += slot_failed(a, s);
     vec_remove(&a->slots, index);
     json_decref(s->mark);
     free(s->route);

@@ -149,6 +149,8 @@ static void on_tick(uv_timer_t *timer)
     }
     traffic_log_tick(c, now);
     evidence_look(c);
+    for (size_t i = 0; i < c->apps.len; i++)
+        mirror_tick(c->apps.items[i]);
     if (c->store != NULL && now - c->last_maintain_ms > MAINTAIN_MS) {
         c->last_maintain_ms = now;
         store_maintain(c->store);

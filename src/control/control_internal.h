@@ -23,7 +23,7 @@
  *   evidence   measure.c totals over generations; watch.c the judge of each rollout;
  *              marks.c its counts from one controller to the next;
  *              usage.c what instances use; metric.c and others what a spec measures;
- *              evidence.c failed requests; bake.c after a promotion;
+ *              mirror.c copies of requests; evidence.c failed requests; bake.c after a promotion;
  *              outlier.c instances that gateways took out;
  *              traffic_log.c the last day; verdict_log.c how evidence grew
  *   answers    view.c and others
@@ -177,12 +177,20 @@ struct release {
     struct release_pages *pages; /* pages.c; NULL: it has none, or they were not read yet */
 };
 
-/* A request slot in the metrics: app (route NULL), or route x pool. */
+/* What the requests of a slot are. */
+enum slot_role {
+    ROLE_SHARE,  /* of users, by the pool's share; the app's own slot too */
+    ROLE_PINNED, /* of users: preview or match; not for the judge */
+    ROLE_COPIES, /* copies, at the candidate: no user waits for them */
+    ROLE_COPIED, /* users' requests that were copied, counted once more */
+};
+
+/* A request slot in the metrics: app (route NULL), or route x pool x role. */
 struct slot {
     uint32_t index;
     char *route; /* key of the route, "" for the app's own */
     uint32_t pool;
-    bool pinned;                             /* preview or match: not for the judge */
+    enum slot_role role;
     uint64_t base[REQUEST_METRICS], base_us; /* totals when the slot became its own */
     uint64_t base_buckets[METRICS_BUCKETS];
     struct red base_red; /* not in the marks: after a restart these count from 0 */
@@ -219,6 +227,8 @@ struct failed_request {
 struct evidence {
     struct failed_request requests[EVIDENCE_REQUESTS]; /* oldest first */
     size_t requests_len;
+    struct failed_request copies[EVIDENCE_REQUESTS]; /* that failed, or whose answers differ */
+    size_t copies_len;
     char probed[INSTANCE_ID_MAX]; /* whose probe failed last; "": none is failing */
     char probe[200];              /* in words */
 };
@@ -325,6 +335,7 @@ struct app {
     bool judge_fed;             /* since it was saved */
     uint32_t verdicts;          /* rows that the rollout has had in the verdict log */
     uint64_t failed_before;     /* app_failed() of slots that were given back */
+    bool difference_told;       /* the first one of the rollout */
     bool paused_told;           /* "ended" with "paused" was told for this rollout */
     bool collect_due;           /* old releases, behind the next write: it may name one of them */
     bool deleting;
@@ -351,7 +362,7 @@ struct gateway {
     uint64_t applied; /* version */
     uint64_t certificates_applied;
     char refusal[300]; /* why it took the last routes not; "": it has them */
-    uint64_t samples_seen[METRICS_MAX_WORKERS];
+    uint64_t samples_seen[METRICS_MAX_WORKERS], copies_seen[METRICS_MAX_WORKERS];
 };
 
 /* ---- the whole
@@ -489,10 +500,11 @@ void app_specs(struct app *a, struct specs *out);
 char *app_path(const struct app *a, const char *below); /* DIR/below, malloc'ed */
 void app_put_row(struct app *a, struct store_batch *batch);
 void app_put_release(struct app *a, const struct release *r, struct store_batch *batch);
-struct slot *app_slot(struct app *a, const char *route, uint32_t pool, bool pinned);
+struct slot *app_slot(struct app *a, const char *route, uint32_t pool, enum slot_role role);
 /* A new one with this number, which is nobody's. It counts from 0. */
 struct slot *app_slot_at(struct app *a, uint32_t index, const char *route, uint32_t pool,
-                         bool pinned);
+                         enum slot_role role);
+bool slot_is_of_users(const struct slot *s); /* each of their requests once */
 void app_free_slot(struct app *a, size_t index);
 uint32_t app_stable_release(const struct app *a); /* 0: none */
 
@@ -626,11 +638,12 @@ uint64_t counted_since(uint64_t now, uint64_t before);
 void slot_buckets(const struct control *c, const struct slot *s, uint64_t out[METRICS_BUCKETS]);
 void measure_red(const struct control *c, uint32_t slot, struct red *out);
 void slot_red(const struct control *c, const struct slot *s, struct red *out);
+/* Of users' requests. */
 uint64_t pool_value(const struct app *a, uint32_t pool, enum request_metric m);
 void pool_buckets(const struct app *a, uint32_t pool, uint64_t out[METRICS_BUCKETS]);
 uint64_t app_failed(const struct app *a); /* SPEC's "failed" so far */
 void rates_sample(struct app *a, int64_t now_ms);
-/* Of the last 5 to 10 s; negative: not known. */
+/* Of the last 5 to 10 s, copies included; negative: not known. */
 struct pool_figures {
     double requests_per_s, error_rate, p95_ms;
 };
@@ -727,6 +740,20 @@ struct exposition;
 /* Of one pool; labels: those of the pool. */
 void expose_routes(struct exposition *e, const struct app *a, uint32_t pool, const char *labels);
 
+/* mirror.c */
+/* What is copied now, but for what is a route's own (`to`, copied_slot); share_ppm 0: nothing. */
+struct snapshot_mirror mirror_build(struct app *a, struct snapshot *s, struct arena *memory);
+/* Of the copies in the rollout under way: one has ended; some were made, and none has. */
+bool mirror_came(const struct app *a);
+bool mirror_unanswered(const struct app *a);
+bool mirror_compares(const struct app_spec *spec); /* its answers, if it copies */
+struct judge_compared mirror_compared(const struct slot *s, const uint64_t now[REQUEST_METRICS]);
+/* "; for example body at /total: GET /cart"; nothing where none is known */
+void mirror_name_differences(const struct app *a, size_t most, struct buf *out);
+void mirror_tick(struct app *a);          /* behind evidence_look() */
+json_t *mirror_json(const struct app *a); /* for people; null: nothing is copied */
+void mirror_expose(struct exposition *e, const struct app *a, uint32_t pool, const char *labels);
+
 /* view.c */
 const char *app_state_word(const struct app *a);
 
@@ -737,6 +764,8 @@ void watch_config(const struct app_spec *spec, bool has_stable,
                   struct judge_extra extras[JUDGE_EXTRAS], struct judge_config *out);
 void watch_tick(struct app *a);
 void watch_verdict(struct app *a, struct observations *obs);
+/* The slot whose numbers this one's are compared with; NULL: none. */
+struct slot *watch_counterpart(const struct app *a, const struct slot *of);
 void watch_end(struct app *a);
 void watch_restore(struct app *a, const char *json); /* the judge of an earlier controller */
 
@@ -884,6 +913,7 @@ void evidence_read(struct gateway *g); /* what it has that is new; before its me
 void evidence_add(struct control *c, const struct sample *s); /* a gateway's, to whom it concerns */
 void evidence_forget(struct app *a);                          /* its rollout is over */
 json_t *evidence_requests(const struct app *a); /* as in docs/commands.md, oldest first */
+json_t *evidence_copies(const struct app *a);
 /* The candidate's instance that the report is about, as far as it is about one; NULL: none. */
 const char *evidence_instance(const struct app *a);
 

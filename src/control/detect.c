@@ -32,7 +32,7 @@ static bool traffic_of(struct app *a, const struct app_spec *spec, struct traffi
     if (a == NULL || a->state.stable == 0)
         return false;
     struct pool_figures stable = rates_of(a, a->state.stable), candidate = {-1, -1, -1};
-    if (a->state.candidate != 0)
+    if (a->state.candidate != 0 && a->state.mirror_ppm == 0) /* copies are no more traffic */
         candidate = rates_of(a, a->state.candidate);
     if (traffic_history(a, 0, &day, NULL) < 0)
         day = (struct traffic_sum){.requests = 0};
@@ -62,16 +62,23 @@ static void put_duration(struct buf *out, int64_t ms)
 /* ---- the file's own steps
  * -------------------------------------------------------------------------- */
 
-static json_t *hold_json(const struct traffic *t, const struct canary_step *step)
+/* A time in which the candidate gets a share of the requests, or copies of it. */
+struct hold {
+    uint32_t weight_ppm;
+    int64_t ms;
+    double share, requests_per_s; /* the candidate's of what is judged, and all of that */
+};
+
+static json_t *hold_json(const struct traffic *t, const struct hold *hold)
 {
     cleanup_buf struct buf text = BUF_INIT;
-    double share = step->weight_ppm / 1e6, hold_s = (double)step->hold_ms / 1000;
-    double requests = floor(t->requests_per_s * hold_s * share);
-    double found = judge_detectable(t->alpha, share, t->errors, t->requests_per_s, hold_s);
+    double hold_s = (double)hold->ms / 1000;
+    double requests = floor(hold->requests_per_s * hold_s * hold->share);
+    double found = judge_detectable(t->alpha, hold->share, t->errors, hold->requests_per_s, hold_s);
     buf_puts(&text, "at ");
-    put_share(&text, share);
+    put_share(&text, hold->weight_ppm / 1e6);
     buf_puts(&text, " for ");
-    put_duration(&text, step->hold_ms);
+    put_duration(&text, hold->ms);
     buf_printf(&text, " with %.3g req/s: ", t->requests_per_s);
     if (found <= 1) {
         buf_puts(&text, "finds an error rate of ");
@@ -80,9 +87,8 @@ static json_t *hold_json(const struct traffic *t, const struct canary_step *step
     } else {
         buf_printf(&text, "cannot find anything (%.0f requests)", requests);
     }
-    json_t *out =
-        json_pack("{s:f,s:I,s:f,s:s}", "weight", step->weight_ppm / 10000.0, "hold_ms",
-                  (json_int_t)step->hold_ms, "requests", requests, "text", buf_str(&text));
+    json_t *out = json_pack("{s:f,s:I,s:f,s:s}", "weight", hold->weight_ppm / 10000.0, "hold_ms",
+                            (json_int_t)hold->ms, "requests", requests, "text", buf_str(&text));
     json_object_set_new(out, "error_rate", found <= 1 ? json_real(found) : json_null());
     return out;
 }
@@ -101,7 +107,8 @@ static json_t *holds_json(const struct traffic *t, const struct strategy_spec *s
         const struct canary_step *step = &s->steps[i];
         if (step->weight_ppm >= 1000000 || step->hold_ms <= 0)
             continue;
-        json_t *one = hold_json(t, step);
+        json_t *one = hold_json(t, &(struct hold){step->weight_ppm, step->hold_ms,
+                                                  step->weight_ppm / 1e6, t->requests_per_s});
         const json_t *found = json_object_get(one, "error_rate");
         if (json_is_real(found))
             *best = fmin(*best, json_real_value(found));
@@ -132,19 +139,39 @@ static void warn_of(json_t *plan, const struct traffic *t, size_t holds, double 
         warn(plan, buf_str(&text));
 }
 
+/* Of copies and of what was copied the judge has as many. */
+static json_t *copies_json(const struct traffic *t, const struct shadow_spec *s, json_t *plan)
+{
+    double copies_per_s = t->requests_per_s * s->share_ppm / 1e6;
+    json_t *one = hold_json(t, &(struct hold){s->share_ppm, s->for_ms, .5, 2 * copies_per_s});
+    if (json_is_null(json_object_get(one, "error_rate"))) {
+        cleanup_buf struct buf text = BUF_INIT;
+        buf_printf(&text, "%.3g copies a second for ", copies_per_s);
+        put_duration(&text, s->for_ms);
+        buf_puts(&text, " cannot find even a release that always fails; raise `share` or `for`");
+        warn(plan, buf_str(&text));
+    }
+    return json_pack("[o]", one);
+}
+
 void detect_add(json_t *plan, struct app *a, const struct app_spec *spec)
 {
     struct traffic t;
     double best;
     json_object_set_new(plan, "detects", json_null());
-    if (spec->strategy.kind != STRATEGY_CANARY || a == NULL || a->state.stable == 0)
+    bool canary = spec->strategy.kind == STRATEGY_CANARY;
+    if ((!canary && spec->strategy.kind != STRATEGY_SHADOW) || a == NULL || a->state.stable == 0)
         return;
     if (!traffic_of(a, spec, &t)) {
-        warn(plan, "no request has come in the last day: this canary would have nothing to judge");
+        warn(plan, canary ? "no request has come in the last day: this canary would have nothing "
+                            "to judge"
+                          : "no request has come in the last day: there would be none to copy");
         return;
     }
-    json_t *holds = holds_json(&t, &spec->strategy, &best);
-    warn_of(plan, &t, json_array_size(holds), best);
+    json_t *holds = canary ? holds_json(&t, &spec->strategy, &best)
+                           : copies_json(&t, &spec->strategy.shadow, plan);
+    if (canary)
+        warn_of(plan, &t, json_array_size(holds), best);
     json_object_set_new(plan, "detects",
                         json_pack("{s:f,s:f,s:o}", "requests_per_s", t.requests_per_s,
                                   "stable_errors", t.errors, "steps", holds));

@@ -120,6 +120,7 @@ static json_t *result_json(const struct app *a, const struct release *r, const c
         put_origin(out, r);
     bool measured = r != NULL && has_evidence(a, r->number);
     json_object_set_new(out, "metrics", measured ? metrics_json(a) : json_array());
+    json_object_set_new(out, "mirror", measured ? mirror_json(a) : json_null());
     bool promoted = strcmp(result, rollout_result_word(RESULT_PROMOTED)) == 0;
     bool told = r != NULL && has_evidence(a, r->number) && (!promoted || n.failed > 0);
     json_object_set_new(out, "failed_requests", told ? evidence_requests(a) : json_array());
@@ -144,12 +145,14 @@ static void set_release_status(struct app *a, uint32_t number, enum release_stat
         batch_set_release_status(batch, a->key, number, status);
 }
 
-/* A canary that nobody visited was not judged: it is promoted, and said to be so. */
+/* A canary that nobody visited, a shadow that no request was copied to: it was not judged. It is
+ * promoted, and said to be so. */
 static bool without_data(struct app *a, struct release *r, enum rollout_result result)
 {
     const struct app_spec *spec = release_spec(a, r);
     return result == RESULT_PROMOTED && a->judging && a->judge.has_stable && spec != NULL &&
-           spec->strategy.kind == STRATEGY_CANARY && a->judge.errors.candidate_requests == 0;
+           ((spec->strategy.kind == STRATEGY_CANARY && a->judge.errors.candidate_requests == 0) ||
+            (spec->strategy.kind == STRATEGY_SHADOW && !mirror_came(a)));
 }
 
 /* Who goes back from a release has rejected it, also where it was promoted once: a later roll back

@@ -52,40 +52,44 @@ static bool concerns(const struct app *a, const struct sample *s, int64_t at_ms,
     return (pool != 0 && pool == a->start.candidate_pool) || s->fault != SAMPLE_5XX;
 }
 
+/* Of differences the kind counts: which requests show it is by chance. */
 static bool alike(const struct failed_request *a, const struct failed_request *b)
 {
+    if (a->sample.fault == SAMPLE_DIFFERS)
+        return b->sample.fault == SAMPLE_DIFFERS && a->sample.part == b->sample.part &&
+               strcmp(a->sample.where, b->sample.where) == 0;
     return strcmp(a->instance, b->instance) == 0 && a->sample.fault == b->sample.fault &&
            a->sample.status == b->sample.status && a->sample.method == b->sample.method &&
            strcmp(a->sample.path, b->sample.path) == 0;
 }
 
-static bool has_alike(const struct evidence *e, const struct failed_request *f, size_t len)
+static bool has_alike(const struct failed_request *list, const struct failed_request *f, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (alike(&e->requests[i], f))
+        if (alike(&list[i], f))
             return true;
     return false;
 }
 
 /* The first ones; later only what is of another kind, in the place of one that is like others. By
  * time, since workers are read one after the other. */
-static void keep(struct evidence *e, const struct failed_request *f)
+static void keep(struct failed_request list[EVIDENCE_REQUESTS], size_t *len,
+                 const struct failed_request *f)
 {
-    size_t place = e->requests_len;
+    size_t place = *len;
     if (place == EVIDENCE_REQUESTS) {
-        if (has_alike(e, f, place))
+        if (has_alike(list, f, place))
             return;
         do {
             if (place-- == 1)
                 return;
-        } while (!has_alike(e, &e->requests[place], place));
-        memmove(&e->requests[place], &e->requests[place + 1],
-                (EVIDENCE_REQUESTS - 1 - place) * sizeof *f);
-        e->requests_len--;
+        } while (!has_alike(list, &list[place], place));
+        memmove(&list[place], &list[place + 1], (EVIDENCE_REQUESTS - 1 - place) * sizeof *f);
+        (*len)--;
     }
-    for (place = e->requests_len++; place > 0 && e->requests[place - 1].at_ms > f->at_ms; place--)
-        e->requests[place] = e->requests[place - 1];
-    e->requests[place] = *f;
+    for (place = (*len)++; place > 0 && list[place - 1].at_ms > f->at_ms; place--)
+        list[place] = list[place - 1];
+    list[place] = *f;
 }
 
 void evidence_add(struct control *c, const struct sample *s)
@@ -103,7 +107,11 @@ void evidence_add(struct control *c, const struct sample *s)
             f.release = in->release;
             snprintf(f.instance, sizeof f.instance, "%s", in->id);
         }
-        keep(&a->evidence, &f);
+        const struct slot *slot = slot_of(a, s->request_slot);
+        if (slot != NULL && slot->role == ROLE_COPIES)
+            keep(a->evidence.copies, &a->evidence.copies_len, &f);
+        else if (s->fault != SAMPLE_DIFFERS)
+            keep(a->evidence.requests, &a->evidence.requests_len, &f);
         return;
     }
 }
@@ -113,9 +121,12 @@ void evidence_read(struct gateway *g)
     const struct metrics_view *v = gateway_link_metrics(g->link);
     unsigned left = LOOK_MAX;
     struct sample s;
-    for (uint32_t w = 0; v->header != NULL && w < v->workers_len; w++)
+    for (uint32_t w = 0; v->header != NULL && w < v->workers_len; w++) {
         for (; left > 0 && samples_next(&v->workers[w].samples, &g->samples_seen[w], &s); left--)
             evidence_add(g->control, &s);
+        for (; left > 0 && samples_next(&v->workers[w].copies, &g->copies_seen[w], &s); left--)
+            evidence_add(g->control, &s);
+    }
 }
 
 /* ---- probes
@@ -180,20 +191,36 @@ static json_t *request_json(const struct failed_request *f)
     const uint64_t tenths = s->took_us / 100;
     snprintf(path, sizeof path, "%s%s", s->path_len > 0 ? s->path : "/",
              s->path_cut ? "\xe2\x80\xa6" : "");
-    return json_pack("{s:s,s:s?,s:s,s:i,s:s,s:s,s:f}", "at", clock_format_wall(f->at_ms, at),
-                     "instance", f->instance[0] != '\0' ? f->instance : NULL, "fault",
-                     sample_fault_word((enum sample_fault)s->fault), "status", (int)s->status,
-                     "method", sample_method_word(s->method), "path", path, "ms",
-                     (double)tenths / 10);
+    json_t *out =
+        json_pack("{s:s,s:s?,s:s,s:i,s:s,s:s,s:f}", "at", clock_format_wall(f->at_ms, at),
+                  "instance", f->instance[0] != '\0' ? f->instance : NULL, "fault",
+                  sample_fault_word((enum sample_fault)s->fault), "status", (int)s->status,
+                  "method", sample_method_word(s->method), "path", path, "ms", (double)tenths / 10);
+    if (s->fault == SAMPLE_DIFFERS) {
+        json_object_set_new(out, "copy_status", json_integer(s->copy_status));
+        json_object_set_new(out, "part", json_string(sample_part_word((enum sample_part)s->part)));
+        json_object_set_new(out, "where",
+                            s->where[0] != '\0' ? json_string(s->where) : json_null());
+    }
+    return out;
+}
+
+static json_t *list_json(const struct failed_request *list, size_t len)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < len; i++)
+        json_array_append_new(out, request_json(&list[i]));
+    return out;
 }
 
 json_t *evidence_requests(const struct app *a)
 {
-    const struct evidence *e = &a->evidence;
-    json_t *out = json_array();
-    for (size_t i = 0; i < e->requests_len; i++)
-        json_array_append_new(out, request_json(&e->requests[i]));
-    return out;
+    return list_json(a->evidence.requests, a->evidence.requests_len);
+}
+
+json_t *evidence_copies(const struct app *a)
+{
+    return list_json(a->evidence.copies, a->evidence.copies_len);
 }
 
 const char *evidence_instance(const struct app *a)

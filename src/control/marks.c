@@ -107,8 +107,8 @@ static json_t *mark_json(const struct app *a, const struct slot *s)
     slot_buckets(c, s, all);
     for (size_t b = 0; a->judging && b < METRICS_BUCKETS; b++)
         put(buckets, b, counted_since(all[b], s->judged_buckets[b]));
-    return json_pack("{s:i,s:s,s:i,s:b,s:I,s:I,s:o,s:o,s:o,s:o}", "slot", (int)s->index, "route",
-                     s->route, "pool", (int)s->pool, "pinned", s->pinned, "requests",
+    return json_pack("{s:i,s:s,s:i,s:i,s:I,s:I,s:o,s:o,s:o,s:o}", "slot", (int)s->index, "route",
+                     s->route, "pool", (int)s->pool, "role", (int)s->role, "requests",
                      (json_int_t)s->rollout_requests, "errors", (json_int_t)s->rollout_errors,
                      "raw", raw, "unjudged", counters, "unjudged_buckets", buckets, "gathered",
                      gathering_json(&s->gathering));
@@ -139,6 +139,15 @@ static void owe_judge(struct slot *s, const json_t *mark)
         s->judged_buckets[b] = 0 - buckets[b];
 }
 
+/* Earlier versions knew of pinned ones only, and said so. */
+static enum slot_role role_of(const json_t *mark)
+{
+    json_int_t role = json_integer_value(json_object_get(mark, "role"));
+    if (json_is_true(json_object_get(mark, "pinned")))
+        return ROLE_PINNED;
+    return role > ROLE_SHARE && role <= ROLE_COPIED ? (enum slot_role)role : ROLE_SHARE;
+}
+
 static void restore_one(struct app *a, json_t *mark)
 {
     struct control *c = a->control;
@@ -149,8 +158,7 @@ static void restore_one(struct app *a, json_t *mark)
         c->request_slot_used[index] == SLOT_USED ||
         (pool != 0 && app_pool(&a->state, (uint32_t)pool) == NULL))
         return;
-    struct slot *s = app_slot_at(a, (uint32_t)index, route, (uint32_t)pool,
-                                 json_is_true(json_object_get(mark, "pinned")));
+    struct slot *s = app_slot_at(a, (uint32_t)index, route, (uint32_t)pool, role_of(mark));
     s->mark = json_incref(mark);
     s->rollout_requests = (uint64_t)json_integer_value(json_object_get(mark, "requests"));
     s->rollout_errors = (uint64_t)json_integer_value(json_object_get(mark, "errors"));

@@ -137,7 +137,7 @@ uint64_t pool_value(const struct app *a, uint32_t pool, enum request_metric m)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < a->slots.len; i++)
-        if (a->slots.items[i]->pool == pool)
+        if (a->slots.items[i]->pool == pool && slot_is_of_users(a->slots.items[i]))
             sum += slot_value(a->control, a->slots.items[i], m);
     return sum;
 }
@@ -146,7 +146,7 @@ void pool_buckets(const struct app *a, uint32_t pool, uint64_t out[METRICS_BUCKE
 {
     memset(out, 0, METRICS_BUCKETS * sizeof *out);
     for (size_t i = 0; i < a->slots.len; i++) {
-        if (a->slots.items[i]->pool != pool)
+        if (a->slots.items[i]->pool != pool || !slot_is_of_users(a->slots.items[i]))
             continue;
         uint64_t one[METRICS_BUCKETS];
         slot_buckets(a->control, a->slots.items[i], one);
@@ -160,9 +160,10 @@ uint64_t app_failed(const struct app *a)
     uint64_t sum = a->failed_before;
     for (size_t i = 0; i < a->slots.len; i++) {
         const struct slot *s = a->slots.items[i];
-        sum += slot_value(a->control, s, REQUESTS_FAILED) +
-               slot_value(a->control, s, REQUESTS_CUT) +
-               slot_value(a->control, s, REQUESTS_UNSERVED);
+        if (slot_is_of_users(s))
+            sum += slot_value(a->control, s, REQUESTS_FAILED) +
+                   slot_value(a->control, s, REQUESTS_CUT) +
+                   slot_value(a->control, s, REQUESTS_UNSERVED);
     }
     return sum;
 }
@@ -170,18 +171,23 @@ uint64_t app_failed(const struct app *a)
 /* ---- rates for people
  * ----------------------------------------------------------------------------- */
 
-static uint64_t pool_errors(const struct app *a, uint32_t pool)
-{
-    return pool_value(a, pool, REQUESTS_5XX) + pool_value(a, pool, REQUESTS_FAILED) +
-           pool_value(a, pool, REQUESTS_CUT);
-}
-
+/* All that its instances answer. */
 static void sample(const struct app *a, uint32_t pool, int64_t now_ms, struct rate_sample *out)
 {
-    out->at_ms = now_ms;
-    out->requests = pool_value(a, pool, REQUESTS);
-    out->errors = pool_errors(a, pool);
-    pool_buckets(a, pool, out->buckets);
+    *out = (struct rate_sample){.at_ms = now_ms};
+    for (size_t i = 0; i < a->slots.len; i++) {
+        const struct slot *s = a->slots.items[i];
+        uint64_t buckets[METRICS_BUCKETS];
+        if (s->pool != pool || s->role == ROLE_COPIED)
+            continue;
+        out->requests += slot_value(a->control, s, REQUESTS);
+        out->errors += slot_value(a->control, s, REQUESTS_5XX) +
+                       slot_value(a->control, s, REQUESTS_FAILED) +
+                       slot_value(a->control, s, REQUESTS_CUT);
+        slot_buckets(a->control, s, buckets);
+        for (int b = 0; b < METRICS_BUCKETS; b++)
+            out->buckets[b] += buckets[b];
+    }
 }
 
 void rates_sample(struct app *a, int64_t now_ms)

@@ -241,7 +241,7 @@ void metrics_end(struct app *a)
     a->metrics = NULL;
 }
 
-/* Something of the candidate is ready, and where a canary's share decides, there is one. */
+/* Something of the candidate is ready, and where its requests decide, it gets some. */
 static bool has_work(struct app *a)
 {
     const struct app_spec *spec = pool_spec(a, a->state.candidate);
@@ -249,8 +249,10 @@ static bool has_work(struct app *a)
         a->state.candidate != 0 ? app_pool(&a->state, a->state.candidate) : NULL;
     if (spec == NULL || p == NULL)
         return false;
-    if (spec->strategy.kind == STRATEGY_CANARY && spec->routes_len > 0 && p->weight_ppm == 0 &&
-        !a->state.matching)
+    bool by_requests =
+        spec->strategy.kind == STRATEGY_CANARY || spec->strategy.kind == STRATEGY_SHADOW;
+    if (by_requests && spec->routes_len > 0 && p->weight_ppm == 0 && !a->state.matching &&
+        a->state.mirror_ppm == 0)
         return false;
     for (size_t i = 0; i < a->instances.len; i++)
         if (a->instances.items[i]->pool == a->state.candidate &&

@@ -15,7 +15,7 @@ static void restore_start(struct app *a, const json_t *j)
     a->start = (struct rollout_start){
         .id = (uint64_t)NUMBER("id"),
         .kind = (enum rollout_kind)(NUMBER("kind") % ROLLOUT_KINDS_COUNT),
-        .strategy = (enum strategy_kind)(NUMBER("strategy") % (STRATEGY_CANARY + 1)),
+        .strategy = (enum strategy_kind)(NUMBER("strategy") % STRATEGY_KINDS),
         .began_ms = NUMBER("began"),
         .from_release = (uint32_t)NUMBER("from"),
         .release = (uint32_t)NUMBER("release"),

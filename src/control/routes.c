@@ -16,6 +16,7 @@ struct builder {
     struct snapshot *s;
     struct arena *memory;
     uint32_t caps[8];
+    struct snapshot_mirror mirror; /* of the app under way */
 };
 
 /* Room for one more in an array of the snapshot; arrays grow in the arena. */
@@ -174,9 +175,9 @@ static void route_key(const struct route_spec *r, struct buf *out)
 }
 
 static uint32_t use_slot(struct builder *b, struct app *a, const char *key, uint32_t pool,
-                         bool pinned)
+                         enum slot_role role)
 {
-    struct slot *slot = app_slot(a, key, pool, pinned);
+    struct slot *slot = app_slot(a, key, pool, role);
     slot->seen = true;
     if (slot->index + 1 > b->s->request_slots)
         b->s->request_slots = slot->index + 1;
@@ -200,9 +201,24 @@ static void pin(struct builder *b, struct app *a, struct snapshot_route *route, 
     p->share.pool = candidate->index;
     p->share.weight_ppm = 0;
     p->share.rules = rules;
-    p->share.slot = use_slot(b, a, key, candidate->pool->id, true);
+    p->share.slot = use_slot(b, a, key, candidate->pool->id, ROLE_PINNED);
     p->first_match = add_matches(b, match);
     p->matches = (uint32_t)match->len;
+}
+
+/* Copies of what others answer. */
+static void mirror(struct builder *b, struct app *a, struct snapshot_route *route, const char *key,
+                   const struct arm *candidate, uint32_t rules)
+{
+    if (b->mirror.share_ppm == 0 || route->shares_len == 0)
+        return;
+    route->mirror = b->mirror;
+    route->mirror.to = (struct snapshot_share){
+        .pool = candidate->index,
+        .rules = rules,
+        .slot = use_slot(b, a, key, candidate->pool->id, ROLE_COPIES),
+    };
+    route->mirror.copied_slot = use_slot(b, a, key, a->state.stable, ROLE_COPIED);
 }
 
 /* Makes the shares sum to exactly 1,000,000, also where only some pools have this route. */
@@ -314,12 +330,14 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
                 share->pool = arms[i].index;
                 share->weight_ppm = arms[i].pool->weight_ppm;
                 share->rules = rules;
-                share->slot = use_slot(b, a, buf_str(&key), arms[i].pool->id, false);
+                share->slot = use_slot(b, a, buf_str(&key), arms[i].pool->id, ROLE_SHARE);
             }
             if (candidate && !tcp && arms[i].spec->strategy.sticky)
                 route->sticky_cookie = arena_printf(b->memory, "sluice-%s", a->name);
             if (candidate && !tcp && a->state.previewing)
                 pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.preview);
+            if (candidate && !tcp)
+                mirror(b, a, route, buf_str(&key), &arms[i], rules);
             if (candidate && !tcp && a->state.matching)
                 pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.match);
         }
@@ -337,7 +355,8 @@ static size_t collect_arms(struct builder *b, struct app *a, struct arm arms[COR
             int rank = p->id == a->state.stable ? 0 : p->id == a->state.candidate ? 2 : 1;
             if (p->id == 0 || rank != pass)
                 continue;
-            bool pinned = rank == 2 && (a->state.previewing || a->state.matching);
+            bool pinned =
+                rank == 2 && (a->state.previewing || a->state.matching || a->state.mirror_ppm > 0);
             const struct app_spec *spec = pool_spec(a, p->id);
             if (spec == NULL || (p->weight_ppm == 0 && rank == 1 && !pinned))
                 continue;
@@ -347,6 +366,13 @@ static size_t collect_arms(struct builder *b, struct app *a, struct arm arms[COR
             n++;
         }
     return n;
+}
+
+/* Then a route that no other has would take requests away from those, and answer none. */
+static bool gets_only_copies(const struct app *a, const struct arm *arm)
+{
+    return arm->pool->id == a->state.candidate && arm->pool->weight_ppm == 0 &&
+           a->state.stable != 0 && !a->state.previewing && !a->state.matching;
 }
 
 static void add_app(struct builder *b, struct app *a)
@@ -371,11 +397,12 @@ static void add_app(struct builder *b, struct app *a)
         app->hold_ms = (uint32_t)hold_ms;
         app->hold_limit = spec->hold_requests;
         app->drain_ms = (uint32_t)spec->stop.drain_ms;
-        app->slot = use_slot(b, a, "", 0, false);
+        app->slot = use_slot(b, a, "", 0, ROLE_SHARE);
+        b->mirror = mirror_build(a, b->s, b->memory);
         orders_route(a, b->s, app, b->memory);
         pages_route(a, app_release(a, arms[0].pool->release), b->s, app, b->memory);
         for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < arms[i].spec->routes_len; k++)
+            for (size_t k = 0; k < arms[i].spec->routes_len && !gets_only_copies(a, &arms[i]); k++)
                 if (!arms[i].done[k])
                     add_route(b, a, arms, n, i, k, app_index);
     }
@@ -387,7 +414,8 @@ static void sweep_slots(struct app *a)
 {
     for (size_t i = 0; i < a->slots.len;) {
         struct slot *s = a->slots.items[i];
-        if (s->seen || s->pool == 0 || app_pool(&a->state, s->pool) != NULL) {
+        bool over = s->role == ROLE_COPIED && a->state.rollout.id == 0;
+        if (s->seen || s->pool == 0 || (app_pool(&a->state, s->pool) != NULL && !over)) {
             i++;
             continue;
         }
@@ -454,6 +482,7 @@ static void keep_route(struct builder *b, const struct unreadable *u,
     const struct snapshot *from = b->control->found;
     struct snapshot_route route = *old;
     route.app = app;
+    route.mirror = (struct snapshot_mirror){0}; /* nobody looks at what copies come to */
     route.first_match = keep_matches(b, from, old->first_match, old->matches);
     for (uint32_t i = 0; i < old->shares_len; i++) {
         route.shares[i].pool = keep_pool(b, u, old->shares[i].pool, kept);

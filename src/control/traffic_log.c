@@ -14,13 +14,13 @@ struct traffic_mark {
     struct traffic_sum seen;
 };
 
-/* Preview and match traffic is no sample of what users do. */
+/* Preview and match traffic, and copies, are no sample of what users do. */
 void pool_traffic(const struct app *a, uint32_t pool, struct traffic_sum *out)
 {
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < a->slots.len; i++) {
         const struct slot *s = a->slots.items[i];
-        if (s->pool != pool || s->pinned)
+        if (s->pool != pool || s->role != ROLE_SHARE)
             continue;
         uint64_t left = slot_value(a->control, s, REQUESTS_CLIENT_LEFT);
         uint64_t all = slot_value(a->control, s, REQUESTS);

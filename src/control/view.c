@@ -89,6 +89,7 @@ static json_t *rollout_json(struct app *a)
     json_t *metrics = metrics_json(a);
     usage_add_json(a, metrics);
     json_object_set_new(out, "metrics", metrics);
+    json_object_set_new(out, "mirror", mirror_json(a));
     json_object_set_new(out, "since", time_json(a->start.at_ms));
     json_object_set_new(out, "step_since", time_json(s->step_since_ms));
     return out;
@@ -181,8 +182,8 @@ static json_t *status_json(struct app *a)
     json_object_set_new(out, "disk", disk_json(a));
     json_object_set_new(out, "degraded", json_null());
     json_object_set_new(out, "waiting",
-                        json_integer((json_int_t)slot_value(a->control, app_slot(a, "", 0, false),
-                                                            REQUESTS_WAITING)));
+                        json_integer((json_int_t)slot_value(
+                            a->control, app_slot(a, "", 0, ROLE_SHARE), REQUESTS_WAITING)));
     return out;
 }
 

@@ -106,7 +106,7 @@ void expose_routes(struct exposition *e, const struct app *a, uint32_t pool, con
     size_t len = 0;
     for (size_t i = 0; i < a->slots.len; i++) {
         const struct slot *s = a->slots.items[i];
-        if (s->pool == pool && s->route[0] != '\0')
+        if (s->pool == pool && s->route[0] != '\0' && slot_is_of_users(s))
             add_slot(a->control, s, e->openmetrics, find(all, &len, s->route));
     }
     for (size_t i = 0; i <= EXPOSED_ROUTES; i++)

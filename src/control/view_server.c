@@ -104,11 +104,12 @@ static void expose_pool(struct exposition *e, struct app *a, const struct pool_s
     uint64_t buckets[METRICS_BUCKETS], sum_us = 0, ready = 0, wanted = 0;
     pool_buckets(a, p->id, buckets);
     for (size_t i = 0; i < a->slots.len; i++)
-        if (a->slots.items[i]->pool == p->id)
+        if (a->slots.items[i]->pool == p->id && slot_is_of_users(a->slots.items[i]))
             sum_us += measure_latency_us(a->control, a->slots.items[i]->index) -
                       a->slots.items[i]->base_us;
     exposition_latency(e, FAMILY_DURATION, buf_str(&labels), buckets, sum_us);
     expose_routes(e, a, p->id, buf_str(&labels));
+    mirror_expose(e, a, p->id, buf_str(&labels));
     for (size_t i = 0; i < SPEC_MAX_PROCESSES; i++)
         wanted += p->wanted[i];
     for (size_t i = 0; i < a->instances.len; i++)
@@ -154,7 +155,7 @@ static void expose_instance(struct exposition *e, struct app *a, const struct in
 static void expose_app(struct exposition *e, struct app *a)
 {
     cleanup_buf struct buf labels = BUF_INIT;
-    const struct slot *own = app_slot(a, "", 0, false);
+    const struct slot *own = app_slot(a, "", 0, ROLE_SHARE);
     app_labels(a, &labels);
     exposition_count(e, FAMILY_HELD, buf_str(&labels), slot_value(a->control, own, REQUESTS_HELD));
     exposition_count(e, FAMILY_WAITING, buf_str(&labels),

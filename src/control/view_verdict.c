@@ -121,6 +121,9 @@ static void tell_answer(struct buf *out, const struct judge_report *r, bool runn
     case JUDGEMENT_LATENCY: buf_puts(out, "Worse beyond doubt: its slow answers"); break;
     case JUDGEMENT_SLO: buf_puts(out, "Worse beyond doubt: it breaks the slo"); break;
     case JUDGEMENT_METRIC: buf_puts(out, "Worse beyond doubt: one of its metrics"); break;
+    case JUDGEMENT_DIFFERENCES:
+        buf_puts(out, "Its answers differ from stable's more often than is tolerated");
+        break;
     case JUDGEMENTS_COUNT: UNREACHABLE();
     }
 }
@@ -147,13 +150,11 @@ static json_t *routes_json(const struct app *a)
     json_t *list = json_array();
     for (size_t i = 0; i < a->slots.len; i++) {
         const struct slot *s = a->slots.items[i], *stable = NULL;
-        if (s->pinned || s->pool != a->state.candidate || s->pool == 0)
+        if ((s->role != ROLE_SHARE && s->role != ROLE_COPIES) || s->pool != a->state.candidate ||
+            s->pool == 0)
             continue;
-        for (size_t k = 0; k < a->slots.len; k++)
-            if (!a->slots.items[k]->pinned && a->slots.items[k]->pool == a->state.stable &&
-                strcmp(a->slots.items[k]->route, s->route) == 0)
-                stable = a->slots.items[k];
-        json_t *one = json_pack("{s:s}", "route", s->route);
+        stable = watch_counterpart(a, s);
+        json_t *one = json_pack("{s:s,s:b}", "route", s->route, "copies", s->role == ROLE_COPIES);
         if (one == NULL)
             continue;
         json_object_set_new(one, "candidate", route_arm_json(s));
@@ -218,6 +219,7 @@ static json_t *running_json(struct app *a)
     add_answer(out, &report, true);
     add_report(out, &report);
     json_object_set_new(out, "routes", routes_json(a));
+    json_object_set_new(out, "mirror", mirror_json(a));
     json_object_set_new(out, "measured", metrics_json(a));
     return out;
 }
@@ -236,6 +238,7 @@ static json_t *ended_json(struct app *a, const struct store_rollout *row, const 
     add_answer(out, &report, false);
     add_report(out, &report);
     json_object_set_new(out, "routes", json_array());
+    json_object_set_new(out, "mirror", json_null());
     json_object_set_new(out, "measured", json_array());
     return out;
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MARKS_NEED_REQUESTS = 200, SAVE_MS = 2000 };
+enum { MARKS_NEED_REQUESTS = 200, SAVE_MS = 2000, NAMED_DIFFERENCES = 2 };
 
 /* Two releases that never fail cannot be compared: where the file has no slo, a candidate that is
  * shown to fail less often than that is fine. It says nothing about rolling back. */
@@ -31,6 +31,8 @@ void watch_config(const struct app_spec *spec, bool has_stable,
         .slo_latency_share = slo->has_latency ? 1 - slo->latency_quantile : 0,
         .min_requests = slo->min_requests,
         .has_stable = has_stable,
+        .compares_answers = has_stable && mirror_compares(spec),
+        .differences = spec->strategy.shadow.differences_ppm / 1e6,
         .extras = extras,
     };
     if (has_stable)
@@ -50,6 +52,7 @@ void watch_begin(struct app *a)
     usage_begin(a);
     a->judging = true;
     a->judgement = JUDGEMENT_NO_DATA;
+    a->difference_told = false;
     a->judged_ms = control_now();
     const struct pool_state *candidate = app_pool(&a->state, a->state.candidate);
     a->judged_weight_ppm = candidate != NULL ? candidate->weight_ppm : 0;
@@ -73,6 +76,7 @@ void watch_restore(struct app *a, const char *json)
         return;
     }
     a->judge = judge;
+    a->difference_told = judge.differences.seen.differed > 0;
     verdict_log_resume(a);
     a->judgement = judge_look(&a->judge, &a->judge_text);
 }
@@ -160,9 +164,15 @@ static void take(struct app *a, struct slot *s, const uint32_t *marks, struct ju
     arm->requests = SINCE(REQUESTS) > left ? SINCE(REQUESTS) - left : 0;
     arm->errors = SINCE(REQUESTS_5XX) + SINCE(REQUESTS_FAILED) + SINCE(REQUESTS_CUT) +
                   SINCE(REQUESTS_RESCUED);
-    arm->repeats = SINCE(REQUESTS_REPEATS);
+    /* Copies have no client that could repeat them, so those that were copied are not told apart.
+     */
+    arm->repeats = s->role == ROLE_SHARE ? SINCE(REQUESTS_REPEATS) : 0;
     arm->above_slo = SINCE(REQUESTS_ABOVE_SLO);
 #undef SINCE
+    if (s->role == ROLE_COPIES && a->judge.differences.used) {
+        struct judge_compared more = mirror_compared(s, now);
+        judge_differed(&a->judge, &more);
+    }
     for (uint32_t b = 0; b < METRICS_BUCKETS; b++) {
         uint64_t n = counted_since(buckets[b], s->judged_buckets[b]);
         for (uint32_t e = 0; e < a->judge.edges_len && e < JUDGE_EDGES; e++)
@@ -183,11 +193,17 @@ static void take(struct app *a, struct slot *s, const uint32_t *marks, struct ju
     memcpy(s->judged_buckets, buckets, sizeof buckets);
 }
 
-static struct slot *slot_of(const struct app *a, const char *route, uint32_t pool)
+/* Whom a slot's numbers are compared with: of the other release, on the same route; copies with the
+ * very requests that were copied. */
+struct slot *watch_counterpart(const struct app *a, const struct slot *of)
 {
-    for (size_t i = 0; i < a->slots.len; i++) {
+    uint32_t pool = of->pool == a->state.stable ? a->state.candidate : a->state.stable;
+    enum slot_role role = of->role == ROLE_COPIES   ? ROLE_COPIED
+                          : of->role == ROLE_COPIED ? ROLE_COPIES
+                                                    : ROLE_SHARE;
+    for (size_t i = 0; i < a->slots.len && pool != 0; i++) {
         struct slot *s = a->slots.items[i];
-        if (!s->pinned && s->pool == pool && strcmp(s->route, route) == 0)
+        if (s->role == role && s->pool == pool && strcmp(s->route, of->route) == 0)
             return s;
     }
     return NULL;
@@ -206,15 +222,15 @@ void watch_tick(struct app *a)
     for (size_t i = 0; i < a->slots.len; i++) {
         struct slot *s = a->slots.items[i];
         struct judge_arm candidate = {0}, stable = {0};
-        if (s->pinned || (s->pool != a->state.candidate && s->pool != a->state.stable))
+        if (s->role == ROLE_PINNED || (s->pool != a->state.candidate && s->pool != a->state.stable))
             continue;
         if (s->pool == a->state.stable) {
             /* Nobody to compare with: what it brought meanwhile must not come in one lump later. */
-            if (slot_of(a, s->route, a->state.candidate) == NULL)
+            if (watch_counterpart(a, s) == NULL)
                 take(a, s, a->judge.edges, &stable);
             continue;
         }
-        struct slot *other = a->state.stable != 0 ? slot_of(a, s->route, a->state.stable) : NULL;
+        struct slot *other = watch_counterpart(a, s);
         const uint32_t *marks = marks_of(a, other);
         take(a, s, marks, &candidate);
         if (other != NULL)
@@ -236,12 +252,16 @@ void watch_verdict(struct app *a, struct observations *obs)
     obs->verdict = VERDICT_CONTINUE;
     if (!a->judging)
         return;
+    cleanup_buf struct buf text = BUF_INIT;
     switch (a->judgement) {
     case JUDGEMENT_CONTINUE:
     case JUDGEMENT_INCONCLUSIVE:
     case JUDGEMENTS_COUNT: break;
     case JUDGEMENT_PASS: obs->verdict = VERDICT_PASS; break;
-    case JUDGEMENT_NO_DATA: obs->verdict = VERDICT_NO_DATA; break;
+    case JUDGEMENT_NO_DATA:
+        obs->verdict = VERDICT_NO_DATA;
+        obs->unanswered = mirror_unanswered(a);
+        break;
     case JUDGEMENT_METRIC:
         obs->verdict = VERDICT_ROLL_BACK;
         obs->verdict_reason.code = REASON_METRIC;
@@ -258,7 +278,14 @@ void watch_verdict(struct app *a, struct observations *obs)
         obs->verdict = VERDICT_ROLL_BACK;
         obs->verdict_reason.code = REASON_SLO;
         break;
+    case JUDGEMENT_DIFFERENCES:
+        obs->verdict = VERDICT_ROLL_BACK;
+        obs->verdict_reason.code = REASON_DIFFERENCES;
+        mirror_name_differences(a, NAMED_DIFFERENCES, &text);
+        break;
     }
-    snprintf(obs->verdict_reason.text, sizeof obs->verdict_reason.text, "%s",
-             buf_str(&a->judge_text));
+    if (obs->unanswered)
+        buf_puts(&text, ": none of the copies was answered");
+    snprintf(obs->verdict_reason.text, sizeof obs->verdict_reason.text, "%s%s",
+             buf_str(&a->judge_text), buf_str(&text));
 }

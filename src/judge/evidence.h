@@ -129,6 +129,30 @@ double ceiling_over_log(const struct ceiling *c, uint64_t events, uint64_t reque
 /* null: p >= p_max; mixture over q = p_max * {.05, .1, .2, ... .8} */
 double ceiling_under_log(const struct ceiling *c, uint64_t events, uint64_t requests);
 
+/* ---- difference.c: answers of both arms to the same requests, compared one by one */
+
+/* Where no difference is tolerated, a share below that is shown before a release passes. */
+#define DIFFERENCES_NEGLIGIBLE 0.005
+/* ln E of what the null excludes: more than any bar. */
+#define DIFFERENCES_CERTAIN_LOG 1000.0
+/* Pairs of answers, those that differ, and in what: one pair may differ in several. */
+struct judge_compared {
+    uint64_t pairs, differed, status, headers, body;
+};
+struct difference_test {
+    bool used;
+    double tolerated; /* share of the pairs that may differ; 1: they are only counted */
+    struct ceiling ceiling;
+    struct judge_compared seen;
+};
+void difference_init(struct difference_test *d, double tolerated);
+void difference_update(struct difference_test *d, const struct judge_compared *more);
+bool difference_decides(const struct difference_test *d); /* used, and not only counted */
+/* null: a pair differs with a chance of at most `tolerated`, whatever was before */
+double difference_worse_log(const struct difference_test *d);
+/* null: of at least `tolerated` (0: DIFFERENCES_NEGLIGIBLE) */
+double difference_fine_log(const struct difference_test *d);
+
 /* ---- pair.c: a number of both arms, once in a while (memory, CPU per request, a query's value)
  *
  * A sign test: each pair of values is a coin, "worse" when the candidate's value lies beyond

@@ -175,6 +175,19 @@ static void add_ceiling(const struct judge *j, struct judge_report *r, const str
     settle(m, r);
 }
 
+static void add_differences(const struct judge *j, struct judge_report *r, const struct evidence *e,
+                            const struct fineness *f)
+{
+    const struct difference_test *d = &j->differences;
+    struct metric_report *m = add(r, METRIC_DIFFERENCES, "differences", e, f);
+    fill_arms(m, d->seen.differed, d->seen.pairs, 0, 0);
+    if (difference_decides(d) && d->tolerated > 0 && m->candidate_rate > d->tolerated)
+        m->needs_to_roll_back = requests_for(r->log_bar - log(m->weight), m->log_e,
+                                             growth_of_rate(m->candidate_rate, d->tolerated));
+    m->needs_to_pass = needs_to_keep(m, r, &d->ceiling, false);
+    settle(m, r);
+}
+
 static void add_extra(const struct judge *j, struct judge_report *r, const struct evidence *e,
                       const struct fineness *f, uint32_t i)
 {
@@ -235,6 +248,8 @@ void judge_explain(const struct judge *j, double requests_per_s, struct judge_re
         add_ceiling(j, out, &e, &f, METRIC_SLO_ERRORS);
     if (j->slo_latency.p_max > 0)
         add_ceiling(j, out, &e, &f, METRIC_SLO_LATENCY);
+    if (j->differences.used)
+        add_differences(j, out, &e, &f);
     for (uint32_t i = 0; i < j->extras_len; i++)
         add_extra(j, out, &e, &f, i);
     for (size_t i = 0; i < out->len; i++)

@@ -98,6 +98,8 @@ void judge_init(struct judge *j, const struct judge_config *config)
     ceiling_init(&j->slo_latency, config->slo_latency_share);
     ceiling_init(&j->negligible_errors, config->negligible_error_rate);
     judge_set_edges(j, config->edges, config->edges_len);
+    if (config->compares_answers)
+        difference_init(&j->differences, config->differences);
     init_extras(j, config);
 }
 
@@ -107,6 +109,12 @@ void judge_set_edges(struct judge *j, const uint32_t *edges, uint32_t len)
     j->edges_len = j->has_stable ? len : 0;
     for (uint32_t i = 0; i < j->edges_len; i++)
         j->edges[i] = edges[i];
+}
+
+void judge_differed(struct judge *j, const struct judge_compared *more)
+{
+    ASSERT(j->differences.used);
+    difference_update(&j->differences, more);
 }
 
 void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable)
@@ -141,6 +149,7 @@ void judge_weigh(const struct judge *j, double weights[METRICS_COUNT])
     weights[METRIC_LATENCY] = j->has_stable ? 3 : 0; /* also before its edges are known */
     weights[METRIC_SLO_ERRORS] = j->slo_errors.p_max > 0 ? 1 : 0;
     weights[METRIC_SLO_LATENCY] = j->slo_latency.p_max > 0 ? 1 : 0;
+    weights[METRIC_DIFFERENCES] = difference_decides(&j->differences) ? 4 : 0;
     for (uint32_t i = 0; i < JUDGE_EXTRAS; i++)
         weights[METRIC_EXTRA + i] = i >= j->extras_len                 ? 0
                                     : j->extras[i].kind == EXTRA_ASKED ? 1
@@ -213,6 +222,7 @@ void evidence_gather(const struct judge *j, struct evidence *e)
         ceiling_over_log(&j->slo_latency, j->candidate_above_slo, requests);
     counts[METRIC_SLO_LATENCY] =
         ceiling_counts(j, &j->slo_latency, j->candidate_above_slo, j->stable_above_slo);
+    e->log_e[METRIC_DIFFERENCES] = difference_worse_log(&j->differences);
     for (uint32_t i = 0; i < j->extras_len; i++)
         e->log_e[METRIC_EXTRA + i] = pair_worse_log(&j->extras[i].test);
     e->strongest = METRIC_ERRORS;
@@ -231,6 +241,7 @@ static enum judgement judgement_of(enum metric metric)
     case METRIC_LATENCY: return JUDGEMENT_LATENCY;
     case METRIC_SLO_ERRORS:
     case METRIC_SLO_LATENCY: return JUDGEMENT_SLO;
+    case METRIC_DIFFERENCES: return JUDGEMENT_DIFFERENCES;
     default: return JUDGEMENT_METRIC;
     }
 }
@@ -242,7 +253,8 @@ static bool has_data(const struct judge *j)
     for (uint32_t i = 0; i < j->extras_len; i++)
         pairs = pairs || (j->extras[i].kind == EXTRA_ASKED &&
                           j->extras[i].test.worse + j->extras[i].test.not_worse != 0);
-    return (j->errors.candidate_requests != 0 && comparable) || pairs;
+    return (j->errors.candidate_requests != 0 && comparable) || pairs ||
+           j->differences.seen.pairs != 0;
 }
 
 static enum judgement judge_by(const struct judge *j, const struct evidence *e)
@@ -263,6 +275,7 @@ static bool far_from_rolling_back(const struct judge *j)
         most = fmax(most, tail_worse_most(&j->tail[i]));
     for (uint32_t i = 0; i < j->extras_len; i++)
         most = fmax(most, pair_worse_log(&j->extras[i].test));
+    most = fmax(most, difference_worse_log(&j->differences));
     uint64_t requests = j->errors.candidate_requests;
     most = fmax(most, ceiling_over_log(&j->slo_errors, j->errors.candidate_events, requests));
     most = fmax(most, ceiling_over_log(&j->slo_latency, j->candidate_above_slo, requests));
@@ -280,7 +293,7 @@ enum judgement judge_verdict(const struct judge *j)
 /* What is watched whether it is worse says more than "nothing yet". */
 static enum metric metric_to_tell(const struct judge *j, const struct evidence *e)
 {
-    if (e->strongest >= METRIC_EXTRA && e->total_log > 0)
+    if (e->strongest >= METRIC_DIFFERENCES && e->total_log > 0)
         return e->strongest;
     if (j->has_stable && j->errors.stable_requests != 0)
         return e->strongest == METRIC_LATENCY && e->total_log > 0 ? METRIC_LATENCY : METRIC_ERRORS;

@@ -87,7 +87,8 @@ struct judge {
     uint64_t candidate_above_slo, stable_above_slo; /* of the errors' requests */
     uint32_t min_requests;                          /* the slo's */
     bool has_stable;
-    uint64_t silent_batches; /* those in which an arm had no request */
+    uint64_t silent_batches;            /* those in which an arm had no request */
+    struct difference_test differences; /* of copies of requests */
     struct judge_extra extras[JUDGE_EXTRAS];
     uint32_t extras_len;
 };
@@ -104,6 +105,8 @@ struct judge_config {
     double negligible_error_rate;
     uint32_t min_requests;
     bool has_stable;
+    bool compares_answers; /* judge_differed() will be called */
+    double differences;    /* share of the pairs of answers that may differ, 0..1 */
     /* Name, kind, test.tolerance and test.less_is_worse; copied. */
     const struct judge_extra *extras;
     uint32_t extras_len; /* <= JUDGE_EXTRAS; none without a stable release */
@@ -146,6 +149,8 @@ enum {
  * tick. ends: now (the shares of the traffic change). now_ms: any clock. */
 void judge_gather(struct judge *j, struct judge_gathering *g, const struct judge_arm *candidate,
                   const struct judge_arm *stable, bool ends, int64_t now_ms);
+/* Pairs of answers since the last call; only where the config says that they are compared. */
+void judge_differed(struct judge *j, const struct judge_compared *more);
 /* A pair of values of extra metric `extra` < extras_len, taken at about the same time; NaN: none.
  */
 void judge_pair(struct judge *j, uint32_t extra, double candidate, double stable);
@@ -161,7 +166,8 @@ struct pair_test *judge_used(struct judge *j, enum judge_extra_kind kind);
     X(JUDGEMENT_ERRORS, "errors")             /* the rest: roll back, because of ... */            \
     X(JUDGEMENT_LATENCY, "latency")                                                                \
     X(JUDGEMENT_SLO, "slo")                                                                        \
-    X(JUDGEMENT_METRIC, "metric") /* an extra one */
+    X(JUDGEMENT_METRIC, "metric") /* an extra one */                                               \
+    X(JUDGEMENT_DIFFERENCES, "differences")
 enum judgement {
 #define X(name, word) name,
     JUDGEMENTS(X)
@@ -187,11 +193,11 @@ int judge_from_json(struct judge *j, const char *text, struct error *err);
 
 /* ---- explain.c: the numbers behind a look, and each metric in a sentence */
 
-enum { JUDGE_METRICS_MAX = 4 + JUDGE_EXTRAS, JUDGE_TEXT_MAX = 400 };
+enum { JUDGE_METRICS_MAX = 5 + JUDGE_EXTRAS, JUDGE_TEXT_MAX = 400 };
 struct metric_report {
-    const char
-        *name;    /* "errors", "latency", "slo-errors", "slo-latency" or the extra's; borrowed */
-    bool is_pair; /* an extra: events are the pairs in which the candidate was worse */
+    const char *name; /* "errors", "latency", "slo-errors", "slo-latency", "differences" or the
+                       * extra's; borrowed */
+    bool is_pair;     /* an extra: events are the pairs in which the candidate was worse */
     uint64_t candidate_events, candidate_requests, stable_events, stable_requests;
     uint64_t candidate_repeats, stable_repeats; /* of the events; "errors" only */
     /* Rates and where they lie, at any time; a pair: the last values, no interval. */

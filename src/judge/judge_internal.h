@@ -14,6 +14,7 @@ enum metric {
     METRIC_LATENCY,
     METRIC_SLO_ERRORS,
     METRIC_SLO_LATENCY,
+    METRIC_DIFFERENCES,
     METRIC_EXTRA,
     METRICS_COUNT = METRIC_EXTRA + JUDGE_EXTRAS
 };
@@ -61,6 +62,8 @@ void words_value(struct buf *out, enum judge_extra_kind kind, double value); /* 
 /* "higher by more than a factor of 2 in 17 of 19 comparisons" */
 void words_pairs(struct buf *out, const struct pair_test *p, enum judge_extra_kind kind,
                  const char *higher);
+/* "3% of the answers differ from stable's (12 of 400 compared), over the tolerated 0.1%; ..." */
+void words_differences(const struct judge *j, struct buf *out);
 void words_count(struct buf *out, uint64_t n);     /* 1,234,567 */
 void words_percent(struct buf *out, double share); /* 0.5% */
 /* "; 40 and 3 of these errors are repeats by the same clients"; nothing where there are none */

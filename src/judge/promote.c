@@ -65,6 +65,7 @@ static bool is_guarded(const struct judge *j, enum metric metric)
     case METRIC_LATENCY: return j->has_stable || j->slo_latency.p_max > 0;
     case METRIC_SLO_ERRORS:
     case METRIC_SLO_LATENCY: return false; /* part of the two above */
+    case METRIC_DIFFERENCES: return difference_decides(&j->differences);
     default:
         return metric - METRIC_EXTRA < j->extras_len &&
                j->extras[metric - METRIC_EXTRA].kind == EXTRA_ASKED;
@@ -76,6 +77,7 @@ static double fine_log(const struct judge *j, enum metric metric, uint32_t *edge
     switch (metric) {
     case METRIC_ERRORS: return errors_log(j);
     case METRIC_LATENCY: return latency_log(j, edge);
+    case METRIC_DIFFERENCES: return difference_fine_log(&j->differences);
     default: return pair_no_worse_log(&j->extras[metric - METRIC_EXTRA].test);
     }
 }

@@ -1,4 +1,5 @@
 /* The judge as JSON and back. Seventeen digits bring every double back as it was. */
+#include "base/vec.h"
 #include "judge/judge_internal.h"
 
 #include <inttypes.h>
@@ -49,6 +50,18 @@ static void put_latency(struct buf *out, const struct judge *j)
     buf_putc(out, ']');
 }
 
+/* Left out where answers are not compared. */
+static void put_differences(struct buf *out, const struct difference_test *d)
+{
+    if (!d->used)
+        return;
+    const struct judge_compared *c = &d->seen;
+    buf_printf(out,
+               ",\"differences\":{\"tolerated\":%.17g,\"counts\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64
+               ",%" PRIu64 ",%" PRIu64 "]}",
+               d->tolerated, c->pairs, c->differed, c->status, c->headers, c->body);
+}
+
 static void put_extras(struct buf *out, const struct judge *j)
 {
     buf_puts(out, ",\"extras\":[");
@@ -83,6 +96,7 @@ void judge_to_json(const struct judge *j, struct buf *out)
     put_curve(out, &j->errors);
     buf_puts(out, ",\"errors_once\":");
     put_curve(out, &j->errors_once);
+    put_differences(out, &j->differences);
     put_extras(out, j);
     buf_putc(out, '}');
 }
@@ -241,6 +255,20 @@ static bool get_ceilings(const json_t *root, struct judge *j)
            j->stable_above_slo <= j->errors.stable_requests;
 }
 
+static bool get_differences(const json_t *object, struct difference_test *d)
+{
+    struct judge_compared *c = &d->seen;
+    uint64_t *counts[] = {&c->pairs, &c->differed, &c->status, &c->headers, &c->body};
+    double tolerated;
+    if (object == NULL)
+        return true;
+    if (!get_double(json_object_get(object, "tolerated"), 0, 1, &tolerated))
+        return false;
+    difference_init(d, tolerated);
+    return get_counts(json_object_get(object, "counts"), counts, COUNT_OF(counts)) &&
+           c->differed <= c->pairs;
+}
+
 static bool get_errors(const json_t *root, struct judge *j)
 {
     const struct curve *all = &j->errors, *once = &j->errors_once;
@@ -262,6 +290,7 @@ static bool get_judge(const json_t *root, struct judge *j)
            get_u64(json_object_get(root, "silent"), INT64_MAX, &j->silent_batches) &&
            get_edges(json_object_get(root, "edges"), json_object_get(root, "latency"), j) &&
            get_errors(root, j) && get_ceilings(root, j) &&
+           get_differences(json_object_get(root, "differences"), &j->differences) &&
            get_extras(json_object_get(root, "extras"), j);
 }
 

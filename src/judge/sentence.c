@@ -1,4 +1,5 @@
 /* A look in words, for somebody who has never heard of an e-process. */
+#include "base/vec.h"
 #include "judge/judge_internal.h"
 
 #include <inttypes.h>
@@ -114,6 +115,39 @@ static void tell_ceiling(const struct judge *j, const struct ceiling *c, const c
     rate(out, stable_events, j->errors.stable_requests, "");
 }
 
+/* "; 3 in the status, 12 in the body" */
+static void tell_parts(const struct judge_compared *c, struct buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+    } parts[] = {{"status", c->status}, {"header fields", c->headers}, {"body", c->body}};
+    const char *before = "; ";
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        if (parts[i].count == 0)
+            continue;
+        buf_puts(out, before);
+        words_count(out, parts[i].count);
+        buf_printf(out, " in the %s", parts[i].name);
+        before = ", ";
+    }
+}
+
+void words_differences(const struct judge *j, struct buf *out)
+{
+    const struct difference_test *d = &j->differences;
+    double share = d->seen.pairs != 0 ? (double)d->seen.differed / (double)d->seen.pairs : 0;
+    words_percent(out, share);
+    buf_puts(out, " of the answers differ from stable's (");
+    words_count(out, d->seen.differed);
+    buf_puts(out, " of ");
+    words_count(out, d->seen.pairs);
+    buf_puts(out, " compared)");
+    buf_puts(out, share > d->tolerated ? ", over the tolerated " : ", within the tolerated ");
+    words_percent(out, d->tolerated);
+    tell_parts(&d->seen, out);
+}
+
 const char *words_extra(const struct judge_extra *extra)
 {
     static const char *const titles[EXTRA_KINDS] = {
@@ -200,6 +234,7 @@ void sentence_evidence(const struct judge *j, const struct evidence *e, enum met
         tell_ceiling(j, &j->slo_latency, "answers over the slo's latency", j->candidate_above_slo,
                      j->stable_above_slo, text);
         break;
+    case METRIC_DIFFERENCES: words_differences(j, text); break;
     default: tell_pair(&j->extras[metric - METRIC_EXTRA], text); break;
     }
     buf_puts(text, "; ");
@@ -230,15 +265,22 @@ void sentence_inconclusive(const struct judge *j, const struct fineness *f, stru
         buf_puts(text, "nothing says what good would be");
         return;
     }
-    const char *name = f->last == METRIC_ERRORS    ? "the errors are"
-                       : f->last == METRIC_LATENCY ? "the latency is"
-                                                   : NULL;
+    const char *name = f->last == METRIC_ERRORS        ? "the errors are"
+                       : f->last == METRIC_LATENCY     ? "the latency is"
+                       : f->last == METRIC_DIFFERENCES ? "the differences are"
+                                                       : NULL;
     if (name != NULL)
         buf_puts(text, name);
     else
         buf_printf(text, "%s is", j->extras[f->last - METRIC_EXTRA].name);
     buf_puts(text, " not shown to be ");
-    tell_fine(j, text);
+    if (f->last == METRIC_DIFFERENCES) {
+        const struct difference_test *d = &j->differences;
+        buf_puts(text, "under ");
+        words_percent(text, d->tolerated > 0 ? d->tolerated : DIFFERENCES_NEGLIGIBLE);
+    } else {
+        tell_fine(j, text);
+    }
     buf_puts(text, " (");
     words_evidence(text, f->log_e[f->last], -log(j->alpha_pass));
     buf_putc(text, ')');

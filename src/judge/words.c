@@ -128,11 +128,14 @@ void words_metric(const struct judge *j, const struct judge_report *r, struct me
     cleanup_buf struct buf out = BUF_INIT;
     const struct judge_extra *extra = extra_of(j, m);
     bool seen = extra != NULL && (extra->test.candidate_last != 0 || extra->test.stable_last != 0);
+    bool differences = strcmp(m->name, "differences") == 0 && extra == NULL;
     if (m->candidate_requests == 0 && !seen) {
         buf_printf(&out, "%s: no data yet", m->name);
     } else {
         if (extra != NULL)
             tell_pairs(extra, &out);
+        else if (differences)
+            words_differences(j, &out);
         else
             tell_rates(m, &out);
         if (m->candidate_requests != 0)

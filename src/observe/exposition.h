@@ -74,6 +74,30 @@
       "Ready instances of the release.")                                                           \
     X(FAMILY_WANTED, "sluice_release_instances_wanted", "gauge", "release,version",                \
       "Instances that the release should have.")                                                   \
+    /* of releases that get copies of requests */                                                  \
+    X(FAMILY_MIRROR_COPIES, "sluice_mirror_copies_total", "counter", "release,version",            \
+      "Copies of requests that an instance of the release was chosen for; no user waits for "      \
+      "them.")                                                                                     \
+    X(FAMILY_MIRROR_5XX, "sluice_mirror_responses_5xx_total", "counter", "release,version",        \
+      "Answers 500 to 599 to copies.")                                                             \
+    X(FAMILY_MIRROR_FAILED, "sluice_mirror_failed_total", "counter", "release,version",            \
+      "Copies that got no answer, or none in time.")                                               \
+    X(FAMILY_MIRROR_CUT, "sluice_mirror_responses_cut_total", "counter", "release,version",        \
+      "Answers to copies that ended before their end.")                                            \
+    X(FAMILY_MIRROR_COMPARED, "sluice_mirror_compared_total", "counter", "release,version",        \
+      "Copies whose answer was compared with the one that the user got.")                          \
+    X(FAMILY_MIRROR_DIFFERED, "sluice_mirror_differed_total", "counter", "release,version",        \
+      "Of the compared ones, those that differed.")                                                \
+    X(FAMILY_MIRROR_DIFFERED_STATUS, "sluice_mirror_differed_status_total", "counter",             \
+      "release,version", "Of those that differed, in the status.")                                 \
+    X(FAMILY_MIRROR_DIFFERED_HEADERS, "sluice_mirror_differed_headers_total", "counter",           \
+      "release,version", "Of those that differed, in a header field.")                             \
+    X(FAMILY_MIRROR_DIFFERED_BODY, "sluice_mirror_differed_body_total", "counter",                 \
+      "release,version", "Of those that differed, in the body.")                                   \
+    X(FAMILY_MIRROR_UNCOMPARED, "sluice_mirror_uncompared_total", "counter", "release,version",    \
+      "Copies that were not compared: one of the two answers was not whole.")                      \
+    X(FAMILY_MIRROR_UNCOPIED, "sluice_mirror_uncopied_total", "counter", "release,version",        \
+      "Requests whose turn it was that were not copied: too many copies ran, or too long a body.") \
     /* per app: app, environment */                                                                \
     X(FAMILY_HELD, "sluice_requests_held_total", "counter", "",                                    \
       "Requests that waited for an instance.")                                                     \

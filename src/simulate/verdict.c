@@ -57,6 +57,7 @@ enum verdict verdict_ask(const struct judge *j, enum reason_code *reason)
     case JUDGEMENT_LATENCY: *reason = REASON_LATENCY; break;
     case JUDGEMENT_SLO: *reason = REASON_SLO; break;
     case JUDGEMENT_METRIC: /* only requests are judged here */
+    case JUDGEMENT_DIFFERENCES:
     case JUDGEMENTS_COUNT: UNREACHABLE();
     }
     return VERDICT_ROLL_BACK;

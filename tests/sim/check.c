@@ -32,6 +32,14 @@ static void check_weights(const struct app *a)
         sim_fail("%s: the weights sum to %u", a->key, sum);
 }
 
+/* Copies go to a candidate on its way forward only. */
+static void check_mirror(const struct app *a)
+{
+    bool back = a->state.rollout.told_phase == PHASE_BACK; /* decide() has seen it */
+    if (a->state.mirror_ppm > 0 && (a->state.candidate == 0 || back))
+        sim_fail("%s: requests are copied, and nobody is tried out", a->key);
+}
+
 static void check_one_way(const struct app *a)
 {
     const struct rollout_state *r = &a->state.rollout;
@@ -50,6 +58,7 @@ void check_step(void)
     struct control *c = sim.control;
     for (size_t i = 0; c->store != NULL && i < c->apps.len; i++) {
         check_weights(c->apps.items[i]);
+        check_mirror(c->apps.items[i]);
         check_one_way(c->apps.items[i]);
     }
     life_after_turn();

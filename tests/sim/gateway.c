@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 enum { GATEWAYS = 3, CONNECTIONS = 6, RUNS = 4096 };
+#define NO_SLOT UINT32_MAX
 
 struct connection {
     int fd, peer_fd; /* -1: free; peer_fd: the controller's, -1 when it has closed it */
@@ -34,7 +35,8 @@ struct request {
     struct gateway_process *gateway;
     uint64_t generation, run; /* serial */
     uint32_t worker, slot, instance;
-    bool bad;
+    uint32_t copied; /* the slot where it is counted once more, for it was copied; NO_SLOT: not */
+    bool bad, copy, differs;
 };
 
 static struct {
@@ -308,6 +310,24 @@ static struct sim_run *run_of(uint64_t serial)
     return NULL;
 }
 
+static void count_over(struct metrics_worker *w, uint32_t slot, bool cut, bool bad)
+{
+    count(&w->requests[slot].counters[REQUESTS], 1);
+    if (cut || bad)
+        count(&w->requests[slot].counters[cut ? REQUESTS_FAILED : REQUESTS_5XX], 1);
+    count(&w->requests[slot].buckets[60 + sim_pick(20)], 1);
+}
+
+static void count_compared(struct metrics_worker *w, const struct request *q, bool cut)
+{
+    metric *counters = w->requests[q->slot].counters;
+    count(&counters[cut ? REQUESTS_UNCOMPARED : REQUESTS_COMPARED], 1);
+    if (cut || (!q->differs && !q->bad))
+        return;
+    count(&counters[REQUESTS_DIFFERED], 1);
+    count(&counters[q->bad ? REQUESTS_DIFFERED_STATUS : REQUESTS_DIFFERED_BODY], 1);
+}
+
 /* The requests that a gateway has accepted end with it. */
 static void on_request_over(void *arg, uint64_t number)
 {
@@ -324,12 +344,60 @@ static void on_request_over(void *arg, uint64_t number)
         g->in_flight--;
         count(&w->instances[q->instance].counters[INSTANCE_IN_FLIGHT], -1);
         count(&w->instances[q->instance].counters[INSTANCE_REQUESTS], 1);
-        count(&w->requests[q->slot].counters[REQUESTS], 1);
-        if (cut || q->bad)
-            count(&w->requests[q->slot].counters[cut ? REQUESTS_FAILED : REQUESTS_5XX], 1);
-        count(&w->requests[q->slot].buckets[60 + sim_pick(20)], 1);
+        count_over(w, q->slot, cut, q->bad);
+        if (q->copied != NO_SLOT)
+            count_over(w, q->copied, cut, q->bad);
+        if (q->copy)
+            count_compared(w, q, cut);
     }
     free(q);
+}
+
+/* NULL: it is not there. */
+static struct request *send_to(struct gateway_process *g, const struct snapshot_instance *in,
+                               uint32_t worker, uint32_t slot)
+{
+    struct sim_run *run = engine_by_port(in->port);
+    if (!g->stale)
+        check_request(run, in->id, in->port);
+    if (run == NULL || !run->listening)
+        return NULL;
+    struct request *q = xcalloc(1, sizeof *q);
+    *q = (struct request){.gateway = g,
+                          .generation = g->generation,
+                          .run = run->serial,
+                          .worker = worker,
+                          .slot = slot,
+                          .instance = in->slot,
+                          .copied = NO_SLOT,
+                          .bad = run->how->bad && sim_chance(40),
+                          .differs = run->how->differs && sim_chance(40)};
+    run->in_flight++;
+    g->in_flight_of[q->run % RUNS]++;
+    g->in_flight++;
+    count(&g->workers[worker].instances[in->slot].counters[INSTANCE_IN_FLIGHT], 1);
+    int64_t takes = sim_chance(2) ? sim_between(0, 12 * SIM_SECOND) : sim_between(500, 60 * SIM_MS);
+    sim_at(takes, on_request_over, q, 0);
+    return q;
+}
+
+/* Where it is a request's turn, another one goes to the candidate. */
+static void mirror(struct gateway_process *g, const struct snapshot *s,
+                   const struct snapshot_mirror *m, struct request *of)
+{
+    if (sim_pick(1000000) >= m->share_ppm)
+        return;
+    const struct snapshot_pool *pool = &s->pools[m->to.pool];
+    struct request *copy = NULL;
+    if (pool->instances > 0)
+        copy = send_to(g, &s->instances[pool->first_instance + sim_pick(pool->instances)],
+                       of->worker, m->to.slot);
+    if (copy == NULL) {
+        count(&g->workers[of->worker].requests[m->to.slot].counters[REQUESTS_UNCOPIED], 1);
+        return;
+    }
+    copy->copy = true;
+    of->copied = m->copied_slot;
 }
 
 static void send_request(struct gateway_process *g)
@@ -338,28 +406,11 @@ static void send_request(struct gateway_process *g)
     const struct snapshot *s = g->seen[worker];
     if (s == NULL || s->routes_len == 0)
         return;
-    const struct snapshot_instance *in = choose(s, &s->routes[sim_pick(s->routes_len)], &slot);
-    if (in == NULL)
-        return;
-    struct sim_run *run = engine_by_port(in->port);
-    if (!g->stale)
-        check_request(run, in->id, in->port);
-    if (run == NULL || !run->listening)
-        return;
-    struct request *q = xcalloc(1, sizeof *q);
-    *q = (struct request){.gateway = g,
-                          .generation = g->generation,
-                          .run = run->serial,
-                          .worker = worker,
-                          .slot = slot,
-                          .instance = in->slot,
-                          .bad = run->how->bad && sim_chance(40)};
-    run->in_flight++;
-    g->in_flight_of[q->run % RUNS]++;
-    g->in_flight++;
-    count(&g->workers[worker].instances[in->slot].counters[INSTANCE_IN_FLIGHT], 1);
-    int64_t takes = sim_chance(2) ? sim_between(0, 12 * SIM_SECOND) : sim_between(500, 60 * SIM_MS);
-    sim_at(takes, on_request_over, q, 0);
+    const struct snapshot_route *r = &s->routes[sim_pick(s->routes_len)];
+    const struct snapshot_instance *in = choose(s, r, &slot);
+    struct request *q = in != NULL ? send_to(g, in, worker, slot) : NULL;
+    if (q != NULL && r->mirror.share_ppm > 0)
+        mirror(g, s, &r->mirror, q);
 }
 
 static void on_traffic(void *arg, uint64_t generation)

@@ -23,7 +23,7 @@ static const char *strategy_text(struct behaviour *b, bool recreate, char *out, 
     b->recreate = recreate;
     if (recreate)
         return "\"recreate\"";
-    switch (sim_pick(4)) {
+    switch (sim_pick(5)) {
     case 0: {
         const char *surge = surges[sim_pick(COUNT_OF(surges))];
         uint32_t away = surge[0] == '0' ? 1 : sim_pick(2);
@@ -45,6 +45,14 @@ static const char *strategy_text(struct behaviour *b, bool recreate, char *out, 
                  sim_chance(25) ? ",\"instances\":1" : "",
                  sim_chance(25) ? ",\"sticky\":\"cookie\"" : "");
         return out;
+    case 3:
+        snprintf(out, size,
+                 "{\"shadow\":{\"share\":\"%u%%\",\"for\":\"%us\",\"keep\":\"%us\"%s%s%s}}",
+                 10 + sim_pick(91), 1 + sim_pick(6), sim_pick(3) * 5,
+                 sim_chance(20) ? ",\"approve\":true" : "",
+                 sim_chance(25) ? ",\"differences\":\"0%\"" : "",
+                 sim_chance(25) ? ",\"judge\":{\"inconclusive\":\"rollback\"}" : "");
+        return out;
     default: b->unavailable = b->replicas / 4; return "\"rolling\"";
     }
 }
@@ -62,6 +70,7 @@ static struct behaviour *make_behaviour(void)
         .replicas = counts[sim_pick(COUNT_OF(counts))],
         .failures = 1 + sim_pick(3),
         .ignores_term = sim_chance(8),
+        .differs = sim_chance(10),
     };
     switch (sim_pick(12)) {
     case 0: b->never_ready = true; break;

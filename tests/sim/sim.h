@@ -49,7 +49,7 @@ int64_t sim_between(int64_t least, int64_t most);
 
 /* What the releases of one deploy are like. Found by the variable SIM of their runs. */
 struct behaviour {
-    bool never_ready, start_fails, build_fails, hook_fails, bad, ignores_term;
+    bool never_ready, start_fails, build_fails, hook_fails, bad, differs, ignores_term;
     int64_t start_us, ready_us, stop_us, job_us;
     int64_t crash_us; /* this long after its start; 0: does not */
     int64_t flap_us;  /* its readiness comes and goes with this period; 0: does not */

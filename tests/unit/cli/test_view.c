@@ -69,6 +69,47 @@ static void status_of_one_app(void **state)
     json_decref(j);
 }
 
+static const char mirrored[] =
+    "{\"share\":20.0,\"copies\":1240,\"errors_5xx\":0,\"failed\":3,\"cut\":0,\"compared\":1237,"
+    "\"differed\":12,\"uncompared\":3,\"uncopied\":0,\"differed_in\":{\"status\":2,\"headers\":0,"
+    "\"body\":10},\"samples\":["
+    "{\"at\":\"2026-11-21T08:00:12.345Z\",\"instance\":\"shop-8-1\",\"fault\":\"differs\","
+    "\"status\":200,\"method\":\"GET\",\"path\":\"/cart\",\"ms\":1.2,\"copy_status\":200,"
+    "\"part\":\"body\",\"where\":\"/to\\u001btal\"},"
+    "{\"at\":\"2026-11-21T08:00:13.345Z\",\"instance\":null,\"fault\":\"differs\","
+    "\"status\":200,\"method\":\"GET\",\"path\":\"/gone\",\"ms\":1.2,\"copy_status\":404,"
+    "\"part\":\"status\",\"where\":null},"
+    "{\"at\":\"2026-11-21T08:00:14.345Z\",\"instance\":\"shop-8-1\",\"fault\":\"timed-out\","
+    "\"status\":504,\"method\":\"GET\",\"path\":\"/slow\",\"ms\":500}]}";
+
+static void copies_and_what_differs(void **state)
+{
+    (void)state;
+    cleanup_buf struct buf out = BUF_INIT;
+    json_t *j = parse(mirrored);
+    view_mirror(j, &plain, "", MIRROR_SAMPLES, &out);
+    assert_string_equal(
+        buf_str(&out),
+        "mirror   20% of the requests: 1,240 copies, 3 failed; 1,237 compared, 12 differ (2 in the "
+        "status, 10 in the body), 3 not comparable\n"
+        "  AT        COPY                       REQUEST    INSTANCE\n"
+        "  08:00:12  body at /to tal            GET /cart  shop-8-1\n"
+        "  08:00:13  status 404 instead of 200  GET /gone  -\n"
+        "  08:00:14  timed-out                  GET /slow  shop-8-1\n");
+    buf_clear(&out);
+    json_object_set_new(j, "share", json_real(0));
+    json_object_set_new(j, "failed", json_integer(0));
+    json_object_set_new(j, "uncompared", json_integer(0));
+    json_object_set_new(j, "differed", json_integer(0));
+    json_object_set_new(j, "differed_in", json_object());
+    view_mirror(j, &plain, "  ", 0, &out);
+    assert_string_equal(buf_str(&out), "  mirror   1,240 copies; 1,237 compared, 0 differ\n");
+    buf_clear(&out);
+    view_mirror(NULL, &plain, "", MIRROR_SAMPLES, &out);
+    assert_int_equal(out.len, 0);
+    json_decref(j);
+}
+
 static void status_of_all_apps(void **state)
 {
     (void)state;
@@ -613,6 +654,7 @@ int main(void)
     setenv("TZ", "UTC", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_of_one_app),
+        cmocka_unit_test(copies_and_what_differs),
         cmocka_unit_test(status_of_all_apps),
         cmocka_unit_test(sizes_and_a_full_disk_are_shown),
         cmocka_unit_test(a_certificate_concerns_its_hosts),

@@ -42,7 +42,7 @@ static struct app *begin(struct rig *r, const char *second, uint64_t requests, u
 /* Requests as a gateway that ended has left them behind. */
 static void bring(struct app *a, uint64_t requests, uint64_t errors, uint32_t bucket)
 {
-    struct slot *s = app_slot(a, "/", a->state.stable, false);
+    struct slot *s = app_slot(a, "/", a->state.stable, ROLE_SHARE);
     struct slot_totals **t = &a->control->ended_requests[s->index];
     if (*t == NULL)
         *t = xcalloc(1, sizeof **t);

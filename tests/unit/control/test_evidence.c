@@ -29,9 +29,9 @@ static void scene_begin(struct scene *x)
     x->stable = instance_new(a, 1, 1, 0);
     x->candidate = instance_new(a, 2, 2, 0);
     x->stable->created_ms = x->candidate->created_ms = control_now() - 1000;
-    x->own = app_slot(a, "", 0, false);
-    x->stable_slot = app_slot(a, "/", 1, false);
-    x->candidate_slot = app_slot(a, "/", 2, false);
+    x->own = app_slot(a, "", 0, ROLE_SHARE);
+    x->stable_slot = app_slot(a, "/", 1, ROLE_SHARE);
+    x->candidate_slot = app_slot(a, "/", 2, ROLE_SHARE);
     a->start.id = 7;
     a->start.stable_pool = 1;
     a->start.candidate_pool = a->start.release = 2;

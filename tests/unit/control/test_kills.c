@@ -192,7 +192,7 @@ static void the_slots_of_the_last_routes_are_not_given_away(void **state)
     /* But rather theirs than one that is in use. */
     memset(r.c->request_slot_used, SLOT_USED, METRICS_REQUEST_SLOTS);
     r.c->request_slot_used[old[0]] = SLOT_LEFT;
-    assert_int_equal(app_slot(a, "more", 1, false)->index, old[0]);
+    assert_int_equal(app_slot(a, "more", 1, ROLE_SHARE)->index, old[0]);
     rig_end(&r);
 }
 

@@ -65,6 +65,36 @@ static double found(const json_t *steps, size_t i)
     return json_real_value(json_object_get(json_array_get(steps, i), "error_rate"));
 }
 
+#define SHADOW(what) SHOP ",\"strategy\":{\"shadow\":{" what "}}}"
+
+/* Of copies and what was copied there are as many: a fifth of the requests finds what a canary at
+ * 50 % of two fifths would. */
+static void copies_say_what_they_find(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x, 50, .005);
+    json_t *j = plan_of(&x, SHADOW("\"share\":\"20%\",\"for\":\"60s\""), false);
+    const json_t *one = json_array_get(json_object_get(json_object_get(j, "detects"), "steps"), 0);
+    assert_string_equal(warning(j), "");
+    assert_int_equal(json_real_value(json_object_get(one, "requests")), 600);
+    assert_int_equal(json_real_value(json_object_get(one, "weight")), 20);
+    double rate = json_real_value(json_object_get(one, "error_rate"));
+    assert_true(rate > .01 && rate < .1);
+    json_decref(j);
+    j = plan_of(&x, SHADOW("\"share\":\"1%\",\"for\":\"2s\""), false);
+    assert_string_equal(warning(j), "0.5 copies a second for 2s cannot find even a release that "
+                                    "always fails; raise `share` or `for`");
+    json_decref(j);
+    scene_end(&x);
+    scene_begin(&x, 0, 0);
+    j = plan_of(&x, SHADOW(""), false);
+    assert_string_equal(warning(j),
+                        "no request has come in the last day: there would be none to copy");
+    json_decref(j);
+    scene_end(&x);
+}
+
 static void each_hold_says_what_it_finds(void **state)
 {
     (void)state;
@@ -192,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_hold_says_what_it_finds),
+        cmocka_unit_test(copies_say_what_they_find),
         cmocka_unit_test(too_little_traffic_is_warned_of),
         cmocka_unit_test(a_first_deploy_has_nothing_to_compare),
         cmocka_unit_test(what_a_deploy_refuses_is_no_plan),

@@ -342,7 +342,7 @@ static void a_batch_goes_on(void **state)
     store_flush(r.c->store);
     struct judge_gathering before = {.since_ms = 0}, after = before;
     for (size_t i = 0; i < a->slots.len; i++)
-        if (a->slots.items[i]->pool == a->state.candidate && !a->slots.items[i]->pinned)
+        if (a->slots.items[i]->pool == a->state.candidate && a->slots.items[i]->role == ROLE_SHARE)
             before = a->slots.items[i]->gathering;
     assert_int_equal(before.candidate.requests, 3);
     assert_int_equal(before.stable.errors, 1);
@@ -350,7 +350,7 @@ static void a_batch_goes_on(void **state)
     rig_open(&r);
     a = rig_app(&r, "shop@production");
     for (size_t i = 0; i < a->slots.len; i++)
-        if (a->slots.items[i]->pool == a->state.candidate && !a->slots.items[i]->pinned)
+        if (a->slots.items[i]->pool == a->state.candidate && a->slots.items[i]->role == ROLE_SHARE)
             after = a->slots.items[i]->gathering;
     assert_memory_equal(&before, &after, sizeof before);
     rig_spin(&r, 150); /* the weight is what it was: no reason to end it */

@@ -298,7 +298,7 @@ static void slots_are_given_back_and_what_they_counted_stays(void **state)
     for (uint32_t n = 0; n < 200; n++) {
         char route_name[16];
         snprintf(route_name, sizeof route_name, "/%u", n);
-        struct slot *s = app_slot(a, route_name, 1, false);
+        struct slot *s = app_slot(a, route_name, 1, ROLE_SHARE);
         assert_int_equal(slot_value(c, s, REQUESTS), 0);
     }
     scene_end(&x);
@@ -310,7 +310,7 @@ static void totals_go_on_over_generations(void **state)
     struct scene x;
     scene_begin(&x, NULL, 0);
     struct control *c = x.r.c;
-    struct slot *s = app_slot(x.app, "/", 1, false);
+    struct slot *s = app_slot(x.app, "/", 1, ROLE_SHARE);
     struct metrics_view v = {.workers_len = 1};
     struct metrics_worker *worker = calloc(1, sizeof *worker);
     v.workers = worker;

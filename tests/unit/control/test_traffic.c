@@ -45,7 +45,7 @@ static void scene_end(struct scene *x)
 static void bring(struct scene *x, uint32_t pool, bool pinned, uint64_t requests, uint64_t errors,
                   uint32_t bucket)
 {
-    struct slot *s = app_slot(x->app, "/", pool, pinned);
+    struct slot *s = app_slot(x->app, "/", pool, pinned ? ROLE_PINNED : ROLE_SHARE);
     struct slot_totals **t = &x->r.c->ended_requests[s->index];
     if (*t == NULL)
         *t = xcalloc(1, sizeof **t);

@@ -48,7 +48,7 @@ static void scene_end(struct scene *x)
 static void bring(struct scene *x, const char *route, uint32_t pool, uint64_t requests,
                   uint64_t errors)
 {
-    struct slot *s = app_slot(x->app, route, pool, false);
+    struct slot *s = app_slot(x->app, route, pool, ROLE_SHARE);
     struct slot_totals **t = &x->r.c->ended_requests[s->index];
     if (*t == NULL)
         *t = xcalloc(1, sizeof **t);
@@ -169,8 +169,10 @@ static void repeats_are_shown_and_not_compared(void **state)
     scene_begin(&x);
     bring(&x, "/", 2, 200, 60);
     bring(&x, "/", 1, 800, 5);
-    x.r.c->ended_requests[app_slot(x.app, "/", 2, false)->index]->counters[REQUESTS_REPEATS] = 59;
-    x.r.c->ended_requests[app_slot(x.app, "/", 1, false)->index]->counters[REQUESTS_REPEATS] = 3;
+    x.r.c->ended_requests[app_slot(x.app, "/", 2, ROLE_SHARE)->index]->counters[REQUESTS_REPEATS] =
+        59;
+    x.r.c->ended_requests[app_slot(x.app, "/", 1, ROLE_SHARE)->index]->counters[REQUESTS_REPEATS] =
+        3;
     tick(&x);
     tick(&x); /* nothing came: what was seen is not seen again */
     json_t *j = ask(&x, false);
