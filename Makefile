@@ -160,6 +160,20 @@ unit: unit-bins
 	@tests/run-unit $(UNIT_BINS)
 $(foreach r,$(ROOMS),$(eval unit-$r: $(filter $(O)/unit/$r/%,$(UNIT_BINS)) ; @tests/run-unit $(filter $(O)/unit/$r/%,$(UNIT_BINS))))
 
+# For upgrades: a binary whose snapshots and metrics have another format, as another version's may.
+OTHER := $(O)/other-format
+OTHER_OBJS := $(addprefix $(OTHER)/obj/,wire/snapshot.o wire/metrics.o gateway/gateway.o)
+OTHER_HEADERS := $(addprefix $(OTHER)/inc/wire/,snapshot.h metrics.h)
+$(OTHER)/inc/wire/%.h: src/wire/%.h
+	@mkdir -p $(@D)
+	@sed 's/_FORMAT = /&1000 + /' $< > $@
+$(OTHER)/obj/%.o: src/%.c $(OTHER_HEADERS) $(O)/sluice
+	@mkdir -p $(@D)
+	$(quiet_CC)$(CCACHE) $(CC) $(CFLAGS) -iquote $(OTHER)/inc -iquote src -c $< -o $@
+.PRECIOUS: $(OTHER)/inc/wire/%.h
+$(OTHER)/sluice: $(OTHER_OBJS)
+	$(quiet_LD)$(CC) $(OPT) -o $@ $(O)/obj/main.o $(O)/obj/embedded.o $^ -Wl,--start-group $(BIN_LIBS) -Wl,--end-group $(LIBS_STATIC)
+
 # tests/sim: the real control, store and core over a simulated world, which takes the names of libuv,
 # the engine, pack and the clocks. What the controller calls the kernel for itself is wrapped.
 SIM_OBJS := $(patsubst tests/sim/%.c,$(O)/sim/%.o,$(wildcard tests/sim/*.c))

@@ -355,9 +355,12 @@ uint64_t certificates_version(const struct control *c)
 
 bool certificates_served(const struct control *c, uint64_t version)
 {
-    for (size_t i = 0; i < c->gateways.len; i++)
-        if (!c->gateways.items[i]->dead && c->gateways.items[i]->certificates_applied < version)
+    for (size_t i = 0; i < c->gateways.len; i++) {
+        const struct gateway *g = c->gateways.items[i];
+        bool passed = g->certificates_refused >= version && gateway_is_outdated(g);
+        if (!g->dead && g->certificates_applied < version && !passed)
             return false;
+    }
     return true;
 }
 

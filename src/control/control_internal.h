@@ -138,11 +138,11 @@ struct instance {
     uint64_t drain_deadline_boot_ms;
     bool drain_timed_out;
     uint64_t drain_left, drain_open; /* in flight when last looked at; of these, connections */
-    uint16_t port;              /* 0: none */
-    bool ipv6;                  /* it listens on [::1] only; decided until it is ready */
-    char socket[RUNSOCKET_MAX]; /* its place; "": none */
-    uint32_t socket_uid;        /* who listens on it, or SNAPSHOT_ANY_UID */
-    uint32_t slot;              /* in the metrics; UINT32_MAX: none (its process has no routes) */
+    uint16_t port;                   /* 0: none */
+    bool ipv6;                       /* it listens on [::1] only; decided until it is ready */
+    char socket[RUNSOCKET_MAX];      /* its place; "": none */
+    uint32_t socket_uid;             /* who listens on it, or SNAPSHOT_ANY_UID */
+    uint32_t slot; /* in the metrics; UINT32_MAX: none (its process has no routes) */
     uint32_t restarts, fast_crashes, losses; /* as in struct instance_obs */
     int64_t created_ms, since_ms, started_ms, exited_ms;
     enum instance_state last_state;
@@ -361,7 +361,8 @@ struct gateway {
     pid_t pid;
     uint64_t applied; /* version */
     uint64_t certificates_applied;
-    char refusal[300]; /* why it took the last routes not; "": it has them */
+    uint64_t refused, certificates_refused; /* versions that it does not take */
+    char refusal[300];                      /* why it took the last routes not; "": it has them */
     uint64_t samples_seen[METRICS_MAX_WORKERS], copies_seen[METRICS_MAX_WORKERS];
 };
 
@@ -615,8 +616,10 @@ void control_mark_routes(struct control *c);
 void routes_build(struct control *c, struct snapshot *s, struct arena *arena);
 void publish_if_due(struct control *c);
 void publish_now(struct control *c, bool rollback_ahead);
-bool publish_applied(const struct control *c, uint64_t version); /* by every live gateway */
-bool publish_seen(const struct control *c, uint64_t version);    /* by every worker of each */
+bool gateway_is_outdated(const struct gateway *g); /* a newer one is there: it drains */
+/* By every live gateway, but for outdated ones that refuse it: they are of another version. */
+bool publish_applied(const struct control *c, uint64_t version);
+bool publish_seen(const struct control *c, uint64_t version); /* by every worker of each */
 void publish_restore(struct control *c);
 void gateway_connect(struct control *c, uint64_t generation, pid_t pid, bool adopted,
                      bool previous_snapshot);
@@ -629,6 +632,8 @@ uint64_t measure_latency_us(const struct control *c, uint32_t slot);
 void measure_buckets(const struct control *c, uint32_t slot, uint64_t out[METRICS_BUCKETS]);
 uint64_t measure_instance(const struct control *c, uint32_t slot, enum instance_metric m);
 uint64_t measure_in_flight(const struct control *c, uint32_t slot); /* live generations only */
+/* false: there is a gateway of another version, whose requests nobody can count. */
+bool measure_is_whole(const struct control *c);
 void measure_keep_ended(struct control *c, const struct metrics_view *view);
 /* Totals since the slot is this owner's. */
 uint64_t slot_value(const struct control *c, const struct slot *s, enum request_metric m);

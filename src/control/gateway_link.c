@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/log.h"
 #include "os/memfd.h"
 #include "os/unixsock.h"
 #include "wire/guardianctl.h"
@@ -20,7 +21,8 @@ struct gateway_link {
     uint64_t generation, applied;
     pid_t pid;
     int fd;
-    bool over; /* gone was called, or will be by the next poll */
+    bool over;    /* gone was called, or will be by the next poll */
+    bool foreign; /* its metrics have another format */
     struct metrics_view metrics;
     /* The newest of each kind that did not fit into the socket; fd -1: none. It is tried again with
      * each poll: a full socket means that answers are still to come, so it will be readable. */
@@ -124,11 +126,17 @@ static int take_hello(struct gateway_link *l, const struct gatewayctl_message *m
     if (m->a != l->generation || m->b == 0 || m->b > INT32_MAX || metrics_fd < 0)
         return error_set(err, ERROR_USAGE, "hello of generation %llu with%s metrics",
                          (unsigned long long)m->a, metrics_fd < 0 ? "out" : "");
-    if (l->metrics.header != NULL)
+    if (l->metrics.header != NULL || l->foreign)
         return error_set(err, ERROR_USAGE, "a second hello");
-    if (metrics_view_open(&l->metrics, metrics_fd, err) < 0)
-        return -1;
-    if (l->metrics.header->generation != l->generation)
+    struct error why = ERROR_INIT;
+    if (metrics_view_open(&l->metrics, metrics_fd, &why) < 0) {
+        l->foreign = why.class == ERROR_CONFLICT;
+        if (!l->foreign)
+            return error_set(err, why.class, "%s", why.text);
+        log_info("gateway %llu is of another version: %s", (unsigned long long)l->generation,
+                 why.text);
+    }
+    if (!l->foreign && l->metrics.header->generation != l->generation)
         return error_set(err, ERROR_USAGE, "metrics of another generation");
     l->pid = (pid_t)m->b;
     if (l->events->hello != NULL)
@@ -214,6 +222,10 @@ uint64_t gateway_link_applied(const struct gateway_link *l)
 bool gateway_link_alive(const struct gateway_link *l)
 {
     return !l->over;
+}
+bool gateway_link_is_foreign(const struct gateway_link *l)
+{
+    return l->foreign;
 }
 const struct metrics_view *gateway_link_metrics(const struct gateway_link *l)
 {

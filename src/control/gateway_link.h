@@ -19,7 +19,8 @@
 struct gateway_link;
 
 struct gateway_link_events {
-    void (*hello)(void *arg, struct gateway_link *l); /* the metrics are there from now on */
+    /* The metrics are there from now on, but of one that counts in another format. */
+    void (*hello)(void *arg, struct gateway_link *l);
     void (*applied)(void *arg, struct gateway_link *l, uint64_t version);
     void (*refused)(void *arg, struct gateway_link *l, uint64_t version, const char *why);
     /* Serves the certificates of this version, or the ones before them: why; "": it does. */
@@ -58,7 +59,9 @@ uint64_t gateway_link_generation(const struct gateway_link *l);
 pid_t gateway_link_pid(const struct gateway_link *l);        /* 0 before hello */
 uint64_t gateway_link_applied(const struct gateway_link *l); /* last version applied; 0 none */
 bool gateway_link_alive(const struct gateway_link *l);
-/* header is NULL before hello. */
+/* It is of another version, and what it counts cannot be read. */
+bool gateway_link_is_foreign(const struct gateway_link *l);
+/* header is NULL before hello, and of a foreign one. */
 const struct metrics_view *gateway_link_metrics(const struct gateway_link *l);
 
 #endif

@@ -438,6 +438,7 @@ bool instance_drained(struct instance *in)
     if (!in->routed || in->slot == UINT32_MAX || in->life != LIFE_RUNNING)
         return true;
     bool empty = in->undrained_version != 0 && publish_seen(c, in->undrained_version) &&
+                 measure_is_whole(c) && /* else nobody knows until it is gone */
                  measure_in_flight(c, in->slot) == 0;
     look_at_flight(in);
     if (control_now() < in->drain_deadline_ms) {

@@ -68,6 +68,14 @@ uint64_t measure_in_flight(const struct control *c, uint32_t slot)
     return measure_instance(c, slot, INSTANCE_IN_FLIGHT);
 }
 
+bool measure_is_whole(const struct control *c)
+{
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (!c->gateways.items[i]->dead && gateway_link_is_foreign(c->gateways.items[i]->link))
+            return false;
+    return true;
+}
+
 void measure_keep_ended(struct control *c, const struct metrics_view *v)
 {
     for (uint32_t slot = 0; slot < METRICS_REQUEST_SLOTS; slot++) {

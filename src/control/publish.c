@@ -211,7 +211,7 @@ static bool is_ahead(const struct gateway *g, uint64_t ours)
 static void on_hello(void *arg, struct gateway_link *l)
 {
     struct gateway *g = arg;
-    if (g->adopted)
+    if (g->adopted && !gateway_link_is_foreign(l))
         rebase(g);
     g->pid = gateway_link_pid(l);
     log_info("gateway %llu (pid %d) is connected", (unsigned long long)g->generation, (int)g->pid);
@@ -229,12 +229,28 @@ static void on_applied(void *arg, struct gateway_link *l, uint64_t version)
     mark_all(g->control);
 }
 
+bool gateway_is_outdated(const struct gateway *g)
+{
+    const struct control *c = g->control;
+    for (size_t i = 0; i < c->gateways.len; i++)
+        if (!c->gateways.items[i]->dead && c->gateways.items[i]->generation > g->generation)
+            return true;
+    return false;
+}
+
 static void on_refused(void *arg, struct gateway_link *l, uint64_t version, const char *why)
 {
     struct gateway *g = arg;
     (void)l;
     if (is_ahead(g, g->control->snapshot_version))
         return;
+    g->refused = version;
+    mark_all(g->control);
+    if (gateway_is_outdated(g)) {
+        log_debug("gateway %llu, which drains, does not take routes: %s",
+                  (unsigned long long)g->generation, why);
+        return;
+    }
     log_error("gateway %llu refused routes %llu: %s", (unsigned long long)g->generation,
               (unsigned long long)version, why);
     snprintf(g->refusal, sizeof g->refusal, "gateway %llu refused the routes: %s",
@@ -245,7 +261,7 @@ static void on_certificates(void *arg, struct gateway_link *l, uint64_t version,
 {
     struct gateway *g = arg;
     (void)l;
-    g->certificates_applied = version;
+    *(why[0] == '\0' ? &g->certificates_applied : &g->certificates_refused) = version;
     control_tick_soon(g->control); /* somebody may wait for that (acme.c) */
     if (why[0] != '\0')
         log_error("gateway %llu goes on with the certificates before: %s",
@@ -374,11 +390,21 @@ void publish_if_due(struct control *c)
         publish_now(c, false);
 }
 
+/* One of another version, in another format, that another gateway has replaced: it takes no new
+ * connections, and will not have these routes however long it is waited for. What it still carries
+ * counts as in flight (instance.c). */
+static bool passes_over(const struct gateway *g, uint64_t version)
+{
+    return g->refused >= version && g->applied < version && gateway_is_outdated(g);
+}
+
 bool publish_applied(const struct control *c, uint64_t version)
 {
-    for (size_t i = 0; i < c->gateways.len; i++)
-        if (!c->gateways.items[i]->dead && c->gateways.items[i]->applied < version)
+    for (size_t i = 0; i < c->gateways.len; i++) {
+        const struct gateway *g = c->gateways.items[i];
+        if (!g->dead && g->applied < version && !passes_over(g, version))
             return false;
+    }
     return true;
 }
 
@@ -386,9 +412,11 @@ bool publish_seen(const struct control *c, uint64_t version)
 {
     for (size_t i = 0; i < c->gateways.len; i++) {
         const struct gateway *g = c->gateways.items[i];
-        if (g->dead)
+        if (g->dead || passes_over(g, version))
             continue;
         const struct metrics_view *v = gateway_link_metrics(g->link);
+        if (g->applied >= version && gateway_link_is_foreign(g->link) && gateway_is_outdated(g))
+            continue; /* its workers may not have looked yet: see measure_is_whole() */
         if (g->applied < version || v->header == NULL || !metrics_seen(v, version))
             return false;
     }

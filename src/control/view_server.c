@@ -39,7 +39,8 @@ json_t *control_server(struct control *c)
     if (why[0] == '\0' && c->store_failing)
         why = c->store_error;
     for (size_t i = 0; why[0] == '\0' && i < c->gateways.len; i++)
-        why = c->gateways.items[i]->dead ? why : c->gateways.items[i]->refusal;
+        if (!c->gateways.items[i]->dead && !gateway_is_outdated(c->gateways.items[i]))
+            why = c->gateways.items[i]->refusal;
     struct disk_space disk;
     json_t *space = disk_look(c, &disk, NULL) < 0
                         ? json_null()

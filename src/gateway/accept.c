@@ -16,11 +16,12 @@
 
 enum { ACCEPTS = 64, PAUSE_MS = 100 };
 
-/* Who comes for TLS waits in the queue until the controller has said which certificates there are:
- * a gateway that has just started loses nobody. */
+/* Who comes for TLS waits in the queue until the controller has said which certificates there are,
+ * and everybody does until a gateway that could not read the routes of another version knows some:
+ * one that has just started loses nobody. */
 static void watch_listener(struct worker *w, struct listener *l)
 {
-    if (l->watched || !w->accepting ||
+    if (l->watched || !w->accepting || !atomic_load(&w->gateway->routes_known) ||
         (l->tls != TLS_NONE && !atomic_load(&w->gateway->certificates_known)))
         return;
     if (worker_watch(w, &l->endpoint, EPOLLIN) < 0)

@@ -19,7 +19,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_PEERS = 16, LOOK_MS = 20, TERM_DRAIN_MS = 30000 };
+enum {
+    MAX_PEERS = 16,
+    LOOK_MS = 20,
+    TERM_DRAIN_MS = 30000,
+    /* Without routes at the start; longer than it takes one controller to leave and the next one to
+     * say them. */
+    ROUTES_WAIT_MS = 20000
+};
 
 struct control {
     struct gateway *g;
@@ -28,7 +35,7 @@ struct control {
     int peers[MAX_PEERS];  /* -1: free */
     struct table *retired; /* oldest first; each may go when all have seen the one behind it */
     bool draining;
-    int64_t drain_until_ms;
+    int64_t drain_until_ms, routes_until_ms;
     uint64_t turns[METRICS_MAX_WORKERS]; /* of each worker, at the last PING */
 };
 
@@ -45,6 +52,12 @@ static struct table *empty_table(void)
     ASSERT(copy != NULL);
     copy->version = 0; /* none that is sent has it, and every one is newer */
     return table_make(copy, NULL);
+}
+
+static bool has_text(int fd)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0;
 }
 
 static struct snapshot *read_file(int fd)
@@ -90,6 +103,8 @@ void control_first_table(struct gateway *g, const struct boot *boot)
         t = table_of_file(second);
     else
         snapshot_free(second);
+    bool none = !has_text(boot->snapshot0_fd) && !has_text(boot->snapshot1_fd);
+    atomic_store(&g->routes_known, t != NULL || none);
     if (t == NULL)
         t = empty_table();
     log_info("starts with table %llu, %u routes", (unsigned long long)t->version, t->routes_len);
@@ -125,6 +140,7 @@ static void swap(struct control *c, struct table *t)
     outlier_prepare(g, t);
     struct table *old = atomic_exchange(&g->table, t);
     atomic_store(g->applied_version, t->version);
+    atomic_store(&g->routes_known, true);
     struct table **last = &c->retired;
     while (*last != NULL)
         last = &(*last)->next;
@@ -393,6 +409,24 @@ static void on_accept(struct control *c)
 /* ---- the loop
  * ------------------------------------------------------------------------------------------- */
 
+/* Nobody came who knows the routes: clients are told so, not left waiting any longer. */
+static void look_for_routes(struct control *c)
+{
+    struct gateway *g = c->g;
+    if (atomic_load(&g->routes_known) || clock_mono_ms() < c->routes_until_ms)
+        return;
+    log_error("nobody has said the routes for %d s", ROUTES_WAIT_MS / 1000);
+    atomic_store(&g->routes_known, true);
+    wake_all(g);
+}
+
+static int wait_ms(const struct control *c)
+{
+    if (c->retired != NULL || c->draining)
+        return LOOK_MS;
+    return atomic_load(&c->g->routes_known) ? -1 : ROUTES_WAIT_MS / 20;
+}
+
 enum { ON_LISTENING = MAX_PEERS, ON_SIGNAL };
 
 static int watch(struct control *c, int fd, uint32_t what)
@@ -421,7 +455,10 @@ static void handle(struct control *c, uint32_t what)
 
 void gateway_control_run(struct gateway *g, const struct boot *boot)
 {
-    struct control c = {.g = g, .owner = (uid_t)boot->owner_uid, .listening = boot->control_fd};
+    struct control c = {.g = g,
+                        .owner = (uid_t)boot->owner_uid,
+                        .listening = boot->control_fd,
+                        .routes_until_ms = clock_mono_ms() + ROUTES_WAIT_MS};
     memset(c.peers, -1, sizeof c.peers);
     sigset_t set;
     sigemptyset(&set);
@@ -439,12 +476,13 @@ void gateway_control_run(struct gateway *g, const struct boot *boot)
             _exit(0); /* the workers still hold their connections, which end here */
         }
         struct epoll_event events[8];
-        int n = epoll_wait(c.epoll, events, 8, c.retired != NULL || c.draining ? LOOK_MS : -1);
+        int n = epoll_wait(c.epoll, events, 8, wait_ms(&c));
         if (n < 0 && errno != EINTR)
             usleep(LOOK_MS * 1000); /* it cannot be told anything, but it can end */
         for (int i = 0; i < n; i++)
             handle(&c, events[i].data.u32);
         free_seen(&c);
+        look_for_routes(&c);
     }
     free_seen(&c);
     for (int i = 0; i < MAX_PEERS; i++)

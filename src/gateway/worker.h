@@ -68,9 +68,10 @@ struct gateway {
     uint32_t listener_users[BOOT_MAX_LISTENERS]; /* a bit per worker that has not let go of it */
     bool listener_closing[BOOT_MAX_LISTENERS];
     pthread_mutex_t certificates_lock;
-    struct certificates *certificates;                  /* NULL: there is none */
-    atomic_bool certificates_known;                     /* the controller has said */
-    atomic_uint certificates_taken;                     /* how often they were others */
+    struct certificates *certificates; /* NULL: there is none */
+    atomic_bool certificates_known;    /* the controller has said */
+    atomic_bool routes_known;          /* so has it, or a file, or there was none */
+    atomic_uint certificates_taken;    /* how often they were others */
     struct seldom refused_clients, untrusted_instances; /* their lines in the log */
     struct rates *rates;
     struct peers *peers;      /* NULL: a client may have any number of connections */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     FIRST_OCTAVE = 6, /* bucket 0 ends at 2^6 us */
@@ -65,6 +66,19 @@ static int check_header(const struct metrics_header *h, uint64_t bytes, uint32_t
     return 0;
 }
 
+/* The one thing that all versions agree on, before what their sizes are. */
+static int check_format(int fd, struct error *err)
+{
+    struct {
+        uint32_t magic, format;
+    } h = {0, METRICS_FORMAT};
+    if (pread(fd, &h, sizeof h, 0) == sizeof h && h.magic == METRICS_MAGIC &&
+        h.format != METRICS_FORMAT)
+        return error_set(err, ERROR_CONFLICT, "metrics: format %u, this version reads %d", h.format,
+                         METRICS_FORMAT);
+    return 0;
+}
+
 int metrics_view_open(struct metrics_view *v, int fd, struct error *err)
 {
     *v = (struct metrics_view){.header = NULL};
@@ -72,6 +86,8 @@ int metrics_view_open(struct metrics_view *v, int fd, struct error *err)
     int seals = fcntl(fd, F_GET_SEALS);
     if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || (seals & F_SEAL_GROW) == 0)
         return error_set(err, ERROR_USAGE, "metrics: not a memfd sealed against resizing");
+    if (check_format(fd, err) < 0)
+        return -1;
     if (fstat(fd, &st) < 0)
         return error_errno(err, errno, "metrics: fstat");
     if (st.st_size < (off_t)metrics_bytes(1) ||

@@ -165,7 +165,7 @@ struct metrics_view {
     size_t bytes;
 };
 /* Maps fd read-only after checking seals (SHRINK and GROW must be set), size and header. fd stays
- * the caller's. */
+ * the caller's. ERROR_CONFLICT: those of a gateway of another version, in another format. */
 int metrics_view_open(struct metrics_view *v, int fd, struct error *err);
 void metrics_view_close(struct metrics_view *v);
 /* Sums over the workers. */

@@ -1,13 +1,17 @@
 """`sluice upgrade`: the running server goes over to another binary, and nobody notices."""
 
+import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 
 import pytest
-from sluice_test import App, BINARY, IS_ROOT, Client, Load, WebSocket, proc, wait_until
+from gateway_rig import Reader
+from sluice_test import App, BINARY, BUILD, IS_ROOT, SANITIZER, Client, Load, WebSocket, proc, wait_until
+from sluice_test.build import PATIENCE, ROOT
 
 NEW_VERSION = "9.9.9"
 
@@ -72,6 +76,47 @@ def test_to_another_version(app):
     assert server.run("upgrade").returncode == 0  # and back
     assert server.info()["version"] == told["from"]
     assert len(app.ready()) == 2
+
+
+def other_format():
+    """A binary that can read neither the routes nor the metrics of this one, and the other way round."""
+    path = BUILD / "other-format" / "sluice"
+    with open(ROOT / "build" / "other-format.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        make = ["make", "-s"] + ([f"SAN={SANITIZER}"] if SANITIZER else [])
+        subprocess.run(make + [str(path.relative_to(ROOT))], cwd=ROOT, check=True)
+    return path
+
+
+def test_across_formats(make_server):
+    """Nobody is turned away while nobody knows the routes; the old gateway, which takes no routes any more and
+    whose requests cannot be counted, holds no rollout up, and no instance is stopped under them."""
+    server = make_server()
+    new = server.root / "sluice-other"
+    shutil.copy2(other_format(), new)
+    server.give(new)
+    app = App(server, replicas=1)
+    app.deploy(1, ok=True)
+    upload = socket.create_connection(server.address.rsplit(":", 1), timeout=20 * PATIENCE)
+    upload.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+    with Load(server.address) as steady, Load(server.address, keepalive=False) as fresh:
+        wait_until(lambda: steady.seconds() and fresh.seconds(), 20, "the load runs")
+        done = server.run("upgrade", str(new), "--json")
+        assert done.returncode == 0, done.stderr
+        seen = len(fresh.seconds())
+        wait_until(lambda: len(fresh.seconds()) > seen + 1, 20, "the new gateway has its load")
+        rollout = app.deploy_in_background(2)
+        wait_until(lambda: json.loads(server.get("/version").body)["release"] == "2", 20, "the new release serves")
+        wait_until(lambda: app.instances("draining"), 5, "the old instance drains")
+        assert len(proc.roles(server.data)["gateway"]) == 2 and server.info()["degraded"] is None
+        upload.sendall(b"world")
+        assert Reader(upload).answer("POST")[0] == 200
+        upload.close()
+        code, out, err = server.end_cli(rollout)
+        assert code == 0, out + err
+    assert not steady.lost() and not fresh.lost()
+    wait_until(lambda: len(proc.roles(server.data)["gateway"]) == 1, 30, "the old gateway has drained")
+    assert not any(e["kind"] == "drain-timeout" for e in map(json.loads, server.cli("events").stdout.splitlines()))
 
 
 def test_a_rollout_goes_on(app):

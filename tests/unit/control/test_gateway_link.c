@@ -107,11 +107,11 @@ static void say(struct scene *s, uint32_t type, uint64_t a, uint64_t b, const ch
     assert_int_equal(unixsock_send(s->peer, &m, sizeof m, &fd, fd >= 0 ? 1 : 0, NULL), UNIXSOCK_OK);
 }
 
-static int metrics_of(uint64_t generation)
+static int metrics_in(uint32_t format, uint64_t generation)
 {
     int fd = memfd_create("metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     struct metrics_header h = {.magic = METRICS_MAGIC,
-                               .format = METRICS_FORMAT,
+                               .format = format,
                                .workers = 1,
                                .request_slots = METRICS_REQUEST_SLOTS,
                                .instance_slots = METRICS_INSTANCE_SLOTS,
@@ -121,6 +121,11 @@ static int metrics_of(uint64_t generation)
     assert_int_equal(pwrite(fd, &h, sizeof h, 0), sizeof h);
     assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
     return fd;
+}
+
+static int metrics_of(uint64_t generation)
+{
+    return metrics_in(METRICS_FORMAT, generation);
 }
 
 static int open_fds(void)
@@ -250,6 +255,30 @@ static void memory_that_is_no_metrics_ends_the_link(void **state)
     end(&s);
 }
 
+/* It is heard, though what it counts cannot be read. */
+static void a_gateway_of_another_version(void **state)
+{
+    (void)state;
+    struct scene s = begin();
+    join(&s);
+    int fd = metrics_in(METRICS_FORMAT + 1, 7);
+    say(&s, GATEWAYCTL_HELLO, 7, 1234, "0.1.0", fd);
+    say(&s, GATEWAYCTL_REFUSED, 4, 0, "another format", -1);
+    gateway_link_poll(s.l);
+    assert_int_equal(s.seen.hello, 1);
+    assert_int_equal(s.seen.refused, 1);
+    assert_int_equal(s.seen.gone, 0);
+    assert_true(gateway_link_is_foreign(s.l));
+    assert_int_equal(gateway_link_pid(s.l), 1234);
+    assert_null(gateway_link_metrics(s.l)->header);
+    say(&s, GATEWAYCTL_HELLO, 7, 1234, "0.1.0", fd);
+    close(fd);
+    gateway_link_poll(s.l);
+    assert_int_equal(s.seen.hello, 1);
+    assert_int_equal(s.seen.gone, 1);
+    end(&s);
+}
+
 static void a_second_hello_and_wrong_sizes(void **state)
 {
     (void)state;
@@ -323,6 +352,7 @@ int main(void)
         cmocka_unit_test(from_hello_to_the_end),
         cmocka_unit_test(lies_end_the_link),
         cmocka_unit_test(memory_that_is_no_metrics_ends_the_link),
+        cmocka_unit_test(a_gateway_of_another_version),
         cmocka_unit_test(a_second_hello_and_wrong_sizes),
         cmocka_unit_test(a_gateway_that_does_not_read_gets_the_newest),
         cmocka_unit_test(nobody_there),

@@ -27,9 +27,10 @@ static int file_of(uint64_t version, bool damaged)
     return fd;
 }
 
+static struct gateway g;
+
 static uint64_t start(int fd0, int fd1, bool previous)
 {
-    static struct gateway g;
     metric applied = 99;
     g.applied_version = &applied;
     struct boot boot;
@@ -77,12 +78,27 @@ static void test_damaged_ones(void **state)
     assert_int_equal(start(-1, -1, true), 0);
 }
 
+/* Clients wait for routes that are there and cannot be read, not for those that never were. */
+static void test_who_waits_for_routes(void **state)
+{
+    (void)state;
+    start(-1, -1, false);
+    assert_true(g.routes_known);
+    start(file_of(4, true), file_of(5, false), false);
+    assert_true(g.routes_known);
+    start(file_of(4, true), file_of(5, true), false);
+    assert_false(g.routes_known);
+    start(-1, file_of(5, true), false);
+    assert_false(g.routes_known);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_newest),
         cmocka_unit_test(test_the_previous),
         cmocka_unit_test(test_damaged_ones),
+        cmocka_unit_test(test_who_waits_for_routes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

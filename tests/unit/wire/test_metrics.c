@@ -188,6 +188,22 @@ static void memory_that_is_not_what_it_says(void **state)
     assert_int_equal(metrics_view_open(&v, -1, &err), -1);
 }
 
+/* Of whatever size that version's are. */
+static void those_of_another_version(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {metrics_bytes(1), metrics_bytes(1) / 2, metrics_bytes(16) * 2};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct memory m = make(1, sizes[i], F_SEAL_SHRINK | F_SEAL_GROW);
+        struct metrics_view v;
+        struct error err = ERROR_INIT;
+        m.header->format = METRICS_FORMAT - 1;
+        assert_int_equal(metrics_view_open(&v, m.fd, &err), -1);
+        assert_int_equal(err.class, ERROR_CONFLICT);
+        drop(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +212,7 @@ int main(void)
         cmocka_unit_test(ejections_are_read),
         cmocka_unit_test(seen_means_by_all_or_offline),
         cmocka_unit_test(memory_that_is_not_what_it_says),
+        cmocka_unit_test(those_of_another_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
