@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -155,6 +156,7 @@ static int set_option(struct serve *s, enum option_id id, const char *value, str
         return read_number("--max-connections-per-client", value,
                            &s->boot.max_connections_per_client, err);
     case OPTION_STOP_APPS: s->boot.stop_apps = 1; return 0;
+    case OPTION_CHECK: s->check = true; return 0;
     default: return 0; /* --json, --no-color: every verb takes them; serve prints plain lines */
     }
 }
@@ -327,7 +329,11 @@ static int prepare(struct serve *s, int argc, char **argv, struct error *err)
     if (data == NULL)
         return -1;
     boot_set(&s->boot.data_dir, data);
-    if (set_api(s, err) < 0 || open_folders(s, err) < 0 || take_lock(s, err) < 0)
+    if (set_api(s, err) < 0 || open_folders(s, err) < 0)
+        return -1;
+    if (s->check)
+        return open_programs(s, err);
+    if (take_lock(s, err) < 0)
         return -1;
     raise_limits();
     check_backlog();
@@ -349,8 +355,9 @@ int cmd_serve(int argc, char **argv)
     boot_set(&s.boot.tcp_routes, LISTEN_ALLOWED_DEFAULT);
     log_init("serve", LOG_INFO);
     umask(022); /* the modes of what we make are what the code says */
-    if (prepare(&s, argc, argv, &err) == 0)
-        become_guardian(&s, &err);
+    int status = prepare(&s, argc, argv, &err);
+    if (status == 0 && !s.check)
+        status = become_guardian(&s, &err);
     boot_release(&s.boot);
-    return cli_fail(&err);
+    return status < 0 ? cli_fail(&err) : EXIT_SUCCESS;
 }

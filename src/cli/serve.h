@@ -9,6 +9,7 @@
 #include "os/boot.h"
 
 #include <pwd.h>
+#include <stdbool.h>
 
 #define SERVE_ACME_DIRECTORY "https://acme-v02.api.letsencrypt.org/directory"
 
@@ -20,6 +21,7 @@ struct serve {
     } wanted[BOOT_MAX_LISTENERS];    /* --listen; none: what is taken over, else the default */
     size_t wanted_len;
     int data_fd, run_fd;
+    bool check; /* only whether it could start: a guardian asks before it becomes this binary */
 };
 
 /* One of --acme-directory, --acme-email, --acme-ca. */

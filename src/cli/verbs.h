@@ -62,6 +62,8 @@
     X(OPTION_STOP_APPS, 0, "stop-apps", NULL, "stop the apps too when the server stops")           \
     X(OPTION_LOG_LEVEL, 0, "log-level", "LEVEL",                                                   \
       "debug, info, warn or error: what is written on stderr (default info)")                      \
+    X(OPTION_CHECK, 0, "check", NULL,                                                              \
+      "say whether the server could start with these options, and start nothing")                  \
     X(OPTION_TRAFFIC, 0, "traffic", "RATE", "requests that the app gets: 50/s, 1200/min, 90/h")    \
     X(OPTION_RECORDED, 0, "history", NULL,                                                         \
       "traffic as the server has recorded it in the last day")                                     \
@@ -110,7 +112,7 @@ enum option_id {
       OPTS_OUTPUT | OPT(DATA) | OPT(LISTEN) | OPT(TLS_LISTEN) | OPT(MTLS_LISTEN) |                 \
           OPT(TCP_ROUTES) | OPT(ACME_DIRECTORY) | OPT(ACME_EMAIL) | OPT(ACME_CA) | OPT(API) |      \
           OPT(WORKERS) | OPT(TRUSTED_PROXIES) | OPT(PROXY_PROTOCOL) | OPT(MAX_CONNECTIONS) |       \
-          OPT(MAX_PER_CLIENT) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL),                 \
+          OPT(MAX_PER_CLIENT) | OPT(ACCESS_LOG) | OPT(STOP_APPS) | OPT(LOG_LEVEL) | OPT(CHECK),    \
       "run the server: guardian, controller and gateway")                                          \
     X(init, "", 0, 0, OPTS_OUTPUT | OPT(FILE),                                                     \
       "write a commented sluice.yaml for the project in this folder")                              \

@@ -34,9 +34,10 @@ enum {
     LEAVE_OLD_MS = 10000, /* the controller of the server before us */
     LEAVE_APPS_MS = 900000,
     HURRY_MS = 1000,
-    RAPID_MS = 10000,     /* lived shorter: a rapid death */
-    RAPID_DEATHS = 3,     /* so many within RAPID_MS: the previous snapshot */
-    STOP_TRIES = 3,       /* controllers that may die of stopping the apps */
+    CHECK_MS = 5000,  /* another main binary says so long whether it would start; all else waits */
+    RAPID_MS = 10000, /* lived shorter: a rapid death */
+    RAPID_DEATHS = 3, /* so many within RAPID_MS: the previous snapshot */
+    STOP_TRIES = 3,   /* controllers that may die of stopping the apps */
     MESSAGES_A_TURN = 32, /* of one peer: nobody keeps us from the others */
     PING_MS = 2000,       /* how often a gateway is asked whether it moves */
     PINGS_MISSED = 5, /* in a row: it hangs. Counted, not timed: a suspended machine, or a guardian
@@ -162,7 +163,8 @@ pid_t start_role(const struct boot *b, const char *role, int dir, struct error *
 /* What it says, where that is a process of that role; 0 else. */
 pid_t read_pid_file(const struct guardian *g, const char *name, const char *role);
 void write_pid_file(const struct guardian *g, const char *name, pid_t pid);
-/* Becomes `serve` of another main binary. Returns only when that failed. */
+/* Becomes `serve` of another main binary, once that has said that it would start. Returns only
+ * when that failed. */
 int become(const struct guardian *g, int binary_fd, struct error *err);
 int64_t deaths_note(struct deaths *d, int64_t now_ms, int64_t lived_ms); /* delay until the next */
 bool deaths_in_a_row(const struct deaths *d, int64_t now_ms);

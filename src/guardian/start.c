@@ -5,14 +5,17 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/vec.h"
+#include "os/clock.h"
 #include "os/listen.h"
 #include "os/title.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -124,50 +127,134 @@ static void add_number(struct words *w, const char *option, int64_t value)
     add(w, option, text);
 }
 
-int become(const struct guardian *g, int binary_fd, struct error *err)
+static void add_options(const struct guardian *g, struct words *w)
 {
     const struct boot *b = &g->boot;
-    struct words w = {NULL, 0, 0};
-    add(&w, "sluice", "serve");
-    add(&w, "--data", b->data_dir);
-    add(&w, "--api", b->api);
-    add_number(&w, "--workers", b->workers);
+    add(w, "sluice", "serve");
+    add(w, "--data", b->data_dir);
+    add(w, "--api", b->api);
+    add_number(w, "--workers", b->workers);
     if (b->trusted_proxies[0] != '\0')
-        add(&w, "--trusted-proxies", b->trusted_proxies);
+        add(w, "--trusted-proxies", b->trusted_proxies);
     if (b->access_log[0] != '\0')
-        add(&w, "--access-log", b->access_log);
+        add(w, "--access-log", b->access_log);
     if (b->acme_directory[0] != '\0')
-        add(&w, "--acme-directory", b->acme_directory);
+        add(w, "--acme-directory", b->acme_directory);
     if (b->acme_email[0] != '\0')
-        add(&w, "--acme-email", b->acme_email);
+        add(w, "--acme-email", b->acme_email);
     if (b->acme_ca[0] != '\0')
-        add(&w, "--acme-ca", b->acme_ca);
-    add(&w, "--tcp-routes", b->tcp_routes);
+        add(w, "--acme-ca", b->acme_ca);
+    add(w, "--tcp-routes", b->tcp_routes);
     if (b->proxy_protocol != 0)
-        add(&w, "--proxy-protocol", NULL);
+        add(w, "--proxy-protocol", NULL);
     if (b->max_connections != 0)
-        add_number(&w, "--max-connections", b->max_connections);
+        add_number(w, "--max-connections", b->max_connections);
     if (b->max_connections_per_client != 0)
-        add_number(&w, "--max-connections-per-client", b->max_connections_per_client);
+        add_number(w, "--max-connections-per-client", b->max_connections_per_client);
     static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
-    add(&w, "--log-level", LEVELS[b->log_level]);
+    add(w, "--log-level", LEVELS[b->log_level]);
     if (b->stop_apps != 0)
-        add(&w, "--stop-apps", NULL);
+        add(w, "--stop-apps", NULL);
     for (size_t i = 0; i < b->listeners_len; i++)
         if (!listen_is_tcp(b->listeners[i].address)) /* those are taken over */
-            add(&w,
+            add(w,
                 listen_is_tls(b->listeners[i].address)    ? "--tls-listen"
                 : listen_is_mtls(b->listeners[i].address) ? "--mtls-listen"
                                                           : "--listen",
                 listen_bare(b->listeners[i].address));
+}
+
+/* ---- whether it would start ---- */
+
+/* Its last line: what is wrong. false: it did not end in time. */
+static bool hear_out(int fd, char *text, size_t size)
+{
+    int64_t until = clock_mono_ms() + CHECK_MS;
+    size_t len = 0;
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left = until - clock_mono_ms();
+        char data[512];
+        if (left <= 0 || (poll(&p, 1, (int)left) < 0 && errno != EINTR))
+            return false;
+        ssize_t n = p.revents != 0 ? read(fd, data, sizeof data) : -1;
+        for (ssize_t i = 0; i < n; i++) {
+            if (len > 0 && text[len - 1] == '\n')
+                len = 0;
+            if (len + 1 < size)
+                text[len++] = data[i] == '\n' || (data[i] >= ' ' && data[i] <= '~') ? data[i] : '?';
+        }
+        if (n == 0) {
+            text[len > 0 && text[len - 1] == '\n' ? len - 1 : len] = '\0';
+            return true;
+        }
+    }
+}
+
+_Noreturn static void exec_check(int binary_fd, char **words, int out)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    dup2(out, STDOUT_FILENO);
+    dup2(out, STDERR_FILENO);
+    fexecve(binary_fd, words, environ);
+    _exit(127);
+}
+
+/* Once it is us there is nobody left to say that it does not start with these options (of another
+ * version, or of files that are gone). */
+static int check_start(int binary_fd, char **words, struct error *err)
+{
+    char text[160] = "";
+    int ends[2], status = 0;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_errno(err, errno, "pipe");
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_check(binary_fd, words, ends[1]);
+    int failed = errno;
+    close(ends[1]);
+    bool over = pid > 0 && hear_out(ends[0], text, sizeof text);
+    close(ends[0]);
+    if (pid < 0)
+        return error_errno(err, failed, "fork");
+    if (!over)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (over && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    return error_set(err, ERROR_FAILED, "the new binary would not start: %s",
+                     text[0] != '\0' ? text
+                     : over          ? "it does not say why"
+                                     : "it does not end");
+}
+
+static void free_words(struct words *w)
+{
+    for (size_t i = 0; i < w->len; i++)
+        free(w->items[i]);
+    vec_release(w);
+}
+
+int become(const struct guardian *g, int binary_fd, struct error *err)
+{
+    struct words w = {NULL, 0, 0};
+    add_options(g, &w);
+    add(&w, "--check", NULL);
     *vec_push(&w) = NULL;
+    if (check_start(binary_fd, w.items, err) < 0) {
+        free_words(&w);
+        return -1;
+    }
+    free(w.items[w.len - 2]);
+    w.items[w.len - 2] = NULL;
     /* The lock goes with the exec (all our descriptors are close-on-exec); serve takes it again
      * under the same pid. The signals stay blocked: a SIGTERM of this moment waits for the next
      * guardian, where by default it would end serve and leave gateway and controller alone. */
     fexecve(binary_fd, w.items, environ);
     int saved = errno;
-    for (size_t i = 0; i < w.len; i++)
-        free(w.items[i]);
-    vec_release(&w);
+    free_words(&w);
     return error_errno(err, saved, "exec of the new binary");
 }

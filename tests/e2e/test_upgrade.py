@@ -150,6 +150,30 @@ def test_what_is_no_sluice_is_not_taken(app, tmp_path):
     assert server.process.poll() is None and server.info()["pids"]["guardian"] == guardian
 
 
+def test_what_would_not_start_is_not_taken(make_server):
+    """The guardian would be gone with it, and nobody would look after the others."""
+    server = make_server(start=False)
+    logs = server.root / "logs"
+    logs.mkdir()
+    server.give(logs)
+    server.extra = ["--access-log", str(logs / "access.log")]
+    server.start()
+    before = server.info()["pids"]
+    other = server.root / "sluice-other"  # knows no --tcp-routes
+    other.write_bytes(BINARY.read_bytes().replace(b"-tcp-routes\0", b"-tcp-rxutes\0"))
+    other.chmod(0o755)
+    server.give(other)
+    refused = server.run("upgrade", str(other))
+    assert refused.returncode == 1 and "serve has no option --tcp-routes" in refused.stderr, refused
+    logs.rename(server.root / "elsewhere")
+    refused = server.run("upgrade")
+    assert refused.returncode == 1 and f"there is no folder {logs}" in refused.stderr, refused
+    assert server.process.poll() is None and server.info()["pids"] == before
+    (server.root / "elsewhere").rename(logs)
+    assert server.run("upgrade").returncode == 0
+    assert server.info()["pids"]["gateway"] != before["gateway"]
+
+
 def test_a_binary_that_others_can_write_is_not_taken(app):
     path = app.server.root / "open"
     shutil.copy(BINARY, path)
