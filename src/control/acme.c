@@ -238,7 +238,8 @@ static void failed(struct acme_host *h, const struct acme_failure *f)
     if (url == NULL)
         forget_pending(h);
     h->failures++;
-    h->retry_ms = control_now() + pause_after(f, h->failures);
+    h->pause_ms = pause_after(f, h->failures);
+    h->retry_ms = control_now() + h->pause_ms;
     snprintf(h->text, sizeof h->text, "%s", f->text);
     snprintf(h->advice, sizeof h->advice, "%s", f->advice);
     if (refused) /* the other port may be open */
@@ -484,19 +485,29 @@ static void begin(struct acme_host *h)
     h->order = acme_order_new(&a->account, &options, clock_mono_ms(), &err);
     if (h->order == NULL) {
         log_error("certificate %s: %s", h->name, err.text);
-        h->retry_ms = control_now() + first_pause_ms[ACME_UNREACHABLE];
+        h->pause_ms = first_pause_ms[ACME_UNREACHABLE];
+        h->retry_ms = control_now() + h->pause_ms;
         return;
     }
     log_info("certificate %s: an order %s", h->name, h->order_url != NULL ? "goes on" : "begins");
     advance(h, NULL);
 }
 
+/* It may have been ahead when they were noted, also by an earlier controller: nothing was obtained
+ * later than now, and nothing is put off for longer than it was then. */
+static void heed_clock(struct acme_host *h, int64_t now_ms)
+{
+    if (h->obtained_ms > now_ms)
+        h->obtained_ms = now_ms;
+    if (h->retry_ms > now_ms + h->pause_ms)
+        h->retry_ms = now_ms + h->pause_ms;
+}
+
 static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
 {
     int64_t mono = clock_mono_ms();
     if (h->order == NULL) {
-        if (h->retry_ms > now_ms + RETRY_MAX_MS)
-            h->retry_ms = 0; /* the clock was set back */
+        heed_clock(h, now_ms);
         if (h->failures > 0 && h->on_disk && !acme_host_stored(h)) {
             h->retry_ms = 0; /* somebody wants it tried at once */
             h->failures = 0;
@@ -560,6 +571,23 @@ void acme_tick(struct control *c)
         running += a->hosts.items[i]->order != NULL;
     for (size_t i = 0; i < a->hosts.len; i++)
         look_at(a->hosts.items[i], now, &running);
+}
+
+static void move(int64_t *moment, int64_t by_ms)
+{
+    if (*moment != 0) /* 0: none */
+        *moment += by_ms;
+}
+
+void acme_clock_moved(struct control *c, int64_t by_ms)
+{
+    for (size_t i = 0; c->acme != NULL && i < c->acme->hosts.len; i++) {
+        struct acme_host *h = c->acme->hosts.items[i];
+        move(&h->obtained_ms, by_ms);
+        move(&h->retry_ms, by_ms);
+        if (h->on_disk)
+            store(h);
+    }
 }
 
 void acme_release(struct control *c)

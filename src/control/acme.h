@@ -25,6 +25,7 @@ struct acme_host {
     char *directory;     /* who gave the certificate; NULL: nobody yet */
     int64_t obtained_ms; /* wall clock, as what follows; 0: never */
     int64_t retry_ms;    /* not before that; 0: nothing has failed */
+    int64_t pause_ms;    /* so long was that from the failure on */
     uint32_t failures;   /* in a row */
     enum acme_challenge prefer;
     char text[ACME_TEXT_MAX], advice[ACME_TEXT_MAX]; /* of the last failure */

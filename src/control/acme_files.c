@@ -151,6 +151,7 @@ void acme_host_load(struct acme_host *h)
     h->directory = xstrdup(text_of(object, "directory"));
     h->obtained_ms = time_of(object, "obtained");
     h->retry_ms = time_of(object, "retry");
+    h->pause_ms = time_of(object, "pause");
     h->failures = failures > 0 && failures < 1000 ? (uint32_t)failures : 0;
     if (prefer != ACME_CHALLENGES_COUNT)
         h->prefer = prefer;
@@ -184,11 +185,11 @@ int acme_host_store(const struct acme_host *h, struct error *err)
             return -1;
         }
     }
-    json_t *object =
-        json_pack("{s:s?,s:I,s:I,s:I,s:s,s:s,s:s,s:o}", "directory", h->directory, "obtained",
-                  (json_int_t)h->obtained_ms, "retry", (json_int_t)h->retry_ms, "failures",
-                  (json_int_t)h->failures, "challenge", acme_challenge_word(h->prefer), "text",
-                  h->text, "advice", h->advice, "order", order);
+    json_t *object = json_pack(
+        "{s:s?,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:o}", "directory", h->directory, "obtained",
+        (json_int_t)h->obtained_ms, "retry", (json_int_t)h->retry_ms, "pause",
+        (json_int_t)h->pause_ms, "failures", (json_int_t)h->failures, "challenge",
+        acme_challenge_word(h->prefer), "text", h->text, "advice", h->advice, "order", order);
     return write_json(h->control, "/hosts", name, object, err);
 }
 

@@ -71,6 +71,8 @@ void clock_jump_watch(struct control *c)
     move(&c->disk_looked_ms, by_ms);
     for (size_t i = 0; i < c->apps.len; i++)
         move_app(c->apps.items[i], by_ms);
+    acme_clock_moved(c, by_ms);
+    certificates_reorder(c); /* others have expired by now */
 }
 
 json_t *clock_jump_record(const struct control *c)

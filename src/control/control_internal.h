@@ -734,6 +734,7 @@ void clock_jump_restore(struct app *a, const json_t *record); /* behind all else
 void bake_clock_moved(struct app *a, int64_t by_ms);
 void metrics_clock_moved(struct app *a, int64_t by_ms);
 void usage_clock_moved(struct app *a, int64_t by_ms);
+void acme_clock_moved(struct control *c, int64_t by_ms);
 
 /* marks.c */
 json_t *marks_json(const struct app *a);                /* for the row; NULL: no rollout */

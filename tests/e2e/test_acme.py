@@ -1,7 +1,9 @@
 """Certificates by ACME: `tls: auto` is all that the file says."""
 
+import datetime
 import json
 import os
+import re
 import signal
 import ssl
 import stat
@@ -9,6 +11,7 @@ import threading
 
 import pytest
 from sluice_test import App, wait_until
+from sluice_test.build import PATIENCE
 from sluice_test.acme import FakeCa, Pebble, free_ports
 from test_tls import Tls
 
@@ -287,6 +290,30 @@ def test_limits_are_heeded(fake):
     wait_until(lambda: "rateLimited" in t.trouble(), 15, "it is known still")
     assert ca.count("/order") == 1
     assert "\x1b" not in t.server.cli("status", json_=False).stdout + t.server.log_text()
+
+
+def test_a_clock_that_was_ahead(fake):
+    """When the last try failed, and was set right while no controller ran."""
+    t, ca = fake, fake.ca
+    ca.problem("/order", 403, "unauthorized", "not you")
+    t.app.deploy(1, ok=True)
+    wait_until(lambda: "not you" in t.trouble(), 15, "it is refused")
+    t.server.stop()
+    day = 86400 * 1000
+    state = t.state()
+    assert 60000 < state["pause"] < 180000
+    state["retry"] += 20 * day
+    state["obtained"] = state["retry"]
+    (t.folder / "hosts" / "shop.test.json").write_text(json.dumps(state))
+    t.server.give(t.folder)
+    t.server.start()
+
+    def next_try():
+        said = re.search(r"next try at (\S+)Z", t.trouble())
+        return said and datetime.datetime.fromisoformat(said[1])
+
+    until = datetime.datetime.utcnow() + datetime.timedelta(milliseconds=state["pause"] + 60000 * PATIENCE)
+    assert wait_until(next_try, 15, "it is told") < until
 
 
 def test_answers_that_are_not_acme(fake):
