@@ -102,7 +102,7 @@ void authorities_read(struct certificate_folder *f, int dir)
     char name[CERTS_NAME_MAX + 1];
     DIR *d = dir >= 0 ? fdopendir(dup(dir)) : NULL;
     for (size_t i = 0; i < f->authorities.len; i++)
-        f->authorities.items[i]->seen = dir >= 0 && d == NULL; /* no look at them: as they were */
+        f->authorities.items[i]->seen = dir != -1 && d == NULL; /* no look at them: as they were */
     if (d != NULL)
         rewinddir(d);
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)

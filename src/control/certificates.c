@@ -57,7 +57,7 @@ uint64_t certificates_sign(uint64_t h, int dir, const char *name)
 /* The order of readdir() is no news. */
 static uint64_t sign_folder(int dir)
 {
-    uint64_t sum = 1;
+    uint64_t sum = dir == CERTIFICATES_CLOSED ? 2 : 1;
     DIR *d = dir >= 0 ? fdopendir(dup(dir)) : NULL;
     if (d == NULL)
         return sum;
@@ -209,7 +209,10 @@ static void take_entry(struct certificate_folder *f, int dir, bool automatic, co
 static void read_folder(struct certificate_folder *f, int dir, bool automatic)
 {
     DIR *d = dir >= 0 ? fdopendir(dup(dir)) : NULL;
-    for (size_t i = 0; dir >= 0 && d == NULL && i < f->all.len; i++)
+    if (dir == CERTIFICATES_CLOSED)
+        log_error("%s cannot be read: its certificates stay as they were",
+                  automatic ? "DATA/acme/certs" : "DATA/certs");
+    for (size_t i = 0; dir != -1 && d == NULL && i < f->all.len; i++)
         if (f->all.items[i]->automatic == automatic)
             f->all.items[i]->seen = true; /* no look at it: as it was */
     if (d != NULL)
@@ -254,7 +257,7 @@ void certificates_send(const struct gateway *g)
         log_warn("%s", err.text);
 }
 
-static void send_all(struct control *c)
+static int send_all(struct control *c)
 {
     struct certificate_folder *f = c->certificates;
     struct error err = ERROR_INIT;
@@ -276,28 +279,32 @@ static void send_all(struct control *c)
     }
     certs_encode(certs, len, &out);
     free(certs);
+    int fd = memfd_make("sluice-certificates", out.data, out.len, &err);
+    explicit_bzero(out.data, out.len);
+    if (fd < 0) { /* what there was goes on; it is tried again with the next look */
+        log_error("certificates: %s", err.text);
+        return -1;
+    }
     if (f->fd >= 0)
         close(f->fd);
-    f->fd = memfd_make("sluice-certificates", out.data, out.len, &err);
+    f->fd = fd;
     f->bytes = out.len;
     f->version++;
-    explicit_bzero(out.data, out.len);
-    if (f->fd < 0)
-        log_error("certificates: %s", err.text);
     for (size_t i = 0; i < c->gateways.len; i++)
         certificates_send(c->gateways.items[i]);
     if (len - others != f->served)
         log_info("%zu certificate%s for TLS", len - others, len - others == 1 ? "" : "s");
     f->served = len - others;
+    return 0;
 }
 
-/* *fd -1: there is none. false: it cannot be looked at now, which is no reason to drop what is
- * served. */
-static bool open_folder(const struct control *c, const char *name, int *fd)
+/* -1: there is none. CERTIFICATES_CLOSED: it cannot be looked at now, which is no reason to drop
+ * what is served, or to hold up what is not from there. */
+static int open_folder(const struct control *c, const char *name)
 {
     cleanup_free char *path = xasprintf("%s/%s", c->data, name);
-    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return *fd >= 0 || errno == ENOENT || errno == ENOTDIR;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 || errno == ENOENT || errno == ENOTDIR ? fd : CERTIFICATES_CLOSED;
 }
 
 void certificates_tick(struct control *c)
@@ -313,9 +320,8 @@ void certificates_tick(struct control *c)
     f->looked_ms = now;
     authorities_look(c);
     acme_collect(c); /* its proofs belong to the first that is sent */
-    cleanup_close int files = -1, automatic = -1;
-    if (!open_folder(c, "certs", &files) || !open_folder(c, "acme/certs", &automatic))
-        return;
+    cleanup_close int files = open_folder(c, "certs");
+    cleanup_close int automatic = open_folder(c, "acme/certs");
     uint64_t signature = sign_folder(files) * 31 + sign_folder(automatic);
     if (signature == f->signature && !f->changed && now < f->expires_ms)
         return;
@@ -327,9 +333,8 @@ void certificates_tick(struct control *c)
             control_mark_routes(c); /* redirects to https wait for certificates */
     }
     f->signature = signature;
-    f->changed = false;
-    send_all(c);
-    if (other)
+    f->changed = send_all(c) < 0;
+    if (other && files != CERTIFICATES_CLOSED)
         certificate_copies_write(c);
 }
 
@@ -350,7 +355,8 @@ void certificates_reorder(struct control *c)
 
 uint64_t certificates_version(const struct control *c)
 {
-    return c->certificates != NULL ? c->certificates->version : 0;
+    const struct certificate_folder *f = c->certificates;
+    return f == NULL ? 0 : f->changed ? f->version + 1 : f->version;
 }
 
 bool certificates_served(const struct control *c, uint64_t version)

@@ -69,8 +69,11 @@ bool certificate_needed(const struct control *c, const struct certificate *k, in
 void certificate_copies_read(const struct control *c); /* for pairs that cannot be used */
 void certificate_copies_write(const struct control *c);
 
+enum { CERTIFICATES_CLOSED = -2 }; /* in place of a folder's descriptor */
+
 /* authorities.c */
-void authorities_read(struct certificate_folder *f, int dir); /* dir -1: there is none */
+/* dir -1: there is none; CERTIFICATES_CLOSED: it cannot be read. */
+void authorities_read(struct certificate_folder *f, int dir);
 size_t
 authorities_put(const struct certificate_folder *f,
                 struct cert *out); /* for gateways: gives how many, AUTHORITIES_MAX at most */

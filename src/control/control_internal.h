@@ -682,7 +682,7 @@ void certificates_tick(struct control *c);
 void certificates_send(const struct gateway *g); /* what there is */
 void certificates_changed(struct control *c);    /* reads and sends them now */
 void certificates_reorder(struct control *c);    /* with the next look: who is wanted has changed */
-uint64_t certificates_version(const struct control *c);              /* of what was sent last */
+uint64_t certificates_version(const struct control *c); /* of what was sent, or is yet to be */
 bool certificates_served(const struct control *c, uint64_t version); /* by every live gateway */
 struct tls_pair_info;
 /* Of the host's certificate by ACME; NULL: there is none that can be used. */

@@ -264,6 +264,25 @@ def test_what_has_expired_gives_way(tls):
     served("other.test", good)
 
 
+def test_a_folder_that_cannot_be_looked_at(make_server):
+    """Holds up nothing that is not from there, and takes nothing away."""
+    tls = Tls(make_server)
+    tls.put("shop", *HOSTS)
+    automatic = tls.server.data / "acme"
+    automatic.mkdir()
+    (automatic / "certs").symlink_to("certs")  # ELOOP
+    tls.server.give(automatic)
+    tls.start()
+    assert tls.serial() == tls.of_file("shop")
+    shop = tls.of_file("shop")
+    tls.folder.rename(tls.server.data / "elsewhere")
+    tls.folder.symlink_to("certs")
+    wait_until(lambda: "DATA/certs cannot be read" in tls.server.log_text(), 10, "it is said")
+    old = tls.server.kill("gateway")
+    wait_until(lambda: tls.server.pid("gateway") not in (None, old), 10, "there is another gateway")
+    assert tls.serial() == shop
+
+
 def test_without_any(make_server):
     t = Tls(make_server).start()
     App(t.server).deploy(1, ok=True)
