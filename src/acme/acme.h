@@ -36,6 +36,9 @@ EVP_PKEY *acme_key_new(struct error *err);
 EVP_PKEY *acme_key_read(const char *pem, size_t len, struct error *err); /* P-256 only */
 int acme_key_write(EVP_PKEY *key, struct buf *out, struct error *err);   /* appends PKCS #8, PEM */
 
+/* One line of printable ASCII, for people; cut where it does not fit. */
+void text_clean(const char *from, size_t len, char *to, size_t size);
+
 /* ---- the account ---- */
 
 /* One per CA; its orders share it. Strings are malloc'ed. */

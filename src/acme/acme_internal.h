@@ -31,7 +31,5 @@ void problem_read(const json_t *object, struct problem *out);
 /* Fills in blame and advice; `what` is what we were doing. */
 void problem_tell(const struct problem *p, const char *what, const char *host,
                   enum acme_challenge challenge, struct acme_failure *out);
-/* One line of printable ASCII. */
-void text_clean(const char *from, size_t len, char *to, size_t size);
 
 #endif

@@ -526,6 +526,8 @@ static int ask(struct acme_order *o, struct acme_action *out)
 /* Others of the account may have asked for what is the account's meanwhile, or have lost it. */
 static void catch_up(struct acme_order *o)
 {
+    if ((o->state == ACCOUNT || o->state == NEW_ORDER) && o->account->new_order == NULL)
+        o->state = DIRECTORY;
     if (o->state == DIRECTORY && o->account->new_order != NULL)
         o->state = ACCOUNT;
     if (o->state == ACCOUNT && o->account->kid != NULL)
@@ -564,6 +566,8 @@ void acme_order_step(struct acme_order *o, const struct acme_reply *reply, int64
     if (status < 0) {
         if (o->failure.blame == ACME_REFUSED || o->failure.blame == ACME_NONSENSE)
             free(take_ptr(&o->url)); /* nothing comes of this order any more */
+        if ((o->state == ACCOUNT || o->state == NEW_ORDER) && o->failure.blame != ACME_LIMITED)
+            free(take_ptr(&o->account->new_order)); /* it may be at another URL by now */
         o->state = FAILED;
         *out = (struct acme_action){.what = ACME_FAILED};
     }

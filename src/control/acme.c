@@ -257,7 +257,8 @@ static void failed(struct acme_host *h, const struct acme_failure *f)
 static void failed_here(struct acme_host *h, const char *what, const char *why)
 {
     struct acme_failure f = {.blame = ACME_UNREACHABLE, .retry_after_ms = -1};
-    snprintf(f.text, sizeof f.text, "%s: %.300s", what, why);
+    size_t len = (size_t)snprintf(f.text, sizeof f.text, "%s: ", what);
+    text_clean(why, strlen(why), f.text + len, sizeof f.text - len); /* names need not be UTF-8 */
     failed(h, &f);
 }
 
@@ -429,6 +430,17 @@ static int64_t due_ms(const struct acme_host *h)
     return h->retry_ms > due ? h->retry_ms : due;
 }
 
+/* Somebody wants another one. Orders under way share it. */
+static void forget_removed_account(struct acme *a, size_t running)
+{
+    if (a->account.key == NULL || running > 0 || acme_account_stored(a))
+        return;
+    log_info("the account at %s was removed", a->account.directory);
+    EVP_PKEY_free(take_ptr(&a->account.key));
+    free(take_ptr(&a->account.kid));
+    free(take_ptr(&a->kept_kid));
+}
+
 static bool ready_for_orders(struct acme *a)
 {
     struct error err = ERROR_INIT;
@@ -513,8 +525,10 @@ static void look_at(struct acme_host *h, int64_t now_ms, size_t *running)
             h->failures = 0;
             h->on_disk = false;
         }
-        if (*running < AT_ONCE && now_ms >= due_ms(h) && ready_for_orders(h->control->acme)) {
-            begin(h);
+        if (*running < AT_ONCE && now_ms >= due_ms(h)) {
+            forget_removed_account(h->control->acme, *running);
+            if (ready_for_orders(h->control->acme))
+                begin(h);
             *running += h->order != NULL;
         }
     } else if (h->offer_version != 0) {

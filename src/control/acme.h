@@ -64,7 +64,8 @@ struct acme {
 /* acme_files.c. The folders are made when something is written. */
 int acme_account_load(struct acme *a, struct error *err); /* makes one where there is none */
 int acme_account_store(struct acme *a, struct error *err);
-void acme_host_load(struct acme_host *h); /* nothing known: as it is */
+bool acme_account_stored(const struct acme *a); /* its file is there */
+void acme_host_load(struct acme_host *h);       /* nothing known: as it is */
 int acme_host_store(const struct acme_host *h, struct error *err);
 int acme_host_store_certificate(const struct acme_host *h, const struct buf *chain, EVP_PKEY *key,
                                 struct error *err);

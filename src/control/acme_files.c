@@ -53,11 +53,15 @@ static int write_file(const struct control *c, const char *folder, const char *n
     return durable_write(AT_FDCWD, path, 0600, data->data, data->len, err);
 }
 
-/* Takes the object. */
+/* Takes the object, NULL where a text is not UTF-8. */
 static int write_json(const struct control *c, const char *folder, const char *name, json_t *object,
                       struct error *err)
 {
     char *text = json_dumps(object, JSON_INDENT(1));
+    if (text == NULL) {
+        json_decref(object);
+        return error_set(err, ERROR_FAILED, "%s: no JSON can be made of it", name);
+    }
     struct buf data = {.data = text, .len = strlen(text), .cap = strlen(text)};
     int status = write_file(c, folder, name, &data, err);
     explicit_bzero(text, data.len);
@@ -99,10 +103,38 @@ static char *account_name(const struct acme *a)
     return xasprintf("account-%.16s.json", hex);
 }
 
+/* NULL without *err: there is none. A key is not replaced because it could not be read: its account
+ * would be lost, and what was proved with it. What is no account is kept aside. */
+static json_t *read_account(const struct acme *a, const char *name, struct error *err)
+{
+    cleanup_free char *path = xasprintf("%s/acme/%s", a->control->data, name);
+    cleanup_free char *aside = xasprintf("%s.broken", path);
+    struct buf data = BUF_INIT;
+    struct error why = ERROR_INIT;
+    int status = file_read(AT_FDCWD, path, FILE_MAX, &data, &why);
+    json_t *object = status == 0 ? json_loadb(data.data, data.len, 0, NULL) : NULL;
+    wipe(&data);
+    if (status < 0 && why.class != ERROR_NOT_FOUND)
+        error_set(err, why.class, "the account: %s", why.text);
+    EVP_PKEY *key = key_of(object);
+    EVP_PKEY_free(key);
+    if (key != NULL)
+        return object;
+    if (status == 0) {
+        log_error("%s is no account: it is kept as %s, and another one is made", path, aside);
+        if (rename(path, aside) < 0)
+            error_errno(err, errno, "rename %s", path);
+    }
+    json_decref(object);
+    return NULL;
+}
+
 int acme_account_load(struct acme *a, struct error *err)
 {
     cleanup_free char *name = account_name(a);
-    json_t *object = read_json(a->control, name);
+    json_t *object = read_account(a, name, err);
+    if (object == NULL && err->class != ERROR_NONE)
+        return -1;
     EVP_PKEY *key = key_of(object);
     const char *kid = text_of(object, "url");
     if (key != NULL && kid != NULL && acme_url_valid(kid))
@@ -128,6 +160,13 @@ int acme_account_store(struct acme *a, struct error *err)
         return -1;
     }
     return write_json(a->control, "", name, object, err);
+}
+
+bool acme_account_stored(const struct acme *a)
+{
+    cleanup_free char *name = account_name(a);
+    cleanup_free char *path = xasprintf("%s/acme/%s", a->control->data, name);
+    return access(path, F_OK) == 0 || errno != ENOENT;
 }
 
 /* ---- hosts ---- */
@@ -222,6 +261,8 @@ static void clean(struct acme *a, const char *folder, const char *ending, int64_
     DIR *d = opendir(path);
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         const char *dot = strrchr(e->d_name, '.');
+        if (dot != NULL && strcmp(dot, ".tmp") == 0) /* of a controller that died as it wrote */
+            unlinkat(dirfd(d), e->d_name, 0);
         if (dot == NULL || strcmp(dot, ending) != 0)
             continue;
         cleanup_free char *host = xstrndup(e->d_name, (size_t)(dot - e->d_name));

@@ -292,6 +292,45 @@ def test_limits_are_heeded(fake):
     assert "\x1b" not in t.server.cli("status", json_=False).stdout + t.server.log_text()
 
 
+def test_an_account_is_not_given_up_by_itself(fake):
+    t, ca = fake, fake.ca
+    ca.problem("/order", 403, "unauthorized", "not you")
+    t.app.deploy(1, ok=True)
+    wait_until(lambda: "not you" in t.trouble(), 15, "it is refused")
+    file = next(t.folder.glob("account-*.json"))
+    key = json.loads(file.read_text())["key"]
+
+    def again(change):
+        t.server.stop()
+        change()
+        (t.folder / "hosts" / "shop.test.json").unlink(missing_ok=True)
+        t.server.give(t.folder)
+        t.server.start()
+
+    def hide():
+        file.rename(file.with_suffix(".hidden"))
+        file.mkdir()
+        (t.folder / "hosts" / "x.json.tmp").write_text("left behind")
+
+    again(hide)
+    wait_until(lambda: "waits: the account: " in t.trouble(), 15, "it cannot be read, which is no reason for another")
+    assert ca.count("/account") == 1 and not (t.folder / "hosts" / "x.json.tmp").exists()
+
+    def damage():
+        file.rmdir()
+        file.write_text("{")
+
+    again(damage)
+    wait_until(lambda: ca.count("/account") == 2, 15, "it is none: there is another")
+    assert file.with_name(file.name + ".broken").read_text() == "{"
+    wait_until(lambda: "not you" in t.trouble(), 15, "it is refused too")
+    second = json.loads(file.read_text())["key"]
+    file.unlink()  # as people are told to
+    t.try_now()
+    wait_until(lambda: ca.count("/account") == 3, 15, "the next one is new")
+    assert len({key, second, json.loads(file.read_text())["key"]}) == 3
+
+
 def test_a_clock_that_was_ahead(fake):
     """When the last try failed, and was set right while no controller ran."""
     t, ca = fake, fake.ca

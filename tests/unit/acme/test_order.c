@@ -454,6 +454,18 @@ static void an_invalid_order_is_not_gone_on_with(void **state)
     }
 }
 
+static void a_ca_that_moved(void **state)
+{
+    struct ground *g = *state;
+    begin_with(g, &usual);
+    open_account(g);
+    say(g, 404, "replay-nonce: n\n", "<html>nothing here</html>");
+    assert_int_equal(g->action.what, ACME_FAILED);
+    acme_order_free(g->order);
+    begin_with(g, &usual);
+    assert_string_equal(g->action.url, AT "dir");
+}
+
 static void every_problem_has_words(void **state)
 {
     static const struct {
@@ -703,6 +715,7 @@ int main(void)
         TEST(limits_are_heeded),
         TEST(what_the_ca_could_not_see),
         TEST(an_invalid_order_is_not_gone_on_with),
+        TEST(a_ca_that_moved),
         TEST(every_problem_has_words),
         TEST(a_ca_that_is_away),
         TEST(what_takes_too_long),
