@@ -7,6 +7,7 @@
 #include "os/unixsock.h"
 #include "wire/guardianctl.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,10 +25,12 @@ struct gateway_link {
     bool over;    /* gone was called, or will be by the next poll */
     bool foreign; /* its metrics have another format */
     struct metrics_view metrics;
-    /* The newest of each kind that did not fit into the socket; fd -1: none. It is tried again with
-     * each poll: a full socket means that answers are still to come, so it will be readable. */
+    /* The newest of each kind that did not fit into the socket. It is tried again with each poll: a
+     * full socket means that answers are still to come, so it will be readable. Its descriptor is
+     * there from the beginning, so that it can be kept when none is left. */
     struct pending {
-        int fd;
+        bool waits;
+        int fd; /* a copy of the link's where nothing waits */
         struct gatewayctl_message m;
     } pending[KINDS];
 };
@@ -43,15 +46,21 @@ struct gateway_link *gateway_link_open(int run_dir_fd, uint64_t generation,
         return NULL;
     struct gateway_link *l = xcalloc(1, sizeof *l);
     *l = (struct gateway_link){.events = events, .arg = arg, .generation = generation, .fd = fd};
+    bool room = true;
     for (int i = 0; i < KINDS; i++)
-        l->pending[i].fd = -1;
-    return l;
+        room = (l->pending[i].fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) >= 0 && room;
+    if (room)
+        return l;
+    error_errno(err, errno, "gateway %llu", (unsigned long long)generation);
+    gateway_link_free(l);
+    return NULL;
 }
 
-static void drop_pending(struct gateway_link *l)
+static void let_go(struct gateway_link *l, struct pending *p)
 {
-    for (int i = 0; i < KINDS; i++)
-        unixsock_close_all(&l->pending[i].fd, 1);
+    if (p->waits)
+        dup3(l->fd, p->fd, O_CLOEXEC); /* closes what it was */
+    p->waits = false;
 }
 
 void gateway_link_free(struct gateway_link *l)
@@ -59,7 +68,8 @@ void gateway_link_free(struct gateway_link *l)
     if (l == NULL)
         return;
     unixsock_close_all(&l->fd, 1);
-    drop_pending(l);
+    for (int i = 0; i < KINDS; i++)
+        unixsock_close_all(&l->pending[i].fd, 1);
     metrics_view_close(&l->metrics);
     free(l);
 }
@@ -76,16 +86,16 @@ static int send_kind(struct gateway_link *l, int kind, const struct gatewayctl_m
                      struct error *err)
 {
     struct pending *p = &l->pending[kind];
-    unixsock_close_all(&p->fd, 1); /* an older one is of no more use */
+    let_go(l, p); /* an older one is of no more use */
     if (l->over)
         return error_set(err, ERROR_UNAVAILABLE, "gateway %llu: the connection is over",
                          (unsigned long long)l->generation);
     switch (unixsock_send(l->fd, m, sizeof *m, &fd, 1, err)) {
     case UNIXSOCK_OK: return 0;
     case UNIXSOCK_AGAIN:
-        p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        p->waits = dup3(fd, p->fd, O_CLOEXEC) >= 0;
         p->m = *m;
-        return p->fd >= 0 ? 0 : error_set(err, ERROR_IO, "gateway: out of descriptors");
+        return p->waits ? 0 : error_errno(err, errno, "gateway");
     case UNIXSOCK_END:
         return error_set(err, ERROR_UNAVAILABLE, "gateway %llu: the connection is over",
                          (unsigned long long)l->generation);
@@ -111,9 +121,8 @@ static void send_pending(struct gateway_link *l)
 {
     for (int i = 0; i < KINDS; i++) {
         struct pending *p = &l->pending[i];
-        if (p->fd >= 0 &&
-            unixsock_send(l->fd, &p->m, sizeof p->m, &p->fd, 1, NULL) != UNIXSOCK_AGAIN)
-            unixsock_close_all(&p->fd, 1);
+        if (p->waits && unixsock_send(l->fd, &p->m, sizeof p->m, &p->fd, 1, NULL) != UNIXSOCK_AGAIN)
+            let_go(l, p);
     }
 }
 
@@ -176,7 +185,8 @@ static int handle(struct gateway_link *l, const struct gatewayctl_message *m, in
 static void end(struct gateway_link *l, const char *why)
 {
     l->over = true;
-    drop_pending(l);
+    for (int i = 0; i < KINDS; i++)
+        let_go(l, &l->pending[i]);
     if (l->events->gone != NULL)
         l->events->gone(l->arg, l, why); /* may free l */
 }
