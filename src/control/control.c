@@ -279,9 +279,15 @@ static void on_gateway_ready(void *arg, uint64_t generation, pid_t pid)
     gateway_connect(arg, generation, pid, false, false);
 }
 
-static void on_gateway_down(void *arg, uint64_t generation)
+static void on_gateway_down(void *arg, uint64_t generation, pid_t pid, const char *how)
 {
     gateway_gone(arg, generation);
+    if (how[0] == '\0')
+        return;
+    cleanup_free char *text =
+        xasprintf("gateway %llu (pid %d) %s; what ran over it was cut, another one starts",
+                  (unsigned long long)generation, (int)pid, how);
+    event_now(arg, NULL, "gateway-crashed", NULL, 0, text, NULL);
 }
 
 static void on_refused(void *arg, const char *why)

@@ -162,7 +162,7 @@ static void handle_channel(struct guardian_link *l, const struct gatewayctl_mess
         TELL(gateway_up, m->a, (pid_t)m->b, strcmp(m->text, "previous") == 0);
         break;
     case GUARDIANCTL_GATEWAY_READY: TELL(gateway_ready, m->a, (pid_t)m->b); break;
-    case GUARDIANCTL_GATEWAY_DOWN: TELL(gateway_down, m->a); break;
+    case GUARDIANCTL_GATEWAY_DOWN: TELL(gateway_down, m->a, (pid_t)m->b, m->text); break;
     case GUARDIANCTL_REFUSED: refused(l, m); break;
     case GUARDIANCTL_LEAVE: TELL(leave, m->a == 1, m->b == 1); break;
     default: log_warn("guardian: unexpected message %u", m->type);

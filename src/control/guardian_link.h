@@ -22,7 +22,8 @@ struct guardian_link_events {
      * sending the newest again would kill it again: wait until there is a newer one. */
     void (*gateway_up)(void *arg, uint64_t generation, pid_t pid, bool previous_snapshot);
     void (*gateway_ready)(void *arg, uint64_t generation, pid_t pid);
-    void (*gateway_down)(void *arg, uint64_t generation); /* its in-flight requests count as zero */
+    /* Its in-flight requests count as zero. how: it died, and nobody wanted that; "" else. */
+    void (*gateway_down)(void *arg, uint64_t generation, pid_t pid, const char *how);
     /* Leave, apps first where stop_apps. Comes again with hurry where someone is impatient. */
     void (*leave)(void *arg, bool stop_apps, bool hurry);
     void (*listener_opened)(void *arg, const char *address);      /* the real address */

@@ -86,13 +86,14 @@ static void forget(struct gateway *w)
 }
 
 /* The end of a process, whatever came before. */
-static void bury(struct guardian *g, struct gateway *w)
+/* how: it died of itself; "" where it was to go. */
+static void bury(struct guardian *g, struct gateway *w, const char *how)
 {
     char name[48];
     if (w->generation != 0) {
         snprintf(name, sizeof name, "gateway-%llu.sock", (unsigned long long)w->generation);
         unlinkat(g->run_dir_fd, name, 0);
-        controller_tell_gateway(g, GUARDIANCTL_GATEWAY_DOWN, w);
+        controller_tell(g, GUARDIANCTL_GATEWAY_DOWN, w->generation, (uint64_t)w->pid, how, NULL, 0);
     }
     forget(w);
 }
@@ -100,7 +101,7 @@ static void bury(struct guardian *g, struct gateway *w)
 static void ended(struct guardian *g, struct gateway *w)
 {
     log_info("gateway %llu has ended", (unsigned long long)w->generation);
-    bury(g, w);
+    bury(g, w, "");
 }
 
 static void kill_it(struct guardian *g, struct gateway *w)
@@ -111,7 +112,7 @@ static void kill_it(struct guardian *g, struct gateway *w)
     if (w->pid > 0)
         kill(w->pid, SIGKILL);
     else
-        bury(g, w);
+        bury(g, w, "");
 }
 
 static void ready(struct guardian *g, struct gateway *w)
@@ -145,18 +146,22 @@ static void known(struct guardian *g, struct gateway *w)
 static void crashed(struct guardian *g, struct gateway *w)
 {
     int64_t lived = g->now_ms - w->started_ms;
-    if (w->child)
-        log_error("gateway %llu (pid %d) died while %s: %s %d", (unsigned long long)w->generation,
-                  (int)w->pid, w->said_hello ? "serving" : "starting",
-                  WIFSIGNALED(w->status) ? "signal" : "exit status",
-                  WIFSIGNALED(w->status) ? WTERMSIG(w->status) : WEXITSTATUS(w->status));
+    char how[96];
+    snprintf(how, sizeof how, "died while %s", w->said_hello ? "serving" : "starting");
+    if (w->child) {
+        size_t len = strlen(how);
+        snprintf(how + len, sizeof how - len, ": %s %d",
+                 WIFSIGNALED(w->status) ? "signal" : "exit status",
+                 WIFSIGNALED(w->status) ? WTERMSIG(w->status) : WEXITSTATUS(w->status));
+        log_error("gateway %llu (pid %d) %s", (unsigned long long)w->generation, (int)w->pid, how);
+    }
     bool hopeless = w->child && !w->said_hello && WIFEXITED(w->status) &&
                     WEXITSTATUS(w->status) == EXIT_CANNOT_START;
     /* Killed by somebody (or for want of memory): no fault of its routes. */
     bool killed = w->child && WIFSIGNALED(w->status) &&
                   (WTERMSIG(w->status) == SIGKILL || WTERMSIG(w->status) == SIGTERM);
     bool child = w->child, previous = w->previous;
-    bury(g, w);
+    bury(g, w, g->phase == PHASE_RUNNING ? how : "");
     if (g->phase != PHASE_RUNNING || !child)
         return;
     if (hopeless && !g->announced && !g->taken_over) {
@@ -317,7 +322,7 @@ void gateway_start(struct guardian *g)
                           .due_ms = g->now_ms + START_MS};
     if (start_in(g, w, &err) < 0) {
         log_error("gateway %llu: %s", (unsigned long long)w->generation, err.text);
-        bury(g, w);
+        bury(g, w, "");
         g->start_gateway_ms = g->now_ms + deaths_note(&g->gateway_deaths, g->now_ms, 0);
         return;
     }

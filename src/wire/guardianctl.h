@@ -22,7 +22,8 @@ enum guardianctl_type {
                                      where it was told to use the snapshot before the newest.
                                      Connect to DATA/run/gateway-G.sock */
     GUARDIANCTL_GATEWAY_READY,    /* a = generation, b = pid: it accepts connections */
-    GUARDIANCTL_GATEWAY_DOWN,     /* a = generation: the process is gone, whatever its reason */
+    GUARDIANCTL_GATEWAY_DOWN,     /* a = generation, b = pid: the process is gone; text = how it
+                                     died, "" where it was to go */
     GUARDIANCTL_LISTENER,         /* answers OPEN_LISTENER: text = the real address; 16 fds */
     GUARDIANCTL_REFUSED,          /* answers OPEN_LISTENER (a = 1, b = enum error_class),
                                      RESTART_GATEWAY, UPGRADE: text = why */

@@ -81,8 +81,10 @@ def test_nothing_is_tried_again_that_nobody_asked_for(app):
     pids = {i["pid"] for i in app.ready()}
     app.server.kill("controller")
     app.server.wait_ready()
-    app.server.kill("gateway")
+    gateway = app.server.kill("gateway")
     app.server.wait_ready()
+    wait_until(lambda: f"(pid {gateway}) died while serving: signal 9" in app.server.cli("events").stdout, 20,
+               "that it died is told")
     app.wait_steady(version=1, ready=2)
     assert app.documents("history") == history and {i["pid"] for i in app.ready()} == pids
 

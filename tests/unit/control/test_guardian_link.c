@@ -35,9 +35,10 @@ static void on_ready(void *arg, uint64_t generation, pid_t pid)
 {
     note(arg, "ready %d %d;", (int)generation, (int)pid);
 }
-static void on_down(void *arg, uint64_t generation)
+static void on_down(void *arg, uint64_t generation, pid_t pid, const char *how)
 {
-    note(arg, "down %d;", (int)generation);
+    (void)pid;
+    note(arg, "down %d%s%s;", (int)generation, how[0] != '\0' ? " " : "", how);
 }
 static void on_leave(void *arg, bool stop_apps, bool hurry)
 {
@@ -148,12 +149,13 @@ static void what_the_guardian_says(void **state)
     say(s.channel, GUARDIANCTL_GATEWAY_UP, 4, 100, "", NULL, 0);
     say(s.channel, GUARDIANCTL_GATEWAY_READY, 4, 100, "", NULL, 0);
     say(s.channel, GUARDIANCTL_GATEWAY_UP, 5, 101, "previous", NULL, 0);
-    say(s.channel, GUARDIANCTL_GATEWAY_DOWN, 4, 0, "", NULL, 0);
+    say(s.channel, GUARDIANCTL_GATEWAY_DOWN, 4, 100, "", NULL, 0);
+    say(s.channel, GUARDIANCTL_GATEWAY_DOWN, 5, 101, "died while serving: signal 9", NULL, 0);
     say(s.channel, GUARDIANCTL_LEAVE, 0, 0, "", NULL, 0);
     say(s.channel, GUARDIANCTL_LEAVE, 1, 1, "", NULL, 0);
     guardian_link_poll(s.l);
-    assert_string_equal(s.seen,
-                        "up 4 100;ready 4 100;up 5 101 previous;down 4;leave;leave apps hurry;");
+    assert_string_equal(s.seen, "up 4 100;ready 4 100;up 5 101 previous;down 4;"
+                                "down 5 died while serving: signal 9;leave;leave apps hurry;");
     end(&s);
     assert_int_equal(open_fds(), before);
 }
