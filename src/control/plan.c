@@ -1,6 +1,8 @@
 /* Specs that clients send, and what a deploy of one would do. */
 #include "control/control_internal.h"
 
+#include "os/listen.h"
+
 #include <string.h>
 
 struct app_spec *spec_from_client(const char *json, const char *environment, struct error *err)
@@ -59,6 +61,38 @@ static json_t *changes(const struct app_spec *old, const struct app_spec *new)
     return list;
 }
 
+static bool speaks_tls(const struct control *c)
+{
+    for (size_t i = 0; c->guardian != NULL && i < guardian_link_listeners(c->guardian); i++)
+        if (strncmp(guardian_link_listener(c->guardian, i), LISTEN_TLS, strlen(LISTEN_TLS)) == 0)
+            return true;
+    return false;
+}
+
+/* Who is sent to https:// finds nobody there, or somebody else's certificate. */
+static void warn_of_redirects(struct control *c, const struct app_spec *spec, json_t *warnings)
+{
+    bool tls = speaks_tls(c);
+    for (size_t i = 0; i < spec->routes_len; i++) {
+        const struct route_spec *r = &spec->routes[i];
+        bool any_host = r->host[0] == '\0'; /* some of them may have a certificate */
+        if (!r->redirect_https || r->tls_auto ||
+            (tls && (any_host || certificates_for(c, r->host))))
+            continue;
+        const char *host = any_host ? "a route without a host" : r->host;
+        cleanup_free char *text =
+            tls ? xasprintf(
+                      "`https: redirect`: no certificate for %s: browsers will refuse it; put "
+                      "one into DATA/certs or use `tls: auto`",
+                      host)
+                : xasprintf(
+                      "`https: redirect` of %s: this server has no TLS listener (sluice serve "
+                      "--tls-listen), so a proxy in front must end TLS",
+                      host);
+        json_array_append_new(warnings, json_string(text));
+    }
+}
+
 json_t *control_plan(struct control *c, const char *environment, const char *spec_json,
                      bool suggest, struct error *err)
 {
@@ -95,6 +129,7 @@ json_t *control_plan(struct control *c, const char *environment, const char *spe
     json_object_set_new(out, "from", from != 0 ? json_integer(from) : json_null());
     json_object_set_new(out, "supersedes",
                         json_boolean(a != NULL && (a->state.rollout.id != 0 || a->deploy != NULL)));
+    warn_of_redirects(c, spec, json_object_get(out, "warnings"));
     detect_add(out, a, spec);
     if (suggest)
         suggest_add(out, a, spec);

@@ -168,6 +168,20 @@ static void what_a_deploy_refuses_is_no_plan(void **state)
     scene_end(&x);
 }
 
+static void redirects_to_where_nobody_listens_are_warned_of(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x, 50, .005);
+    json_t *j = plan_of(&x,
+                        "{\"app\":\"new\",\"run\":[\"./x\"],\"routes\":[{\"host\":\"pr.example\","
+                        "\"https\":\"redirect\"},{\"host\":\"other.example\"}]}",
+                        false);
+    assert_non_null(strstr(warning(j), "`https: redirect` of pr.example: this server has no TLS"));
+    json_decref(j);
+    scene_end(&x);
+}
+
 /* The proposal, pasted into the file, finds what it says. */
 static void proposals_hold(double requests_per_s, double errors, double target)
 {
@@ -226,6 +240,7 @@ int main(void)
         cmocka_unit_test(too_little_traffic_is_warned_of),
         cmocka_unit_test(a_first_deploy_has_nothing_to_compare),
         cmocka_unit_test(what_a_deploy_refuses_is_no_plan),
+        cmocka_unit_test(redirects_to_where_nobody_listens_are_warned_of),
         cmocka_unit_test(proposed_steps_find_what_they_say),
         cmocka_unit_test(no_steps_can_find_it),
     };
