@@ -585,7 +585,7 @@ def test_one_shot_run_and_its_exit_status(app):
 def test_delete_takes_everything_away(app):
     app.deploy(1, ok=True)
     app.command("delete", "--yes")
-    assert app.server.get("/").status == 404
+    wait_until(lambda: app.server.get("/").status == 404, 15, "its routes are gone")
     gone = app.cli("status")
     assert gone.returncode in (1, 2), gone
     wait_until(lambda: not (app.folder / "releases").exists() or
