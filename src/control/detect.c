@@ -157,7 +157,7 @@ static json_t *copies_json(const struct traffic *t, const struct shadow_spec *s,
 void detect_add(json_t *plan, struct app *a, const struct app_spec *spec)
 {
     struct traffic t;
-    double best;
+    double best = INFINITY;
     json_object_set_new(plan, "detects", json_null());
     bool canary = spec->strategy.kind == STRATEGY_CANARY;
     if ((!canary && spec->strategy.kind != STRATEGY_SHADOW) || a == NULL || a->state.stable == 0)
