@@ -7,9 +7,12 @@
 #include "os/listen.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SOON_MS (14 * INT64_C(86400000))
@@ -42,14 +45,28 @@ static struct authority *find_or_add(struct certificate_folder *f, const char *n
 
 /* ---- reading ---- */
 
+/* Also one that cannot be read, or a link that leads nowhere: only where there is certainly none
+ * is nothing revoked. */
+static bool has_lists(int dir, const char *crl_name)
+{
+    struct stat st;
+    return fstatat(dir, crl_name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
 static int read_files(struct authority *a, int dir, const char *ca_name, const char *crl_name,
                       struct error *err)
 {
     struct buf ca = BUF_INIT, crl = BUF_INIT;
     struct tls_trust_info info = {0};
     int status = certificates_read_pem(dir, ca_name, &ca, err);
-    if (status == 0 && faccessat(dir, crl_name, F_OK, 0) == 0)
+    if (status == 0 && has_lists(dir, crl_name)) {
         status = certificates_read_pem(dir, crl_name, &crl, err);
+        if (status == 0 && crl.len == 0)
+            status = error_set(err, ERROR_USAGE,
+                               "%s is empty (a list that revokes nothing has its -----BEGIN X509 "
+                               "CRL-----, too)",
+                               crl_name);
+    }
     struct tls_trust trust = {ca.data, crl.data, ca.len, crl.len};
     if (status == 0 && tls_trust_check(&trust, &info, err) < 0)
         status = error_wrap(err, "%s", crl.len > 0 ? "it, or its revocation lists" : ca_name);
@@ -74,7 +91,8 @@ static void take(struct certificate_folder *f, int dir, const char *name)
     a->seen = true;
     snprintf(ca, sizeof ca, "%.250s.ca", name);
     snprintf(crl, sizeof crl, "%.250s.crl", name);
-    uint64_t signature = certificates_sign(certificates_sign(1, dir, ca), dir, crl);
+    uint64_t signature =
+        certificates_sign(certificates_sign(1 + has_lists(dir, crl), dir, ca), dir, crl);
     if (signature == a->signature && a->trouble[0] == '\0')
         return;
     a->signature = signature;

@@ -383,9 +383,17 @@ def test_a_server_with_client_ca(make_server, pki):
     put("client.ca", b"no certificate")
     wait_until(lambda: "there is no certificate in it" in (authority()["trouble"] or ""), 10, "it is said")
     assert ask(pki.good) == 200
+    os.symlink("nowhere", folder / "client.crl")
+    put("client.ca", pki.root.pem)
+    wait_until(lambda: "client.crl: No such file" in (authority()["trouble"] or ""), 10, "lists that are not there")
+    assert ask(pki.good) == 200
     put("client.ca", pki.root.pem + pki.other_root.pem)
     put("client.crl", pki.root.revokes(pki.good) + pki.other_root.revokes())
     wait_until(lambda: ask(pki.good) is None, 10, "it is revoked")
     assert ask(pki.stranger) == 200 and authority()["lists"] == 2
+    # Nor does it revoke less, as when `openssl ca -gencrl > client.crl` fails.
+    put("client.crl", b"")
+    wait_until(lambda: "client.crl is empty" in (authority()["trouble"] or ""), 10, "an empty list is told")
+    assert authority()["lists"] == 2 and ask(pki.good) is None and ask(pki.stranger) == 200
     (folder / "client.ca").unlink()
     wait_until(lambda: ask(pki.stranger) is None, 10, "nobody is let in any more")
