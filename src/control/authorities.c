@@ -53,11 +53,24 @@ static bool has_lists(int dir, const char *crl_name)
     return fstatat(dir, crl_name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
+int authority_set(struct authority *a, const struct cert *to, struct error *err)
+{
+    struct tls_trust trust = {to->chain, to->key, to->chain_len, to->key_len};
+    struct tls_trust_info info = {0};
+    if (tls_trust_check(&trust, &info, err) < 0)
+        return -1;
+    buf_clear(&a->ca);
+    buf_clear(&a->crl);
+    buf_append(&a->ca, to->chain, to->chain_len);
+    buf_append(&a->crl, to->key, to->key_len);
+    a->info = info;
+    return 0;
+}
+
 static int read_files(struct authority *a, int dir, const char *ca_name, const char *crl_name,
                       struct error *err)
 {
     struct buf ca = BUF_INIT, crl = BUF_INIT;
-    struct tls_trust_info info = {0};
     int status = certificates_read_pem(dir, ca_name, &ca, err);
     if (status == 0 && has_lists(dir, crl_name)) {
         status = certificates_read_pem(dir, crl_name, &crl, err);
@@ -67,17 +80,10 @@ static int read_files(struct authority *a, int dir, const char *ca_name, const c
                                "CRL-----, too)",
                                crl_name);
     }
-    struct tls_trust trust = {ca.data, crl.data, ca.len, crl.len};
-    if (status == 0 && tls_trust_check(&trust, &info, err) < 0)
+    struct cert files = {
+        .chain = ca.data, .chain_len = ca.len, .key = crl.data, .key_len = crl.len};
+    if (status == 0 && authority_set(a, &files, err) < 0)
         status = error_wrap(err, "%s", crl.len > 0 ? "it, or its revocation lists" : ca_name);
-    if (status == 0) {
-        struct buf old_ca = a->ca, old_crl = a->crl;
-        a->ca = ca;
-        a->crl = crl;
-        a->info = info;
-        ca = old_ca;
-        crl = old_crl;
-    }
     buf_release(&ca);
     buf_release(&crl);
     return status;

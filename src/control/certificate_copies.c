@@ -1,6 +1,6 @@
-/* DATA/run/certificates: the pairs of DATA/certs as they were good last. A renewal that does not
- * fit changes nothing while a controller runs, and so it must change nothing when the next one
- * starts. A pair whose files are gone is gone from here, too. */
+/* DATA/run/certificates: the pairs and the CAs of DATA/certs as they were good last. A renewal that
+ * does not fit changes nothing while a controller runs, and so it must change nothing when the next
+ * one starts. What has no files any more is gone from here, too. */
 #include "control/certificates.h"
 
 #include "os/durable.h"
@@ -16,8 +16,8 @@ enum { READ_SIZE = 1 << 17 }; /* file_read() asks for less at a time */
 
 static size_t encode(const struct certificate_folder *f, struct buf *out)
 {
-    struct cert *certs = xcalloc(f->all.len + 1, sizeof *certs);
-    size_t len = 0, bytes = 64;
+    struct cert *certs = xcalloc(f->authorities.len + f->all.len + 1, sizeof *certs);
+    size_t len = authorities_put(f, certs), bytes = 64;
     for (size_t i = 0; i < f->all.len; i++) {
         const struct certificate *k = f->all.items[i];
         if (k->automatic || k->chain.len == 0)
@@ -29,8 +29,9 @@ static size_t encode(const struct certificate_folder *f, struct buf *out)
                                      .chain_len = k->chain.len,
                                      .key = k->key.data,
                                      .key_len = k->key.len};
-        bytes += 64 + strlen(k->name) + k->chain.len + k->key.len;
     }
+    for (size_t i = 0; i < len; i++)
+        bytes += 64 + certs[i].name_len + certs[i].chain_len + certs[i].key_len;
     buf_reserve(out, bytes); /* no copies of keys where it would grow */
     certs_encode(certs, len, out);
     free(certs);
@@ -68,9 +69,35 @@ static void adopt(struct certificate *k, const struct cert *copy)
     free(info);
 }
 
+static void adopt_authority(struct authority *a, const struct cert *copy)
+{
+    struct error err = ERROR_INIT;
+    if (authority_set(a, copy, &err) == 0)
+        log_warn("the CA %s: what was good last goes on", a->name);
+    else
+        log_warn("the CA %s: what was good last: %s", a->name, err.text);
+}
+
 static bool is_missing(const struct certificate *k)
 {
     return !k->automatic && k->chain.len == 0;
+}
+
+static bool is_of(const struct cert *copy, enum cert_kind kind, const char *name)
+{
+    return copy->kind == kind && strlen(name) == copy->name_len &&
+           memcmp(name, copy->name, copy->name_len) == 0;
+}
+
+static void adopt_missing(const struct certificate_folder *f, const struct cert *copy)
+{
+    for (size_t i = 0; i < f->all.len; i++)
+        if (is_missing(f->all.items[i]) && is_of(copy, CERT_PAIR, f->all.items[i]->name))
+            adopt(f->all.items[i], copy);
+    for (size_t i = 0; i < f->authorities.len; i++)
+        if (f->authorities.items[i]->ca.len == 0 &&
+            is_of(copy, CERT_TRUST, f->authorities.items[i]->name))
+            adopt_authority(f->authorities.items[i], copy);
 }
 
 void certificate_copies_read(const struct control *c)
@@ -80,15 +107,13 @@ void certificate_copies_read(const struct control *c)
     size_t missing = 0, len = 0;
     for (size_t i = 0; i < f->all.len; i++)
         missing += is_missing(f->all.items[i]);
+    for (size_t i = 0; i < f->authorities.len; i++)
+        missing += f->authorities.items[i]->ca.len == 0;
     struct cert *copies = NULL;
     if (missing > 0 && read_copies(c, &data) == 0)
         copies = certs_decode(data.data, data.len, &len, NULL);
     for (size_t n = 0; copies != NULL && n < len; n++)
-        for (size_t i = 0; i < f->all.len; i++)
-            if (is_missing(f->all.items[i]) &&
-                strlen(f->all.items[i]->name) == copies[n].name_len &&
-                memcmp(f->all.items[i]->name, copies[n].name, copies[n].name_len) == 0)
-                adopt(f->all.items[i], &copies[n]);
+        adopt_missing(f, &copies[n]);
     free(copies);
     wipe(&data);
 }

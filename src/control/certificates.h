@@ -66,7 +66,7 @@ bool certificate_names(const struct certificate *k, const char *host); /* also b
 bool certificate_needed(const struct control *c, const struct certificate *k, int64_t now_ms);
 
 /* certificate_copies.c */
-void certificate_copies_read(const struct control *c); /* for pairs that cannot be used */
+void certificate_copies_read(const struct control *c); /* for what cannot be used */
 void certificate_copies_write(const struct control *c);
 
 enum { CERTIFICATES_CLOSED = -2 }; /* in place of a folder's descriptor */
@@ -77,6 +77,8 @@ void authorities_read(struct certificate_folder *f, int dir);
 size_t
 authorities_put(const struct certificate_folder *f,
                 struct cert *out); /* for gateways: gives how many, AUTHORITIES_MAX at most */
+/* Its certificates and lists from now on, once they are checked; a copy of them is made. */
+int authority_set(struct authority *a, const struct cert *to, struct error *err);
 const struct authority *authorities_named(const struct control *c,
                                           const char *name); /* NULL: none that can be used */
 void authorities_release(struct certificate_folder *f);

@@ -395,5 +395,13 @@ def test_a_server_with_client_ca(make_server, pki):
     put("client.crl", b"")
     wait_until(lambda: "client.crl is empty" in (authority()["trouble"] or ""), 10, "an empty list is told")
     assert authority()["lists"] == 2 and ask(pki.good) is None and ask(pki.stranger) == 200
+    # Not for the next controller either.
+    server.kill("controller")
+    server.wait_ready()
+    told = wait_until(authority, 10, "it has looked")
+    assert "stays as it was" in told["trouble"] and (told["certificates"], told["lists"]) == (2, 2), told
+    assert ask(pki.good) is None and ask(pki.stranger) == 200
     (folder / "client.ca").unlink()
     wait_until(lambda: ask(pki.stranger) is None, 10, "nobody is let in any more")
+    copies = (server.data / "run" / "certificates").read_bytes()
+    assert pki.other_root.pem not in copies and pki.server.crt.read_bytes() in copies
