@@ -20,7 +20,7 @@ bool splice_pays(const struct exchange *x)
 {
     return x->pipe != NULL ||
            (x->answer == ANSWER_BODY && x->body.framing == HTTP1_BODY_LENGTH &&
-            x->body.left >= SPLICE_LEAST && x->min_rate == 0 && !x->printed &&
+            x->body.left >= SPLICE_LEAST && x->min_rate == 0 && !x->printed && !x->copy &&
             x->upstream->in == NULL && is_plain(&x->client->endpoint) &&
             is_plain(&x->upstream->endpoint) &&
             (!link_alone(&x->worker->pipes) || x->worker->pipes_len < SPLICE_PIPES));

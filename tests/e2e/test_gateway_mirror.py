@@ -271,6 +271,13 @@ def test_answers_that_are_too_long_to_be_compared(make):
     assert rig.over(2) == {"uncompared": 2, "requests": 2, "left": 1}
 
 
+def test_long_answers_whose_bodies_are_not_compared(make):
+    long = b"z" * 700000  # the kernel moves it to a user, and a copy has nobody
+    rig = Rig(make, Instance(answer(long)), Instance(answer(long, status=201)), mirror=f"compare={STATUS}")
+    assert rig.get()[2] == long
+    assert rig.over(1) == {"compared": 1, "requests": 1, "differed": 1, "differed_status": 1}
+
+
 # ---- candidates that are not well ------------------------------------------------------------------------------------
 
 
