@@ -50,7 +50,7 @@ void mirror_refuse(struct exchange *x, enum outcome outcome);
 
 /* After a change of the table: a drain never waits for copies. */
 void mirror_sync(struct worker *w);
-void mirror_release(struct worker *w);
+void mirror_release(struct worker *w); /* on its own thread, which has no users any more */
 
 /* dispatch.c: a copy to an instance of r's mirror. */
 enum dispatched { DISPATCHED, DISPATCH_NOBODY, DISPATCH_FAILED, DISPATCH_LOCAL, DISPATCH_GONE };

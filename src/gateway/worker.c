@@ -120,7 +120,6 @@ void worker_release(struct worker *w)
         next = l->next;
         free(link_owner(l, struct listener, link));
     }
-    mirror_release(w);
     capacity_free(w);
     balance_release(w);
     splice_release(w);
@@ -270,6 +269,7 @@ void *worker_main(void *arg)
     atomic_fetch_add(&w->gateway->ready, 1);
     while (!w->draining || !link_alone(&w->clients))
         turn(w, events);
+    mirror_release(w); /* other workers may drain for long, and the gauges count meanwhile */
     go_offline(w);
     atomic_fetch_sub(&w->gateway->running, 1);
     return NULL;

@@ -494,6 +494,27 @@ def test_a_drain_does_not_wait_for_copies(make):
     rig.candidate.go.set()
 
 
+def test_copies_of_a_worker_that_has_drained(make):
+    """Another one still has a user: the gateway and its numbers live on."""
+    rig = Rig(make, workers=2)
+    rig.candidate.go.clear()
+    for _ in range(32):  # both have some
+        assert rig.get()[0] == 200
+    rig.stable.go.clear()
+    sock, reader = rig.gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    until(lambda: len(rig.stable.requests) == len(rig.candidate.requests) == 33, "the last user and the copies")
+    assert rig.count("in_flight") == 33
+    assert rig.gateway.ask("drain 60000") == "draining"
+    until(lambda: rig.count("in_flight") < 33, "the end of one worker")
+    rig.candidate.go.set()
+    until(rig.quiet, "the end of the other's copies")
+    assert rig.count("in_flight", STABLE) == 1
+    rig.stable.go.set()
+    assert reader.answer()[0] == 200
+    sock.close()
+    assert rig.gateway.wait() == "exit 0"
+
+
 # ---- HTTP/2 ----------------------------------------------------------------------------------------------------------
 
 
