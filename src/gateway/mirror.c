@@ -205,7 +205,8 @@ void mirror_sent(struct exchange *x)
     if (m->made)
         return;
     m->made = true;
-    if (x->kept != NULL && x->request.announced <= m->body_bytes && make_copy(x))
+    bool whole = x->kept != NULL && x->keeping; /* an answer that came early ends the keeping */
+    if (whole && x->request.announced <= m->body_bytes && make_copy(x))
         return;
     x->mirror = NULL;
     x->printed = false;

@@ -8,7 +8,9 @@ import threading
 import pytest
 from gateway_fixtures import driver, make  # noqa: F401
 from gateway_rig import until
-from h2_peer import H2Backend, H2Client, ended
+from h2.events import RequestReceived
+from h2.settings import SettingCodes
+from h2_peer import REFUSED_STREAM, H2Backend, H2Client, ended
 
 STABLE, COPIES, COPIED = 1, 2, 3  # request slots
 STATUS, BODY, JSON = 1, 2, 4
@@ -545,5 +547,35 @@ def test_instances_of_http2(make):
     assert rig.get(method="POST", body=b"abc", fields="Content-Type: application/grpc\r\nTE: trailers\r\n")[0] == 200
     assert rig.over(2)["differed_status"] == 1
     assert [s[3] for s in rig.samples() if s[0] == "differs"] == ["status"]
+    for b in backends:
+        b.close()
+
+
+def test_a_body_of_which_the_beginning_was_kept_is_not_copied(make):
+    """It is sent once more, and answered before all of it has come: what comes then is not kept."""
+    most, rest = b"m" * 24000, b"r" * 8000
+
+    def stable(connection, stream, request, event):
+        if stream == 1 and len(request.body) == len(most):
+            connection.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            connection.h2.reset_stream(stream, REFUSED_STREAM)
+        elif stream == 3 and isinstance(event, RequestReceived):
+            connection.h2.send_headers(stream, [(":status", "200"), ("content-length", "4")])
+        elif stream == 3 and ended(event):
+            connection.data(stream, b"same")
+
+    backends = [H2Backend(stable), H2Backend()]
+    rig = Rig(make, *[b.port for b in backends], route="h2c=1", mirror=f"methods={PUT} body=32768")
+    sock, reader = rig.gateway.connect(
+        f"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(most + rest)}\r\n\r\n".encode() + most)
+    line, fields = reader.head()
+    assert line.split()[1] == "200" and not backends[0].requests[1].body
+    sock.sendall(rest)
+    with backends[0].connections[0].lock:
+        backends[0].connections[0].h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 65535})
+        backends[0].connections[0].flush()
+    assert reader.body(fields) == b"same"
+    assert bytes(backends[0].requests[1].body) == most + rest
+    assert rig.over(1) == {"uncopied": 1} and backends[1].requests == []
     for b in backends:
         b.close()
