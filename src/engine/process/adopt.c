@@ -35,8 +35,7 @@ static void adopt_dead(struct process_engine *e, struct run *r, int folder_fd)
     struct error err = ERROR_INIT;
     bool whole = run_info_read(e, r, folder_fd, &same_boot) == 0;
     if (never_began(folder_fd)) {
-        cgroup_remove(&r->cgroup);
-        if (run_folder_remove(e, r->id, &err) == 0) {
+        if (run_remove_traces(e, r, &err) == 0) {
             run_delete(e, r);
             return;
         }

@@ -112,7 +112,7 @@ void run_unwatch_shim(struct process_engine *e, struct run *r)
 }
 
 /* The shim removes its run's cgroups; now and then the kernel still holds one at that moment. */
-static int remove_traces(struct process_engine *e, struct run *r, struct error *err)
+int run_remove_traces(struct process_engine *e, struct run *r, struct error *err)
 {
     cgroup_remove(&r->cgroup);
     socket_folder_remove(e, r->id);
@@ -127,7 +127,7 @@ static void leave(struct process_engine *e, struct run *r)
             break;
         }
     }
-    remove_traces(e, r, NULL);
+    run_remove_traces(e, r, NULL);
     bury(e, r);
 }
 
@@ -246,7 +246,7 @@ static int process_forget(struct engine *engine, const char *id, struct error *e
     if (r->status.state != RUN_EXITED && r->status.state != RUN_LOST)
         return error_set(err, ERROR_CONFLICT, "run %s: it is not over", id);
     if (!r->shim_alive) {
-        if (remove_traces(e, r, err) < 0)
+        if (run_remove_traces(e, r, err) < 0)
             return -1;
         run_delete(e, r);
         return 0;

@@ -84,6 +84,8 @@ int run_watch_shim(struct process_engine *e, struct run *r, struct error *err);
 void run_unwatch_shim(struct process_engine *e, struct run *r); /* closes the pidfd */
 /* The shim is known to be gone: reads the exit record, or lets the sweep begin. */
 void run_shim_gone(struct process_engine *e, struct run *r);
+/* Of a run without a shim, all that is outside of memory; -1: its folder is left. */
+int run_remove_traces(struct process_engine *e, struct run *r, struct error *err);
 
 /* launch.c */
 int process_start(struct engine *engine, const struct run_spec *spec, struct error *err);

@@ -187,6 +187,7 @@ static void what_never_began_is_started_anew(void **state)
     struct run_status s;
     cleanup_free char *empty = xasprintf("%s/empty.1", rig->run_dir);
     cleanup_free char *locked = xasprintf("%s/locked.1", rig->run_dir);
+    cleanup_free char *sockets = xasprintf("%s/locked.1", rig->sockets_dir);
     rig_start(rig, "a.1", "exec sleep 1000");
     rig_wait(rig, "a.1", RUN_RUNNING);
     cleanup_free char *info = rig_read(rig, "run/a.1/run");
@@ -195,11 +196,16 @@ static void what_never_began_is_started_anew(void **state)
     assert_int_equal(mkdir(locked, 0700), 0);
     make_file(locked, "lock", "");
     make_file(locked, "run", info);
+    assert_int_equal(mkdir(sockets, 0700), 0);
     rig_open(rig);
     assert_false(rig_status(rig, "empty.1", &s));
     assert_false(rig_status(rig, "locked.1", &s));
     assert_int_equal(access(empty, F_OK), -1);
-    rig_start(rig, "locked.1", "exit 7");
+    assert_int_equal(access(sockets, F_OK), -1);
+    const char *argv[4];
+    struct run_spec spec = rig_spec(rig, "locked.1", "exit 7", argv);
+    spec.socket = true;
+    rig_start_spec(rig, &spec);
     assert_int_equal(rig_wait(rig, "locked.1", RUN_EXITED).exit_code, 7);
 }
 
