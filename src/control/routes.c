@@ -192,15 +192,29 @@ struct arm {
     bool done[SPEC_MAX_ROUTES];
 };
 
+/* Instances are spoken to as their own release says, whatever the others do. */
+static struct snapshot_share share_of(struct builder *b, const struct arm *arm,
+                                      const struct route_spec *spec)
+{
+    struct snapshot_share share = {
+        .pool = arm->index,
+        .rules = add_rules(b, spec),
+        .h2c = spec->protocol == PROTOCOL_H2C,
+    };
+    if (spec->protocol == PROTOCOL_HTTPS)
+        share.tls =
+            (struct snapshot_tls){spec->tls.server_name, spec->tls.ca, spec->tls.client_cert};
+    return share;
+}
+
 static void pin(struct builder *b, struct app *a, struct snapshot_route *route, const char *key,
-                const struct arm *candidate, uint32_t rules, const struct match_spec *match)
+                const struct arm *candidate, const struct snapshot_pin *like,
+                const struct match_spec *match)
 {
     if (match->len == 0 || route->pins_len == 2)
         return;
     struct snapshot_pin *p = &route->pins[route->pins_len++];
-    p->share.pool = candidate->index;
-    p->share.weight_ppm = 0;
-    p->share.rules = rules;
+    *p = *like;
     p->share.slot = use_slot(b, a, key, candidate->pool->id, ROLE_PINNED);
     p->first_match = add_matches(b, match);
     p->matches = (uint32_t)match->len;
@@ -208,16 +222,13 @@ static void pin(struct builder *b, struct app *a, struct snapshot_route *route, 
 
 /* Copies of what others answer. */
 static void mirror(struct builder *b, struct app *a, struct snapshot_route *route, const char *key,
-                   const struct arm *candidate, uint32_t rules)
+                   const struct arm *candidate, const struct snapshot_share *like)
 {
     if (b->mirror.share_ppm == 0 || route->shares_len == 0)
         return;
     route->mirror = b->mirror;
-    route->mirror.to = (struct snapshot_share){
-        .pool = candidate->index,
-        .rules = rules,
-        .slot = use_slot(b, a, key, candidate->pool->id, ROLE_COPIES),
-    };
+    route->mirror.to = *like;
+    route->mirror.to.slot = use_slot(b, a, key, candidate->pool->id, ROLE_COPIES);
     route->mirror.copied_slot = use_slot(b, a, key, a->state.stable, ROLE_COPIED);
 }
 
@@ -280,10 +291,6 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
     route->timeout_ms = (uint32_t)spec->timeout_ms;
     route->retries = spec->retries;
     /* Who is sent to a host that has no certificate yet gets nothing at all. */
-    route->h2c = spec->protocol == PROTOCOL_H2C;
-    if (spec->protocol == PROTOCOL_HTTPS)
-        route->tls =
-            (struct snapshot_tls){spec->tls.server_name, spec->tls.ca, spec->tls.client_cert};
     route->redirect_https =
         spec->redirect_https && (!spec->tls_auto || certificates_for(b->control, spec->host));
     route->hsts_s = (uint32_t)(spec->hsts_ms / 1000);
@@ -323,23 +330,26 @@ static void add_route(struct builder *b, struct app *a, struct arm *arms, size_t
             if (arms[i].done[k] || strcmp(buf_str(&key), buf_str(&other)) != 0)
                 continue;
             arms[i].done[k] = true;
-            uint32_t rules = add_rules(b, &arms[i].spec->routes[k]);
+            const struct snapshot_pin to = {
+                .share = share_of(b, &arms[i], &arms[i].spec->routes[k]),
+                .client_cert = arms[i].spec->routes[k].client_cert,
+            };
             bool candidate = arms[i].pool->id == a->state.candidate;
             if (arms[i].pool->weight_ppm > 0 && route->shares_len < SNAPSHOT_MAX_SPLIT) {
                 struct snapshot_share *share = &route->shares[route->shares_len++];
-                share->pool = arms[i].index;
+                *share = to.share;
                 share->weight_ppm = arms[i].pool->weight_ppm;
-                share->rules = rules;
+                route->client_cert |= to.client_cert;
                 share->slot = use_slot(b, a, buf_str(&key), arms[i].pool->id, ROLE_SHARE);
             }
             if (candidate && !tcp && arms[i].spec->strategy.sticky)
                 route->sticky_cookie = arena_printf(b->memory, "sluice-%s", a->name);
             if (candidate && !tcp && a->state.previewing)
-                pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.preview);
+                pin(b, a, route, buf_str(&key), &arms[i], &to, &arms[i].spec->strategy.preview);
             if (candidate && !tcp)
-                mirror(b, a, route, buf_str(&key), &arms[i], rules);
+                mirror(b, a, route, buf_str(&key), &arms[i], &to.share);
             if (candidate && !tcp && a->state.matching)
-                pin(b, a, route, buf_str(&key), &arms[i], rules, &arms[i].spec->strategy.match);
+                pin(b, a, route, buf_str(&key), &arms[i], &to, &arms[i].spec->strategy.match);
         }
     }
     normalise(route);

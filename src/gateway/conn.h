@@ -227,7 +227,7 @@ struct exchange {
     bool fault_tried;              /* an injected fault has struck, or not */
     bool stream;                   /* of a TCP route: a connection's bytes; path is its listener */
     bool forwarded;                /* for_whom is known */
-    bool h2c;                      /* its instances speak HTTP/2 */
+    bool h2c;                      /* the chosen instance speaks HTTP/2 */
     bool via;                      /* the answer gets a Via field */
     bool secure;                   /* came by TLS, also with a trusted proxy that ends it */
     bool certified;                /* by a client with a certificate that was verified */

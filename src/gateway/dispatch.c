@@ -79,7 +79,7 @@ static const struct snapshot_share *pinned_share(const struct request *q, const 
 {
     const struct snapshot_route *r = q->r->route;
     for (uint32_t i = 0; i < r->pins_len; i++)
-        if (r->pins[i].matches > 0 &&
+        if (r->pins[i].matches > 0 && (!r->pins[i].client_cert || q->x->certified) &&
             table_matches(t, q->h, q->p, r->pins[i].first_match, r->pins[i].matches))
             return &r->pins[i].share;
     return NULL;
@@ -88,7 +88,6 @@ static const struct snapshot_share *pinned_share(const struct request *q, const 
 struct choice {
     struct instance *instance;
     const struct snapshot_share *share;
-    const struct snapshot_tls *tls; /* of the route; NULL: clear text */
     bool spilled;
 };
 
@@ -142,9 +141,11 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     /* After a connection that was kept alive broke, a new one: the next kept one may be dead too.
      */
     bool fresh = x->attempts > 0 || x->stream;
+    x->h2c = c->share->h2c;
+    const struct snapshot_tls *tls = &c->share->tls;
     struct upstream *u = x->h2c ? h2_upstream_open(w, i, local)
-                         : c->tls != NULL
-                             ? upstream_tls_open(w, i, c->tls, x->replayable, fresh, local)
+                         : tls->name != NULL
+                             ? upstream_tls_open(w, i, tls, x->replayable, fresh, local)
                              : upstream_open(w, i, 0, x->replayable, fresh, local);
     if (x->attempts < UINT8_MAX)
         x->attempts++;
@@ -192,22 +193,17 @@ static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
     return false;
 }
 
-static const struct snapshot_tls *tls_of(const struct table_route *r)
-{
-    return r->route->tls.name != NULL ? &r->route->tls : NULL;
-}
-
 /* limit: as of balance_choose(). FULL: x->share_slot says where. */
 static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
                                   uint32_t limit, bool in_turn)
 {
-    struct choice c = {.tls = tls_of(q->r)};
-    if (c.tls != NULL && !upstream_tls_known(q->x->worker)) /* a gateway that has just started */
-        return NOBODY;
+    struct choice c;
     bool limited = q->r->route->resilience.in_flight != 0 || q->x->place != 0;
     /* Each refusal rests an instance, so this ends. */
     while (choose(q, avoid, limit, &c)) {
         bool local;
+        if (c.share->tls.name != NULL && !upstream_tls_known(q->x->worker))
+            return NOBODY; /* a gateway that has just started */
         if (limited && !capacity_take(q->x, q->r, c.share, in_turn)) {
             take_share(q->x, &c);
             return FULL;
@@ -250,7 +246,6 @@ static void take_route(struct exchange *x, const struct table_route *r)
     x->timeout_ms = r->route->timeout_ms > 0 ? r->route->timeout_ms
                     : x->stream              ? UINT32_MAX
                                              : 60000;
-    x->h2c = r->route->h2c != 0;
     x->hsts_s = x->secure ? r->route->hsts_s : 0;
     if (x->access != NULL)
         access_routed(x, r);
@@ -366,7 +361,7 @@ enum dispatched dispatch_copy(struct exchange *x, const struct table_route *r,
     struct worker *w = x->worker;
     const struct snapshot_share *to = &r->route->mirror.to;
     const struct snapshot_pool *pool = &w->table->snapshot->pools[to->pool];
-    struct choice c = {.tls = tls_of(r)};
+    struct choice c;
     take_route(x, r);
     x->watched = false;
     /* It does not wait longer than a user may; and not without end for what always goes on. */

@@ -77,7 +77,11 @@ enum { HEADER_BYTES = 16 }; /* magic, format, total length, CRC-32C */
     X(u32, pool)                                                                                   \
     X(u32, weight_ppm)                                                                             \
     X(u32, slot)                                                                                   \
-    X(u32, rules)
+    X(u32, rules)                                                                                  \
+    X(flag, h2c)                                                                                   \
+    X(maybe_text, tls.name)                                                                        \
+    X(maybe_text, tls.ca)                                                                          \
+    X(maybe_text, tls.pair)
 #define ROUTE_FIELDS(X) /* then its shares and pins */                                             \
     X(u32, app)                                                                                    \
     X(text, host)                                                                                  \
@@ -86,14 +90,10 @@ enum { HEADER_BYTES = 16 }; /* magic, format, total length, CRC-32C */
     X(u32, matches)                                                                                \
     X(u32, timeout_ms)                                                                             \
     X(u32, retries)                                                                                \
-    X(u32, h2c)                                                                                    \
     X(u32, redirect_https)                                                                         \
     X(u32, hsts_s)                                                                                 \
     X(flag, tls_auto)                                                                              \
     X(flag, client_cert)                                                                           \
-    X(maybe_text, tls.name)                                                                        \
-    X(maybe_text, tls.ca)                                                                          \
-    X(maybe_text, tls.pair)                                                                        \
     X(u32, resilience.connect_ms)                                                                  \
     X(u32, resilience.total_ms)                                                                    \
     X(u32, resilience.retry_budget_ppm)                                                            \
@@ -133,6 +133,10 @@ enum { HEADER_BYTES = 16 }; /* magic, format, total length, CRC-32C */
     X(u32, mirror.to.weight_ppm)                                                                   \
     X(u32, mirror.to.slot)                                                                         \
     X(u32, mirror.to.rules)                                                                        \
+    X(flag, mirror.to.h2c)                                                                         \
+    X(maybe_text, mirror.to.tls.name)                                                              \
+    X(maybe_text, mirror.to.tls.ca)                                                                \
+    X(maybe_text, mirror.to.tls.pair)                                                              \
     X(u32, mirror.copied_slot)                                                                     \
     X(u32, mirror.methods)                                                                         \
     X(u32, mirror.body_bytes)                                                                      \
@@ -174,7 +178,8 @@ enum { HEADER_BYTES = 16 }; /* magic, format, total length, CRC-32C */
     X(u32, answer_edits)
 #define PIN_FIELDS(X) /* behind its share */                                                       \
     X(u32, first_match)                                                                            \
-    X(u32, matches)
+    X(u32, matches)                                                                                \
+    X(flag, client_cert)
 
 /* ---- CRC-32C (Castagnoli, reflected 0x82f63b78), a nibble at a time
  * ------------------------------ */

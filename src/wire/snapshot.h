@@ -94,11 +94,20 @@ struct snapshot_pool {
     uint64_t slo_us; /* answers later than this are counted as above the slo; 0: none */
 };
 
+/* How instances are spoken to by TLS. */
+struct snapshot_tls {
+    const char *name; /* in the instance's certificate; NULL: clear text */
+    const char *ca;   /* the CERT_TRUST that it must come from (certs.h); NULL: any will do */
+    const char *pair; /* the CERT_PAIR that is shown; NULL: none */
+};
+
 struct snapshot_share {
-    uint32_t pool;       /* index in snapshot.pools */
-    uint32_t weight_ppm; /* the shares of a route sum to 1,000,000 (or there are none) */
-    uint32_t slot;       /* route x release: its place in the metrics */
-    uint32_t rules;      /* index in snapshot.rules + 1; 0: none */
+    uint32_t pool;           /* index in snapshot.pools */
+    uint32_t weight_ppm;     /* the shares of a route sum to 1,000,000 (or there are none) */
+    uint32_t slot;           /* route x release: its place in the metrics */
+    uint32_t rules;          /* index in snapshot.rules + 1; 0: none */
+    bool h2c;                /* its instances speak HTTP/2 on clear text */
+    struct snapshot_tls tls; /* not with h2c */
 };
 
 /* Requests with these items always go to this share's pool (preview, canary match). Its numbers go
@@ -106,6 +115,7 @@ struct snapshot_share {
 struct snapshot_pin {
     struct snapshot_share share; /* weight_ppm is 0 */
     uint32_t first_match, matches;
+    bool client_cert; /* only for clients whose certificate was verified */
 };
 
 /* What of an answer is compared with that of a copy, beside fields, in snapshot_mirror.compare. */
@@ -183,13 +193,6 @@ struct snapshot_guard {
 /* A bucket is filled in 30 days at the longest. */
 #define SNAPSHOT_MAX_REFILL_MS (30 * UINT64_C(86400000))
 
-/* How a route's instances are spoken to by TLS. */
-struct snapshot_tls {
-    const char *name; /* in the instance's certificate; NULL: clear text */
-    const char *ca;   /* the CERT_TRUST that it must come from (certs.h); NULL: any will do */
-    const char *pair; /* the CERT_PAIR that is shown; NULL: none */
-};
-
 struct snapshot_route {
     uint32_t app;                  /* index in snapshot.apps */
     const char *host;              /* lower case; "" any; "*.example.org"; or SNAPSHOT_TCP... */
@@ -197,12 +200,10 @@ struct snapshot_route {
     uint32_t first_match, matches; /* range in snapshot.match; all must hold */
     uint32_t timeout_ms;
     uint32_t retries;
-    uint32_t h2c;            /* 1: its instances speak HTTP/2 on clear text */
     uint32_t redirect_https; /* 1: requests without TLS are sent to https:// */
     uint32_t hsts_s;         /* Strict-Transport-Security: max-age; 0: none */
     bool tls_auto;           /* its host's certificate comes from a CA: for a starting controller */
     bool client_cert;        /* only for clients whose certificate was verified */
-    struct snapshot_tls tls; /* not with h2c */
     struct snapshot_resilience resilience;
     struct snapshot_observe observe;
     struct snapshot_guard guard;

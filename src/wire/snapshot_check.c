@@ -154,13 +154,30 @@ static const char *check_draining(const struct snapshot *s, const struct snapsho
     return d->slot < s->instance_slots ? NULL : "its slot is out of range";
 }
 
+static bool maybe_id(const char *text)
+{
+    return text == NULL || len_between(text, 1, MAX_ID);
+}
+
+static const char *check_tls(const struct snapshot_share *share)
+{
+    const struct snapshot_tls *t = &share->tls;
+    if (!maybe_id(t->name) || !maybe_id(t->ca) || !maybe_id(t->pair))
+        return "a name of its TLS is empty or too long";
+    if (t->name == NULL && (t->ca != NULL || t->pair != NULL))
+        return "it has TLS without a name";
+    return t->name == NULL || !share->h2c ? NULL : "it speaks HTTP/2 by TLS";
+}
+
 static const char *check_share(const struct snapshot *s, const struct snapshot_share *share)
 {
     if (share->pool >= s->pools_len)
         return "a share's pool is out of range";
     if (share->rules > s->rules_len)
         return "a share's rules are out of range";
-    return share->slot < s->request_slots ? NULL : "a share's slot is out of range";
+    if (share->slot >= s->request_slots)
+        return "a share's slot is out of range";
+    return check_tls(share);
 }
 
 static const char *check_shares(const struct snapshot *s, const struct snapshot_route *r)
@@ -305,21 +322,6 @@ static const char *check_redirect(const struct snapshot_redirect *r)
     return NULL;
 }
 
-static bool maybe_id(const char *text)
-{
-    return text == NULL || len_between(text, 1, MAX_ID);
-}
-
-static const char *check_tls(const struct snapshot_route *r)
-{
-    const struct snapshot_tls *t = &r->tls;
-    if (!maybe_id(t->name) || !maybe_id(t->ca) || !maybe_id(t->pair))
-        return "a name of its TLS is empty or too long";
-    if (t->name == NULL && (t->ca != NULL || t->pair != NULL))
-        return "it has TLS without a name";
-    return t->name == NULL || r->h2c == 0 ? NULL : "it speaks HTTP/2 by TLS";
-}
-
 static const char *check_resilience(const struct snapshot_resilience *r)
 {
     if (r->retry_budget_ppm > 1000000 || r->eject_share_ppm > 1000000)
@@ -346,10 +348,10 @@ static const char *check_tcp_route(const struct snapshot_route *r)
 {
     bool plain = strcmp(r->path, "/") == 0 && r->matches == 0 && r->pins_len == 0 &&
                  r->sticky_cookie[0] == '\0' && r->redirect_https == 0 && r->hsts_s == 0 &&
-                 !r->client_cert && r->tls.name == NULL && r->redirect.to == NULL && !r->h2c &&
-                 r->mirror.share_ppm == 0;
+                 !r->client_cert && r->redirect.to == NULL && r->mirror.share_ppm == 0;
     for (uint32_t i = 0; i < r->shares_len; i++)
-        plain = plain && r->shares[i].rules == 0;
+        plain =
+            plain && r->shares[i].rules == 0 && !r->shares[i].h2c && r->shares[i].tls.name == NULL;
     return plain ? NULL : "it is a TCP route and looks at requests";
 }
 
@@ -370,17 +372,13 @@ static const char *check_route(const struct snapshot *s, const struct snapshot_r
         return "it has too many retries";
     if (r->observe.log_ppm > 1000000 || r->observe.trace_ppm > 1000000)
         return "a share of it is more than all";
-    if (r->h2c > 1)
-        return "its instances speak something unknown";
     if (r->redirect_https > 1)
         return "it neither redirects nor does not";
     if (r->tls_auto && (r->host[0] == '\0' || r->host[0] == '*' || snapshot_route_is_tcp(r)))
         return "it has no host that a certificate could be for";
     if (!len_between(r->sticky_cookie, 0, MAX_ID) || !is_token(r->sticky_cookie, false))
         return "its sticky cookie's name is not a token";
-    wrong = check_tls(r);
-    if (wrong == NULL)
-        wrong = check_resilience(&r->resilience);
+    wrong = check_resilience(&r->resilience);
     if (wrong == NULL)
         wrong = check_guard(&r->guard);
     if (wrong == NULL && snapshot_route_is_tcp(r))

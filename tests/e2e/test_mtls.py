@@ -335,6 +335,22 @@ def test_a_route_can_insist(make, pki):  # noqa: F811
     client.close()
 
 
+def test_who_asks_for_a_candidate_that_insists(make, pki):  # noqa: F811
+    """Without a certificate it is one of the others' requests."""
+    front = Front(make, pki)
+    candidate = make[1]()
+    answer = front.gateway.table(
+        ["app slot=0", f"instance id=a slot=0 port={front.backend.port}", f"instance id=b slot=1 port={candidate.port}",
+         "pool first=0 instances=1", "pool first=1 instances=1 release=2", "match name=x-beta", "route app=0",
+         "share pool=0 weight=1000000 slot=1", "pin pool=1 slot=2 client_cert=1"])
+    assert answer.startswith("applied"), answer
+    beta = GET[:-2] + b"x-beta: 1\r\n\r\n"
+    assert front.ask(None, port=front.tls, request=beta)[0][0] == 200
+    assert len(front.backend.requests) == 1 and candidate.requests == []
+    assert front.ask(pki.good, request=beta)[0][0] == 200
+    assert len(front.backend.requests) == len(candidate.requests) == 1
+
+
 # ---- the whole server -------------------------------------------------------------------------------
 
 

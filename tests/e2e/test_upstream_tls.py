@@ -284,6 +284,38 @@ def test_routes_do_not_share_connections_that_differ(make, pki):  # noqa: F811
     assert asked == [("/named", True), ("/", False)] * 3
 
 
+def in_words(backend, sock):
+    """A back end without TLS."""
+    reader = Reader(sock)
+    while backend.request(reader):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def test_each_release_is_spoken_to_in_its_own_way(make, pki):  # noqa: F811
+    """While one that speaks TLS replaces one that does not, and for copies, too."""
+    rig = Rig(make, pki, in_words, speaking(context_of(pki.good)))
+    instances = [f"instance id=i{n} slot={n} port={b.port}" for n, b in enumerate(rig.backends)]
+    pools = ["pool first=0 instances=1", "pool first=1 instances=1 release=2"]
+    secure = "tls=app.internal ca=internal"
+
+    def publish(*shares):
+        answer = rig.gateway.table(["app slot=0", *instances, *pools, "match name=x-beta", "route app=0", *shares])
+        assert answer.startswith("applied"), answer
+
+    publish("share pool=0 weight=500000 slot=1", f"share pool=1 weight=500000 slot=2 {secure}",
+            f"pin pool=1 slot=4 {secure}")
+    for n in range(8):
+        assert rig.gateway.get(fields="x-beta: 1\r\n" if n % 2 else "")[0] == 200
+    assert [len(b.requests) for b in rig.backends] == [2, 6]
+    publish("share pool=0 weight=1000000 slot=1", f"mirror pool=1 slot=2 {secure}")
+    assert rig.gateway.get()[0] == 200
+    until(lambda: len(rig.backends[1].requests) == 7, "the copy to be answered")
+    assert len(rig.backends[0].requests) == 3
+    publish(f"share pool=1 weight=1000000 slot=2 {secure}")
+    assert rig.gateway.get(method="POST", body=b"x")[0] == 200
+    assert rig.gateway.instance("connect_errors", 0) == rig.gateway.instance("connect_errors", 1) == 0
+
+
 def test_what_is_not_there_yet(make, pki, capfd):  # noqa: F811
     """A gateway that has just started has no CAs: requests wait. One that knows of none refuses."""
     rig = Rig(make, pki, speaking(context_of(pki.good)), certify=False)

@@ -111,6 +111,58 @@ static void rules_are_of_a_release(void **state)
     scene_end(&x);
 }
 
+static const char shop_secured[] =
+    "{\"app\":\"shop\",\"run\":[\"./shop\"],\"routes\":[{\"path\":\"/\",\"protocol\":\"https\","
+    "\"upstream-tls\":{\"ca\":\"internal\",\"server-name\":\"app.internal\"},"
+    "\"client-cert\":\"required\"},{\"path\":\"/old\",\"protocol\":\"h2c\"}],"
+    "\"strategy\":{\"canary\":{\"steps\":[33,100],\"match\":{\"header\":{\"x-canary\":\"1\"}}}}}";
+
+/* Each release's instances are spoken to as it says itself, from the first request to the last. */
+static void what_instances_speak_is_of_a_release(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x, shop_secured, 333333);
+    x.app->state.matching = true;
+    add_instance(&x, 1, true);
+    add_instance(&x, 2, true);
+    build(&x);
+    const struct snapshot_route *r = route(&x, "/"), *old = route(&x, "/old");
+    assert_int_equal(r->shares_len, 2);
+    assert_null(r->shares[0].tls.name);
+    assert_string_equal(r->shares[1].tls.name, "app.internal");
+    assert_string_equal(r->shares[1].tls.ca, "internal");
+    assert_null(r->shares[1].tls.pair);
+    assert_string_equal(r->pins[0].share.tls.name, "app.internal");
+    assert_false(old->shares[0].h2c);
+    assert_true(old->shares[1].h2c);
+    assert_true(r->client_cert && !old->client_cert);
+    x.app->state.pools[0].weight_ppm = 0;
+    x.app->state.pools[1].weight_ppm = 1000000;
+    build(&x);
+    r = route(&x, "/");
+    assert_int_equal(r->shares_len, 1);
+    assert_string_equal(r->shares[0].tls.name, "app.internal");
+    scene_end(&x);
+}
+
+/* Who does not get a candidate's answers needs no certificate for it; who asks for it does. */
+static void a_candidate_without_a_share_wants_certificates_of_its_own_only(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_begin(&x, shop_secured, 0);
+    x.app->state.matching = true;
+    add_instance(&x, 1, true);
+    add_instance(&x, 2, true);
+    build(&x);
+    const struct snapshot_route *r = route(&x, "/");
+    assert_false(r->client_cert);
+    assert_int_equal(r->pins_len, 1);
+    assert_true(r->pins[0].client_cert);
+    scene_end(&x);
+}
+
 /* What was ordered is stored with the app and comes back, but for a fault of before a reboot. */
 static void orders_go_to_the_gateways_and_come_back(void **state)
 {
@@ -403,6 +455,8 @@ int main(void)
     log_init("test", LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_are_of_a_release),
+        cmocka_unit_test(what_instances_speak_is_of_a_release),
+        cmocka_unit_test(a_candidate_without_a_share_wants_certificates_of_its_own_only),
         cmocka_unit_test(orders_go_to_the_gateways_and_come_back),
         cmocka_unit_test(the_table_has_the_routes_of_both),
         cmocka_unit_test(both_sides_are_held_to_the_candidates_slo),

@@ -81,10 +81,20 @@ static uint32_t number(char **words, int n, const char *key, uint32_t otherwise)
     return v != NULL ? (uint32_t)strtoul(v, NULL, 10) : otherwise;
 }
 
+/* What the shares of the last route speak that do not say it themselves. */
+static struct snapshot_share spoken;
+
 static struct snapshot_share share_of(char **w, int n)
 {
-    return (struct snapshot_share){number(w, n, "pool", 0), number(w, n, "weight", 0),
-                                   number(w, n, "slot", 1), number(w, n, "rules", 0)};
+    return (struct snapshot_share){
+        .pool = number(w, n, "pool", 0),
+        .weight_ppm = number(w, n, "weight", 0),
+        .slot = number(w, n, "slot", 1),
+        .rules = number(w, n, "rules", 0),
+        .h2c = number(w, n, "h2c", spoken.h2c) != 0,
+        .tls = {arg(w, n, "tls", spoken.tls.name), arg(w, n, "ca", spoken.tls.ca),
+                arg(w, n, "pair", spoken.tls.pair)},
+    };
 }
 
 static uint64_t boot_ms(void)
@@ -137,10 +147,9 @@ static void collect_route(char **w, int n)
         .head_bytes = number(w, n, "head", 0),
         .min_rate = number(w, n, "min_rate", 0),
     };
-    r->h2c = number(w, n, "h2c", 0);
+    spoken = (struct snapshot_share){0};
+    spoken = share_of(w, n);
     r->client_cert = number(w, n, "client_cert", 0) != 0;
-    r->tls = (struct snapshot_tls){arg(w, n, "tls", NULL), arg(w, n, "ca", NULL),
-                                   arg(w, n, "pair", NULL)};
     r->sticky_cookie = arg(w, n, "sticky", "");
     r->observe = (struct snapshot_observe){
         .log_ppm = number(w, n, "log", 1000000),
@@ -250,8 +259,9 @@ static int collect(char **w, int n)
     } else if (strcmp(w[0], "share") == 0 && last != NULL) {
         last->shares[last->shares_len++] = share_of(w, n);
     } else if (strcmp(w[0], "pin") == 0 && last != NULL) {
-        last->pins[last->pins_len++] = (struct snapshot_pin){
-            share_of(w, n), number(w, n, "first", 0), number(w, n, "matches", 1)};
+        last->pins[last->pins_len++] =
+            (struct snapshot_pin){share_of(w, n), number(w, n, "first", 0),
+                                  number(w, n, "matches", 1), number(w, n, "client_cert", 0) != 0};
     } else if (strcmp(w[0], "rules") == 0) {
         struct snapshot_rules *r = GROW(draft.rules, draft.rules_len);
         *r = (struct snapshot_rules){arg(w, n, "strip", NULL),

@@ -201,7 +201,7 @@ static struct table *split_table(const uint32_t *ppm, uint32_t n)
     struct snapshot_route r = {.host = "", .path = "/", .sticky_cookie = "s", .shares_len = n};
     for (uint32_t i = 0; i < n; i++) {
         pools[i] = (struct snapshot_pool){.release = i + 1, .version = ""};
-        r.shares[i] = (struct snapshot_share){i, ppm[i], i + 1, 0};
+        r.shares[i] = (struct snapshot_share){.pool = i, .weight_ppm = ppm[i], .slot = i + 1};
     }
     struct snapshot s = {.version = 1,
                          .request_slots = 8,

@@ -68,34 +68,37 @@ static void make(struct whole *x)
                                                  .socket_uid = 1000};
     x->matches[0] = (struct snapshot_match){SNAPSHOT_MATCH_HEADER, "x-preview", "gr\xc3\xbcn"};
     x->matches[1] = (struct snapshot_match){SNAPSHOT_MATCH_COOKIE, "Canary", NULL};
-    x->routes[0] = (struct snapshot_route){.app = 0,
-                                           .host = "*.example.org",
-                                           .path = "/",
-                                           .first_match = 0,
-                                           .matches = 1,
-                                           .timeout_ms = 60000,
-                                           .retries = 1,
-                                           .resilience = {.connect_ms = 500,
-                                                          .retry_budget_ppm = 1000000,
-                                                          .retry_on = SNAPSHOT_RETRY_ALL,
-                                                          .eject_share_ppm = 1000000,
-                                                          .slow_start_ms = 30000},
-                                           .guard = {100, 1000, 200, "x-key", 1 << 20, 8192, 500},
-                                           .via = true,
-                                           .shares_len = 2,
-                                           .pins_len = 1,
-                                           .shares = {{0, 950000, 2, 0}, {1, 50000, 3, 2}},
-                                           .pins = {{{1, 0, 4, 1}, 1, 1}},
-                                           .sticky_cookie = "sluice-shop",
-                                           .mirror = {.share_ppm = 1000000,
-                                                      .to = {1, 0, 4, 2},
-                                                      .copied_slot = 3,
-                                                      .methods = 1 << HTTP1_M_GET,
-                                                      .body_bytes = SNAPSHOT_MAX_COPIED_BODY,
-                                                      .compare = SNAPSHOT_COMPARE_ALL,
-                                                      .fields = 2,
-                                                      .first_ignored = 1,
-                                                      .ignored = 1}};
+    x->routes[0] = (struct snapshot_route){
+        .app = 0,
+        .host = "*.example.org",
+        .path = "/",
+        .first_match = 0,
+        .matches = 1,
+        .timeout_ms = 60000,
+        .retries = 1,
+        .resilience = {.connect_ms = 500,
+                       .retry_budget_ppm = 1000000,
+                       .retry_on = SNAPSHOT_RETRY_ALL,
+                       .eject_share_ppm = 1000000,
+                       .slow_start_ms = 30000},
+        .guard = {100, 1000, 200, "x-key", 1 << 20, 8192, 500},
+        .via = true,
+        .shares_len = 2,
+        .pins_len = 1,
+        .shares =
+            {{.weight_ppm = 950000, .slot = 2},
+             {.pool = 1, .weight_ppm = 50000, .slot = 3, .rules = 2, .tls = {"app", "ca", "me"}}},
+        .pins = {{{.pool = 1, .slot = 4, .rules = 1, .h2c = true}, 1, 1, true}},
+        .sticky_cookie = "sluice-shop",
+        .mirror = {.share_ppm = 1000000,
+                   .to = {.pool = 1, .slot = 4, .rules = 2, .tls = {.name = "copy"}},
+                   .copied_slot = 3,
+                   .methods = 1 << HTTP1_M_GET,
+                   .body_bytes = SNAPSHOT_MAX_COPIED_BODY,
+                   .compare = SNAPSHOT_COMPARE_ALL,
+                   .fields = 2,
+                   .first_ignored = 1,
+                   .ignored = 1}};
     x->routes[1] =
         (struct snapshot_route){.app = 1,
                                 .host = "",
@@ -180,6 +183,10 @@ static void both_ways(void **state)
     assert_int_equal(r->routes[0].shares[1].weight_ppm, 50000);
     assert_int_equal(r->routes[0].pins[0].share.slot, 4);
     assert_int_equal(r->routes[0].pins[0].first_match, 1);
+    assert_true(r->routes[0].pins[0].client_cert && r->routes[0].pins[0].share.h2c);
+    assert_null(r->routes[0].shares[0].tls.name);
+    assert_string_equal(r->routes[0].shares[1].tls.pair, "me");
+    assert_string_equal(r->routes[0].mirror.to.tls.name, "copy");
     assert_string_equal(r->routes[0].sticky_cookie, "sluice-shop");
     assert_int_equal(r->instances[1].ready_at_ms, 123456);
     assert_true(r->instances[1].ipv6);
@@ -334,14 +341,19 @@ static char LONG_POINTER[SNAPSHOT_MAX_POINTER + 2];
     X(x->routes[0].resilience.retry_budget_ppm = 1000001, "more than all")                         \
     X(x->routes[0].resilience.eject_share_ppm = 1000001, "more than all")                          \
     X(x->routes[0].resilience.retry_on = 16, "retries on something unknown")                       \
-    X(x->routes[0].h2c = 2, "speak")                                                               \
     X(x->routes[0].tls_auto = true, "route 0: it has no host")                                     \
     X(x->routes[0].redirect_https = 2, "redirects")                                                \
-    X(x->routes[0].tls.name = "", "name of its TLS")                                               \
-    X(x->routes[0].tls.ca = "ca", "TLS without a name")                                            \
-    X((x->routes[0].tls.name = "a", x->routes[0].tls.pair = ""), "name of its TLS")                \
-    X((x->routes[0].tls.name = "a", x->routes[0].h2c = 1), "HTTP/2 by TLS")                        \
-    X((x->routes[1].host = "tcp:127.0.0.1:1", x->routes[1].tls.name = "a"), "looks at requests")   \
+    X(x->routes[0].shares[0].tls.name = "", "name of its TLS")                                     \
+    X(x->routes[0].shares[0].tls.ca = "ca", "TLS without a name")                                  \
+    X((x->routes[0].shares[0].tls.name = "a", x->routes[0].shares[0].tls.pair = ""),               \
+      "name of its TLS")                                                                           \
+    X((x->routes[0].shares[0].tls.name = "a", x->routes[0].shares[0].h2c = true), "HTTP/2 by TLS") \
+    X((x->routes[1].host = "tcp:127.0.0.1:1", x->routes[1].path = "/",                             \
+       x->routes[1].redirect.to = NULL, x->routes[1].shares_len = 1,                               \
+       x->routes[1].shares[0].tls.name = "a"),                                                     \
+      "looks at requests")                                                                         \
+    X(x->routes[0].pins[0].share.tls.name = "a", "HTTP/2 by TLS")                                  \
+    X(x->routes[0].mirror.to.tls.ca = "", "name of its TLS")                                       \
     X(x->routes[0].shares[0].rules = 3, "share's rules")                                           \
     X(x->routes[0].pins[0].share.rules = 3, "share's rules")                                       \
     X(x->routes[1].redirect.status = 200, "redirect's status")                                     \
