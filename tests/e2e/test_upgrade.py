@@ -160,7 +160,7 @@ def test_what_would_not_start_is_not_taken(make_server):
     server.start()
     before = server.info()["pids"]
     other = server.root / "sluice-other"  # knows no --tcp-routes
-    other.write_bytes(BINARY.read_bytes().replace(b"-tcp-routes\0", b"-tcp-rxutes\0"))
+    other.write_bytes(BINARY.read_bytes().replace(b"tcp-routes\0", b"tcp-rxutes\0"))
     other.chmod(0o755)
     server.give(other)
     refused = server.run("upgrade", str(other))
