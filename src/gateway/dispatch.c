@@ -180,7 +180,7 @@ static bool open_connection(struct exchange *x, const struct choice *c, bool *lo
     return true;
 }
 
-enum sent { SENT, NOBODY, LOCAL, GONE, FULL };
+enum sent { SENT, NOBODY, LOCAL, MISSING, GONE, FULL };
 
 /* false: no memory; this connection pays, and x is gone. */
 static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
@@ -193,7 +193,7 @@ static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
     return false;
 }
 
-/* limit: as of balance_choose(). FULL: x->share_slot says where. */
+/* limit: as of balance_choose(). FULL: x->share_slot says where. MISSING: what its TLS needs. */
 static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
                                   uint32_t limit, bool in_turn)
 {
@@ -216,7 +216,9 @@ static enum sent send_to_somebody(const struct request *q, const struct instance
             return SENT;
         }
         if (local)
-            return LOCAL;
+            return c.share->tls.name != NULL && upstream_tls_missing(q->x->worker, &c.share->tls)
+                       ? MISSING
+                       : LOCAL;
         stats_request(q->x->worker, c.share->slot, REQUESTS_RETRIED, 1);
         avoid = c.instance;
     }
@@ -226,6 +228,13 @@ static enum sent send_to_somebody(const struct request *q, const struct instance
 static void unserved(struct exchange *x, const char *text)
 {
     exchange_refuse(x, OUTCOME_UNSERVED, 503, text);
+}
+
+/* It is the gateway that cannot: LOCAL or MISSING. */
+static void unable(struct exchange *x, enum sent why)
+{
+    unserved(x, why == LOCAL ? "out of connections"
+                             : "a certificate for TLS to the instances is missing");
 }
 
 static void nobody(struct exchange *x, const struct snapshot_app *app)
@@ -347,8 +356,8 @@ void dispatch(struct exchange *x, const struct http1_head *head, const char *p,
         sent = send_to_somebody(&q, avoid, 0, false);
     if (sent == NOBODY && x->place != 0)
         capacity_give_back(x);
-    if (sent == LOCAL)
-        unserved(x, "out of connections");
+    if (sent == LOCAL || sent == MISSING)
+        unable(x, sent);
     else if (sent == FULL)
         capacity_wait(x, q.r);
     else if (sent == NOBODY && (passes || !hold_put(x, app)))
@@ -418,6 +427,8 @@ bool dispatch_held(struct exchange *x, uint32_t limit)
     hold_remove(x);
     if (in_vain)
         nobody(x, q.r->app);
+    else if (sent == MISSING)
+        unable(x, sent);
     else if (sent == FULL)
         capacity_wait(x, q.r);
     if (!c->endpoint.dead)
@@ -448,8 +459,8 @@ bool dispatch_queued(struct exchange *x)
         capacity_leave_queue(x);
     if (sent == NOBODY && x->place != 0)
         capacity_give_back(x);
-    if (sent == LOCAL)
-        unserved(x, "out of connections");
+    if (sent == LOCAL || sent == MISSING)
+        unable(x, sent);
     else if (sent == NOBODY && !hold_put(x, q.r->app))
         nobody(x, q.r->app);
     if (!c->endpoint.dead)

@@ -45,34 +45,48 @@ bool upstream_tls_known(const struct worker *w)
     return atomic_load_explicit(&w->gateway->certificates_known, memory_order_relaxed);
 }
 
-static SSL *new_ssl(const struct certificates *c, const struct snapshot_tls *t, struct error *err)
+/* What t names, in *how. -1: it is not there. */
+static int find(const struct certificates *c, const struct snapshot_tls *t, struct tls_client *how,
+                struct error *err)
 {
-    struct tls_client how = {.server_name = t->name};
     if (t->ca != NULL) {
-        how.trust = c != NULL ? certificates_trust(c, t->ca) : NULL;
-        if (how.trust == NULL) {
-            error_set(err, ERROR_USAGE, "there is no DATA/certs/%.100s.ca that can be used", t->ca);
-            return NULL;
-        }
+        how->trust = c != NULL ? certificates_trust(c, t->ca) : NULL;
+        if (how->trust == NULL)
+            return error_set(err, ERROR_USAGE, "there is no DATA/certs/%.100s.ca that can be used",
+                             t->ca);
     }
     if (t->pair != NULL) {
-        how.identity = c != NULL ? certificates_pair(c, t->pair) : NULL;
-        if (how.identity == NULL) {
-            error_set(err, ERROR_USAGE, "there is no certificate %.100s in DATA/certs", t->pair);
-            return NULL;
-        }
+        how->identity = c != NULL ? certificates_pair(c, t->pair) : NULL;
+        if (how->identity == NULL)
+            return error_set(err, ERROR_USAGE, "there is no certificate %.100s in DATA/certs",
+                             t->pair);
     }
-    return tls_client_new(&how, err);
+    return 0;
+}
+
+static struct certificates *take_certificates(struct gateway *g)
+{
+    pthread_mutex_lock(&g->certificates_lock);
+    struct certificates *c = g->certificates != NULL ? certificates_ref(g->certificates) : NULL;
+    pthread_mutex_unlock(&g->certificates_lock);
+    return c;
+}
+
+bool upstream_tls_missing(const struct worker *w, const struct snapshot_tls *t)
+{
+    struct tls_client how = {0};
+    struct certificates *c = take_certificates(w->gateway);
+    bool missing = find(c, t, &how, NULL) < 0;
+    certificates_unref(c);
+    return missing;
 }
 
 static struct tls *connect_tls(struct upstream *u, const struct snapshot_tls *t)
 {
-    struct gateway *g = u->worker->gateway;
     struct error err = ERROR_INIT;
-    pthread_mutex_lock(&g->certificates_lock);
-    struct certificates *c = g->certificates != NULL ? certificates_ref(g->certificates) : NULL;
-    pthread_mutex_unlock(&g->certificates_lock);
-    SSL *ssl = new_ssl(c, t, &err);
+    struct tls_client how = {.server_name = t->name};
+    struct certificates *c = take_certificates(u->worker->gateway);
+    SSL *ssl = find(c, t, &how, &err) == 0 ? tls_client_new(&how, &err) : NULL;
     struct tls *tls = ssl != NULL ? tls_outgoing(ssl) : NULL;
     certificates_unref(c); /* ssl has its own references */
     if (ssl == NULL)

@@ -10,6 +10,8 @@
 struct upstream *upstream_tls_open(struct worker *w, struct instance *i,
                                    const struct snapshot_tls *t, bool replayable, bool fresh,
                                    bool *local);
+/* The CA or certificate that t names is not there. Takes a lock: for when a connection failed. */
+bool upstream_tls_missing(const struct worker *w, const struct snapshot_tls *t);
 /* The controller has said which CAs there are. */
 bool upstream_tls_known(const struct worker *w);
 

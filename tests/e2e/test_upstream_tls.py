@@ -324,10 +324,22 @@ def test_what_is_not_there_yet(make, pki, capfd):  # noqa: F811
     rig.trust(pki.root)
     assert reader.answer()[0] == 200
     rig.serve("tls=app.internal ca=nowhere")
-    assert rig.gateway.get()[0] == 503
+    refused = rig.gateway.get()
+    assert refused[0] == 503 and b"a certificate for TLS to the instances is missing" in refused[2]
     said(capfd, "there is no DATA/certs/nowhere.ca")
     rig.serve("tls=app.internal ca=internal pair=nowhere")
     assert rig.gateway.get()[0] == 503
+
+
+def test_who_waits_is_told_what_is_missing(make, pki):  # noqa: F811
+    rig = Rig(make, pki, speaking(context_of(pki.good)), certify=False)
+    rig.gateway.serve(rig.backends[0].port, app="hold_ms=60000", route="tls=app.internal ca=nowhere")
+    waiting = [rig.gateway.connect(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")[1] for _ in range(2)]
+    until(lambda: rig.gateway.metric("waiting", 0) == 2, "they wait")
+    rig.trust(pki.root)
+    for reader in waiting:
+        answer = reader.answer()
+        assert answer[0] == 503 and b"a certificate for TLS to the instances is missing" in answer[2]
 
 
 def test_other_cas_count_from_then_on(make, pki):  # noqa: F811
