@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-enum { SWEEP_MS = 500, LEARN_FROM_MS = 250 };
+enum { SWEEP_MS = 500, LEARN_FROM_MS = 250, LOOKED_AT = 8 };
 
 /* How long a connection may have been idle and still be used. */
 static uint64_t idle_limit(const struct upstream *u)
@@ -36,15 +36,20 @@ bool upstream_quiet(const struct upstream *u)
 static struct upstream *take_idle(struct worker *w, struct instance *i, uint64_t tls,
                                   bool replayable)
 {
-    while (!link_alone(&i->idle)) {
-        struct upstream *u = link_owner(i->idle.next, struct upstream, link);
+    unsigned others = 0;
+    struct link *next;
+    for (struct link *l = i->idle.next; l != &i->idle && others < LOOKED_AT; l = next) {
+        struct upstream *u = link_owner(l, struct upstream, link);
+        next = l->next;
         uint64_t age = w->now_ms - u->idle_since_ms;
         if (age >= idle_limit(u)) {
             upstream_close(u); /* and those behind it are older still */
             continue;
         }
-        if (u->tls != tls) /* of another route, and of no use for this one */
-            return NULL;
+        if (u->tls != tls) { /* of another route, and of no use for this one */
+            others++;
+            continue;
+        }
         if (!replayable) {
             /* It could not be sent again, so it gets a connection that is young and was open a
              * moment ago. The others are sent again if need be: no system call for them. */

@@ -342,6 +342,19 @@ def test_who_waits_is_told_what_is_missing(make, pki):  # noqa: F811
         assert answer[0] == 503 and b"a certificate for TLS to the instances is missing" in answer[2]
 
 
+def test_connections_that_are_kept_are_found_behind_others(make, pki):  # noqa: F811
+    rig = Rig(make, pki, speaking(context_of(pki.good)))
+    share = "share pool=0 weight=1000000 slot=1"
+    answer = rig.gateway.table(
+        ["app slot=0", f"instance id=i slot=0 port={rig.backends[0].port} keepalive=60000", "pool first=0 instances=1",
+         "route app=0 path=/named tls=app.internal ca=internal pair=client", share,
+         "route app=0 path=/ tls=app.internal ca=internal", share])
+    assert answer.startswith("applied"), answer
+    for path in ("/named", "/", "/named", "/named", "/", "/"):
+        assert rig.gateway.get(path)[0] == 200
+    assert rig.backends[0].connections == 2
+
+
 def test_other_cas_count_from_then_on(make, pki):  # noqa: F811
     rig = Rig(make, pki, speaking(context_of(pki.good)), route="tls=app.internal ca=internal")
     assert rig.gateway.get()[0] == 200
