@@ -197,7 +197,7 @@ static bool follow_rules(struct exchange *x, const struct snapshot_share *share)
 static enum sent send_to_somebody(const struct request *q, const struct instance *avoid,
                                   uint32_t limit, bool in_turn)
 {
-    struct choice c;
+    struct choice c = {0};
     bool limited = q->r->route->resilience.in_flight != 0 || q->x->place != 0;
     /* Each refusal rests an instance, so this ends. */
     while (choose(q, avoid, limit, &c)) {
@@ -370,7 +370,7 @@ enum dispatched dispatch_copy(struct exchange *x, const struct table_route *r,
     struct worker *w = x->worker;
     const struct snapshot_share *to = &r->route->mirror.to;
     const struct snapshot_pool *pool = &w->table->snapshot->pools[to->pool];
-    struct choice c;
+    struct choice c = {0};
     take_route(x, r);
     x->watched = false;
     /* It does not wait longer than a user may; and not without end for what always goes on. */
