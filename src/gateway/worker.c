@@ -236,7 +236,8 @@ static void turn(struct worker *w, struct epoll_event *events)
     atomic_store_explicit(&w->turns, w->turns + 1, memory_order_relaxed);
     go_online(w);
     ASSERT(n >= 0 || errno == EINTR);
-    overload_turn(&w->overload, n == EVENTS, w->now_ms);
+    if (n >= 0) /* a signal says nothing of how much there is to do */
+        overload_turn(&w->overload, n == EVENTS, w->now_ms);
     if (n > 1)
         idle_first(events, n);
     for (int i = 0; i < n; i++)

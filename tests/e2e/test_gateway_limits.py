@@ -1,5 +1,7 @@
 """What a route takes from clients: how often, how much, how slowly."""
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -338,3 +340,39 @@ def test_who_is_too_slow_is_given_up_and_others_are_not(rig):
     assert lazy.answer()[0] == 200, "its instance was what was waited for"
     assert gateway.metric("failed") == 0
     until(lambda: gateway.instance("in_flight") == 0)
+
+
+# ---- more than a worker can do --------------------------------------------------------------------
+
+
+def thread_states(pid):
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat") as file:
+            yield file.read().rsplit(")", 1)[1].split()[0]
+
+
+def test_a_worker_that_is_late_says_so_at_once(rig):
+    """Stopped for longer than a second, it finds more than eight turns full of requests: from the ninth on
+    they are answered before any work is spent on them, and then it has caught up."""
+    gateway, _ = rig(route="to=https://shop.example status=301")  # which needs no instance
+    clients = [gateway.connect() for _ in range(3000)]
+    until(lambda: gateway.ask("connections") == str(len(clients)), "all are accepted")
+    os.kill(gateway.pid, signal.SIGSTOP)
+    until(lambda: set(thread_states(gateway.pid)) == {"T"}, "it stands")
+    try:
+        began = time.monotonic()
+        for sock, _ in clients:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        while time.monotonic() - began < 1.1:  # the time is what makes it late
+            time.sleep(0.01)
+    finally:
+        os.kill(gateway.pid, signal.SIGCONT)
+    answers = [reader.answer() for _, reader in clients]
+    shed = [a for a in answers if a[0] == 503]
+    assert {a[0] for a in answers} == {301, 503}
+    assert all(fields["retry-after"] == "1" for _, fields, _ in shed)
+    assert int(gateway.ask("worker shed")) == len(shed) < len(answers) / 2
+    for (sock, reader), (status, fields, _) in zip(clients, answers):
+        if fields.get("connection") != "close":
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert reader.answer()[0] == 301, "it has caught up"
