@@ -5,6 +5,7 @@ import signal
 import socket
 import struct
 import threading
+from collections import Counter
 from pathlib import Path
 
 import h2.events
@@ -501,6 +502,26 @@ def test_grpc_failures_count_where_the_server_is_at_fault(rig):
     assert gateway.metric("5xx") == 10
     # Not of gRPC: just a field.
     assert gateway.get("/only/13")[0] == 200
+
+
+def test_an_instance_whose_calls_fail_is_taken_out(rig):
+    """By what grpc-status says: its answers all are 200."""
+    def handler(connection, stream, request, event):
+        if ended(event):
+            status = "14" if connection.backend is bad[0] else "0"
+            connection.answer(stream, 200, [CALL[0]], message(b""), [("grpc-status", status)])
+
+    bad = []
+    gateway, first, second, client = rig(handler, route="errors=3 base=60000", backends=2)
+    bad.append(first)
+
+    def statuses(n):
+        return Counter((client.wait(call(client, "/s/M", b"x"))).trailers["grpc-status"] for _ in range(n))
+
+    assert statuses(100)["14"] < 30
+    assert int(gateway.ask("ejected 0").split()[1]) == 1 and int(gateway.ask("ejected 1").split()[1]) == 0
+    before = len(first.requests)
+    assert statuses(50) == {"0": 50} and len(first.requests) == before
 
 
 def test_refusals_of_the_gateway_are_grpc_answers(rig):

@@ -216,7 +216,8 @@ def test_controller_that_crashes_again_and_again_costs_nothing(server):
     with app.load() as load:
         load.wait_version(1)
         for _ in range(6):
-            old = server.kill("controller")
+            # A child of one that was killed has its title for a moment, and is none.
+            old = wait_until(lambda: server.kill("controller"), 20, "a controller")
             wait_until(lambda: server.pid("controller") != old, 20, "a new controller")
         server.wait_ready(30)
         assert {i["version"] for i in app.ready()} == {"1"}
