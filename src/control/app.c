@@ -257,10 +257,9 @@ char *app_path(const struct app *a, const char *below)
     return xasprintf("%s/%s", a->dir, below);
 }
 
-static json_t *rollout_start_json(const struct app *a)
+static json_t *rollout_start_json(const struct app *a, struct rollout_counts n)
 {
     const struct rollout_start *s = &a->start;
-    struct rollout_counts n = rollout_counts(a);
     return json_pack("{s:I,s:i,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
                      (json_int_t)s->id, "kind", (int)s->kind, "strategy", (int)s->strategy, "from",
                      (int)s->from_release, "release", (int)s->release, "stable_pool",
@@ -279,14 +278,15 @@ void app_put_row(struct app *a, struct store_batch *batch)
     json_t *pending = deploy_pending_json(a);
     if (pending != NULL)
         json_object_set_new(extras, "pending", pending);
+    struct rollout_counts counts;
+    json_t *marks = marks_json(a, &counts);
     if (a->start.id != 0)
-        json_object_set_new(extras, "start", rollout_start_json(a));
+        json_object_set_new(extras, "start", rollout_start_json(a, counts));
     if (a->judging) {
         cleanup_buf struct buf judge = BUF_INIT;
         judge_to_json(&a->judge, &judge);
         json_object_set_new(extras, "judge", json_string(buf_str(&judge)));
     }
-    json_t *marks = marks_json(a);
     if (marks != NULL)
         json_object_set_new(extras, "marks", marks);
     if (a->metrics != NULL)

@@ -737,7 +737,9 @@ void usage_clock_moved(struct app *a, int64_t by_ms);
 void acme_clock_moved(struct control *c, int64_t by_ms);
 
 /* marks.c */
-json_t *marks_json(const struct app *a);                /* for the row; NULL: no rollout */
+struct rollout_counts;
+/* For the row, with what rollout_counts() said in the same moment; NULL: no rollout. */
+json_t *marks_json(const struct app *a, struct rollout_counts *counts);
 void marks_restore(struct app *a, const json_t *marks); /* behind watch_begin() */
 void mark_rebase(struct slot *s, uint64_t generation);  /* a gateway of before is connected */
 

@@ -32,7 +32,7 @@ static void add(const json_t *pairs, uint64_t *out, size_t len)
 
 /* ---- what the judge has gathered and not compared yet, as JSON ---- */
 
-enum { ARM_COUNTS = 4 + JUDGE_EDGES };
+enum { ARM_COUNTS = 4 + JUDGE_EDGES, MARK_TRIES = 4 };
 
 static json_t *arm_json(const struct judge_arm *arm)
 {
@@ -114,14 +114,30 @@ static json_t *mark_json(const struct app *a, const struct slot *s)
                      gathering_json(&s->gathering));
 }
 
-json_t *marks_json(const struct app *a)
+static json_t *all_marks(const struct app *a)
 {
-    if (a->state.rollout.id == 0)
-        return NULL;
     json_t *marks = json_array();
     for (size_t i = 0; i < a->slots.len; i++)
         if (rolls(a, a->slots.items[i]))
             json_array_append_new(marks, mark_json(a, a->slots.items[i]));
+    return marks;
+}
+
+/* Gateways count on meanwhile. A request between the counts and the marks would be in neither, or
+ * in both: they are taken again then. Where requests come faster than that, a few of them are. */
+json_t *marks_json(const struct app *a, struct rollout_counts *counts)
+{
+    json_t *marks = NULL;
+    bool same = false;
+    *counts = rollout_counts(a);
+    for (int tries = 0; a->state.rollout.id != 0 && !same && tries < MARK_TRIES; tries++) {
+        struct rollout_counts before = rollout_counts(a);
+        json_decref(marks);
+        marks = all_marks(a);
+        *counts = rollout_counts(a);
+        same = before.stable == counts->stable && before.candidate == counts->candidate &&
+               before.failed == counts->failed;
+    }
     return marks;
 }
 

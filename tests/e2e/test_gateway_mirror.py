@@ -257,6 +257,7 @@ def test_only_what_was_chosen_is_compared(make):
     assert rig.over(2)["differed_body"] == 1
     rig.table(rig.lines(mirror=f"compare={STATUS}"))
     rig.get()
+    assert rig.over(3)["differed"] == 1, "before the candidate answers otherwise"
     rig.table(rig.lines(mirror="compare=0"))
     rig.candidate.raw = answer(status=500)
     rig.get()
