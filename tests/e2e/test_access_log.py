@@ -9,14 +9,10 @@ import struct
 import threading
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, answering, until
 from sluice_test import App, wait_until
 from sluice_test.build import PATIENCE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 @pytest.fixture

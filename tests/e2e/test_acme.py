@@ -4,7 +4,6 @@ import datetime
 import json
 import os
 import re
-import signal
 import ssl
 import stat
 import threading

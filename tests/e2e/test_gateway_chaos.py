@@ -9,15 +9,11 @@ import threading
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, until
 
 SEED = int(os.environ.get("SLUICE_SEED", "1"))
 SECONDS = float(os.environ.get("SLUICE_CHAOS_SECONDS", "4"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 def instance(seed):

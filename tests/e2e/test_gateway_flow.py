@@ -6,35 +6,14 @@ import threading
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver, make  # noqa: F401
+from gateway_rig import answering, until
 from sluice_test.build import SANITIZER
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MIB = 1 << 20
 LITTLE = 2 * MIB * (16 if SANITIZER else 1)  # a sanitizer keeps what was freed
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
-
-
-@pytest.fixture
-def make(request):
-    things = []
-
-    def gateway(**options):
-        things.append(Gateway(**options))
-        return things[-1]
-
-    def backend(handler=None, port=0):
-        things.append(Backend(handler, port))
-        return things[-1]
-
-    yield gateway, backend
-    for thing in things:
-        assert thing.close() is not False, "the gateway died"
 
 
 @pytest.fixture

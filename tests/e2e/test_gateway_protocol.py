@@ -3,15 +3,11 @@
 import re
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, answering, until
 from sluice_test.build import ROOT
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 @pytest.fixture

@@ -5,18 +5,14 @@ import socket
 import struct
 
 import pytest
-from gateway_rig import Backend, Gateway, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, until
 from h2_peer import H2Backend, H2Client
 
 MIB = 1 << 20
 RESET = struct.pack("ii", 1, 0)
 NOBODY = 65534
 REFUSE = "hold_limit=0"  # nobody is held for an instance that rests
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 class Rooms:

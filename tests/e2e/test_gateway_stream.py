@@ -8,16 +8,12 @@ import threading
 import time
 
 import pytest
-from gateway_rig import DEADLINE, Backend, Gateway, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import DEADLINE, Backend, Gateway, until
 from sluice_test.build import SANITIZER
 
 MIB = 1 << 20
 RESET = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 class Stream:

@@ -5,15 +5,11 @@ import threading
 import time
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, answering, until
 
 REMOVE, SET, ADD = range(3)
 KEEP_PATH, KEEP_REST, KEEP_QUERY, KEEP_NOTHING = range(4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, answering, until
 from h2_peer import (CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS,
                      INTERNAL_ERROR, NO_ERROR, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, H2Client, frame)
 from h2.settings import SettingCodes
 from hpack import Encoder
 from sluice_test.build import SANITIZER
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 @pytest.fixture

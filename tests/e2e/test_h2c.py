@@ -10,17 +10,13 @@ from pathlib import Path
 
 import h2.events
 import pytest
-from gateway_rig import Backend, Gateway, build_driver, until
+from gateway_fixtures import driver  # noqa: F401
+from gateway_rig import Backend, Gateway, until
 from h2_peer import (CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, NO_ERROR, PING, REFUSED_STREAM, RST_STREAM, SETTINGS,
                      H2Backend, H2Client, ended, frame)
 from h2.settings import SettingCodes
 from sluice_test import App
 from sluice_test.build import PATIENCE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def driver():
-    build_driver()
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import json
 import subprocess
 
 import pytest
-from gateway_rig import Backend, Gateway, answering, build_driver, until
+from gateway_fixtures import driver, make  # noqa: F401
+from gateway_rig import answering, until
 
 from sluice_test import wait_until
 
@@ -15,28 +16,6 @@ HELD = {"canary": {"steps": [50], "hold": "60s"}}
 
 
 # ---- the gateway's part
-
-
-@pytest.fixture(scope="module")
-def driver():
-    build_driver()
-
-
-@pytest.fixture
-def make(driver):
-    things = []
-
-    def gateway(**options):
-        things.append(Gateway(**options))
-        return things[-1]
-
-    def backend(handler=None, port=0):
-        things.append(Backend(handler, port))
-        return things[-1]
-
-    yield gateway, backend
-    for thing in things:
-        assert thing.close() is not False, "the gateway died"
 
 
 def sample(gateway):

@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from sluice_test import App, IS_ROOT
+from sluice_test import App
 from sluice_test.build import PATIENCE
 from sluice_test.wait import wait_until
 
